@@ -1,0 +1,49 @@
+# Everything runs in .venv, which holds exactly the versions of constraints.txt.
+PYTHON ?= python3
+
+.PHONY: demo test lint format clean ffmpeg .venv
+
+demo: .venv ffmpeg
+	cd recipes/musdb18 && ./run.sh --python_path "$(CURDIR)/.venv/bin/python" --conf local/conf_demo.yml --tag demo
+
+test: .venv ffmpeg
+	.venv/bin/python -m pytest
+
+lint: .venv
+	.venv/bin/black --check --quiet --diff .
+	.venv/bin/ruff check .
+
+format: .venv
+	.venv/bin/black --quiet .
+	.venv/bin/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache recipes/*/exp recipes/*/data
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv: .venv/installed
+
+# The stamp is written last: an install that fails or is interrupted starts afresh the next time.
+.venv/installed: constraints.txt setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "constraints.txt is for Python 3.11 or newer, unlike '$(PYTHON)': try make PYTHON=python3.11" >&2; \
+	  exit 1; }
+	@echo "Installing into .venv (a few minutes the first time)"
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip install -e '.[dev]' -c constraints.txt >.venv/pip.log 2>&1 || { \
+	  grep -v 'is ignored' .venv/pip.log | tail -n 30 >&2; \
+	  exit 1; }
+	@touch $@
+
+# The demo's audio files are written and read through ffmpeg and ffprobe.
+ffmpeg:
+	@if command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null; then \
+	  :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing ffmpeg"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends ffmpeg >/dev/null; \
+	else \
+	  echo "ffmpeg and ffprobe are missing: install the package 'ffmpeg'" >&2; \
+	  exit 1; \
+	fi

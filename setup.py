@@ -1,0 +1,64 @@
+"""Package description; the exact versions that were tried together are in constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+
+def read_version():
+    """Take the version from the package, without importing it (it needs torch)."""
+    text = (HERE / "asteroid_sinudae" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
+
+
+def read_readme():
+    readme = HERE / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+setup(
+    name="asteroid_sinudae",
+    version=read_version(),
+    description="A learned, interpretable representation of the singing voice, for Asteroid",
+    long_description=read_readme(),
+    long_description_content_type="text/markdown",
+    author="asteroid_sinudae authors",
+    license="MIT",
+    packages=find_packages(include=["asteroid_sinudae", "asteroid_sinudae.*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        # Tried: torch 2.1 (Python 3.10), 2.11, 2.13 and 2.15 (3.11); 2.13 (3.13). The bounds of
+        # asteroid and its companions are asteroid's own; only their latest versions were tried.
+        "torch>=2.1",
+        "torchaudio>=2.1",
+        "asteroid>=0.7.0",
+        "asteroid-filterbanks>=0.4.0",
+        "pytorch-lightning>=2.0",
+        # asteroid 0.7.0 imports requests without declaring it ...
+        "requests",
+        # ... and pins torchmetrics<=0.11.4, which imports the pkg_resources of older setuptools.
+        "setuptools<82",
+        "numpy",
+        "scipy",
+        "soundfile",
+        # From here on: data, logs and tables of the recipe.
+        "pandas",
+        "tabulate",
+        "musdb>=0.4.0",
+        "stempeg>=0.2.3",
+        "pyyaml",
+        "tensorboard",
+        "tqdm",
+    ],
+    extras_require={"dev": ["pytest", "black", "ruff"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio",
+    ],
+)

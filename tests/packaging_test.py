@@ -1,0 +1,115 @@
+"""setup.py and constraints.txt agree, and the Makefile installs them once, wholly or not at all."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def setup_keyword(name):
+    """Value of a literal keyword argument of setup(), read without running it."""
+    tree = ast.parse((ROOT / "setup.py").read_text())
+    keywords = [node for node in ast.walk(tree) if isinstance(node, ast.keyword)]
+    return next(ast.literal_eval(k.value) for k in keywords if k.arg == name)
+
+
+def constraint_lines():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
+def test_constraints_are_exact_and_sorted():
+    lines = constraint_lines()
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==\d[\w.]*", line)] == []
+    assert lines == sorted(lines, key=str.lower)
+
+
+def test_constraints_pin_every_requirement_within_its_bounds():
+    pins = {
+        canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in constraint_lines()
+    }
+    extras = setup_keyword("extras_require").values()
+    requirements = map(Requirement, sum(extras, setup_keyword("install_requires")))
+    wrong = [r for r in requirements if pins.get(canonicalize_name(r.name), "0") not in r.specifier]
+    assert [str(requirement) for requirement in wrong] == []
+
+
+def test_version_is_that_of_the_package():
+    import asteroid_sinudae
+
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--version"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == asteroid_sinudae.__version__
+
+
+@pytest.mark.parametrize("name", ["setup.py", "pyproject.toml", "constraints.txt", "Makefile"])
+def test_no_package_index_is_named(name):
+    text = (ROOT / name).read_text()
+    assert re.findall(r"\w+://\S+|--(?:extra-)?index\S*|--find-links|--trusted-host", text) == []
+
+
+# Stands in for both the Python that makes .venv and the one inside it; pip notes its arguments.
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in
+  -c*) exit "${TOO_OLD:-0}" ;;
+  "-m venv --clear .venv") rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  "-m pip install "*)
+    echo "$*" >> pip_calls
+    echo "Collecting torch"
+    if [ -n "$PIP_FAILS" ]; then echo "ERROR: no space left"; exit 1; fi ;;
+esac
+"""
+
+
+@pytest.fixture
+def make_venv(tmp_path):
+    for name in "Makefile", "setup.py", "constraints.txt":
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "fake_python"
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+
+    def run(**env):
+        command = ["make", ".venv", "PYTHON=./fake_python"]
+        env = {**os.environ, **env}
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+class TestMakeVenv:
+    def test_installs_once_and_again_when_stale(self, make_venv, tmp_path):
+        first, second = make_venv(), make_venv()
+        assert first.stdout == "Installing into .venv (a few minutes the first time)\n"
+        assert (first.returncode, first.stderr) == (0, "")
+        assert (second.returncode, "Installing" in second.stdout) == (0, False)
+        calls = (tmp_path / "pip_calls").read_text()
+        assert calls == "-m pip install -e .[dev] -c constraints.txt\n"
+
+        newer = (tmp_path / ".venv/installed").stat().st_mtime + 10
+        os.utime(tmp_path / "constraints.txt", (newer, newer))
+        assert "Installing" in make_venv().stdout
+
+    def test_failed_install_shows_why_and_is_redone(self, make_venv):
+        failed = make_venv(PIP_FAILS="1")
+        assert failed.returncode != 0
+        assert "Collecting torch\nERROR: no space left\n" in failed.stderr
+        assert "Installing" in make_venv().stdout
+
+    def test_old_python_is_refused(self, make_venv, tmp_path):
+        refused = make_venv(TOO_OLD="1")
+        assert refused.returncode != 0
+        assert refused.stderr.startswith("constraints.txt is for Python 3.11 or newer")
+        assert "./fake_python" in refused.stderr
+        assert not (tmp_path / ".venv").exists()
