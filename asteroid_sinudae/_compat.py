@@ -1,0 +1,83 @@
+"""Make ``import asteroid`` work where torchaudio's compiled extension cannot load.
+
+asteroid 0.7.0 imports torchaudio (for its STOI loss), and torchaudio refuses to import when its
+extension does not fit the installed torch: another CUDA version, or a torch without CUDA. Nothing
+that asteroid uses needs the extension, and torchaudio works without it when the file is absent. So,
+only where the import fails, torchaudio is imported again as if that file were absent.
+
+A module that is really absent gives an error that says what to install; requests is one that
+asteroid 0.7.0 does not declare.
+
+This module does its work at import. It can be deleted once asteroid imports next to any torch.
+"""
+
+import importlib
+import logging
+import sys
+import traceback
+
+logger = logging.getLogger(__name__)
+
+# Modules without which asteroid 0.7.0 does not import, and what pip calls them.
+REQUIREMENTS = {
+    "torch": "torch",
+    "torchaudio": "torchaudio",
+    "asteroid": "'asteroid>=0.7.0'",
+    "requests": "requests",
+}
+
+
+def _import(name):
+    """Import a module; if it or one it needs is absent, say what to install."""
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in REQUIREMENTS:
+            raise
+        raise ImportError(
+            f"asteroid_sinudae needs the module {error.name}, which is not installed: "
+            f"pip install {REQUIREMENTS[error.name]}",
+            name=error.name,
+        ) from error
+
+
+def _import_torchaudio():
+    _import("torch")
+    try:
+        _import("torchaudio")
+    except (ImportError, OSError, RuntimeError) as error:
+        if not _comes_from_extension(error):
+            raise
+        _import_without_extension()
+        logger.info("torchaudio is used without its compiled extension: %s", error)
+
+
+def _comes_from_extension(error):
+    frames = traceback.walk_tb(error.__traceback__)
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in frames]
+    return any(module.startswith("torchaudio._extension") for module in modules)
+
+
+def _import_without_extension():
+    # The failed import has left these helper modules behind, and the next one takes them as they
+    # are. torchaudio 2.11 asks the first for its extension, earlier versions ask the second.
+    utils = sys.modules["torchaudio._extension.utils"]
+    utils._load_lib = lambda lib: False
+    helpers = sys.modules["torchaudio._internal.module_utils"]
+    is_available = helpers.is_module_available
+
+    def is_available_and_not_compiled(*names):
+        return not any(n.startswith("torchaudio.lib.") for n in names) and is_available(*names)
+
+    helpers.is_module_available = is_available_and_not_compiled
+    try:
+        torchaudio = importlib.import_module("torchaudio")
+    finally:
+        helpers.is_module_available = is_available
+    # Submodules that were there before their parent are not among its attributes.
+    torchaudio._internal = sys.modules["torchaudio._internal"]
+    torchaudio._extension.utils = utils
+
+
+_import_torchaudio()
+_import("asteroid")
