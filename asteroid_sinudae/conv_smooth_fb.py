@@ -1,0 +1,51 @@
+import torch
+from torch import nn
+
+from .smoothing import SmoothFB
+
+
+class ConvSmoothFB(SmoothFB):
+    r"""Free filterbank with smoothing over frames, the encoder :math:`E` of [1] (Section 2.1).
+
+    The first convolution is the filterbank; the second, dilated one, its residual and the ReLU
+    are applied after the analysis: :math:`A = \mathrm{ReLU}(X + V * X)`, non-negative.
+
+    Args:
+        n_filters (int): Number of filters.
+        kernel_size (int): Length of the filters in samples.
+        stride (int, optional): Hop of the convolution in samples. If None (default), set to
+            ``kernel_size // 2``.
+        sample_rate (float): Sample rate of the expected audio in Hz. Defaults to 8000.
+        smooth_kernel_size (int): Taps of the second convolution, odd.
+        smooth_dilation (int): Distance of its taps in frames.
+
+    Attributes:
+        n_feats_out (int): Number of output filters.
+
+    Raises:
+        ValueError: if a size makes no sense.
+
+    References
+        [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
+        EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
+    """
+
+    channel_dims = {"_filters": (0,), "smooth_weight": (0, 1)}
+
+    def __init__(
+        self,
+        n_filters,
+        kernel_size,
+        stride=None,
+        sample_rate=8000.0,
+        smooth_kernel_size=5,
+        smooth_dilation=10,
+    ):
+        super().__init__(
+            n_filters, kernel_size, stride, sample_rate, smooth_kernel_size, smooth_dilation
+        )
+        self._filters = nn.Parameter(torch.empty(n_filters, 1, kernel_size))
+        nn.init.kaiming_uniform_(self._filters)
+
+    def filters(self):
+        return self._filters
