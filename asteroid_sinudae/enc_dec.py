@@ -1,0 +1,239 @@
+"""Encoder and decoder around a pair of filterbanks that need not be of one family.
+
+They differ from Asteroid's in two ways. Signals are zero-padded to whole hops, so that `N` samples
+give `ceil(N / stride)` frames and come back as `N` samples. And the strided convolutions are matrix
+products over frames: the same function, in a form that runs on a processor's matrix units, where a
+strided convolution in bfloat16 does not.
+"""
+
+import math
+
+import asteroid_filterbanks
+import torch
+from asteroid_filterbanks.scripting import script_if_tracing
+from torch.nn import functional as F
+
+from ._checks import check_choice
+from .conv_fb import ConvFB
+from .conv_smooth_fb import ConvSmoothFB
+from .mod_cos_fb import CosFB, ModCosFB
+from .sinc_smooth_fb import SincSmoothFB
+
+ENCODERS = {"conv_smooth": ConvSmoothFB, "sinc_smooth": SincSmoothFB}
+DECODERS = ("mod_cos", "cos", "conv", "conv_tanh")
+
+
+def edge_frames(kernel_size: int, stride: int) -> int:
+    """Frames beyond each end of a signal whose kernels still reach into it.
+
+    Args:
+        kernel_size (int): Length of the kernels in samples.
+        stride (int): Hop in samples.
+
+    Returns:
+        int: zero if kernels are no longer than a hop.
+    """
+    reach = kernel_size - (kernel_size - stride) // 2
+    return math.ceil(reach / stride) - 1
+
+
+@script_if_tracing
+def frame_analysis(
+    waveform: torch.Tensor, filters: torch.Tensor, stride: int, edges: int, as_conv1d: bool
+) -> torch.Tensor:
+    """Correlate a zero-padded waveform with kernels at every hop.
+
+    Args:
+        waveform (:class:`torch.Tensor`): shape `(..., time)`.
+        filters (:class:`torch.Tensor`): shape `(n_filters, 1, kernel_size)`.
+        stride (int): Hop in samples.
+        edges (int): Frames added at each end, see :func:`edge_frames`.
+        as_conv1d (bool): Whether `(batch, 1, time)` gives `(batch, n_filters, frames)`.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(..., n_filters, frames)`, with
+        `frames = ceil(time / stride) + 2 * edges`.
+    """
+    time = waveform.shape[-1]
+    if time == 0:
+        raise ValueError("expected a waveform of at least one sample, got none")
+    kernel_size = filters.shape[-1]
+    frames = (time + stride - 1) // stride + 2 * edges
+    left = (kernel_size - stride) // 2 + edges * stride
+    right = (frames - 1) * stride + kernel_size - left - time
+    padded = F.pad(waveform.reshape(-1, time), [left, right])
+    spec = torch.matmul(filters[:, 0], padded.unfold(-1, kernel_size, stride).transpose(1, 2))
+    if waveform.ndim == 3 and waveform.shape[1] == 1 and as_conv1d:
+        return spec
+    return spec.reshape(waveform.shape[:-1] + spec.shape[-2:])
+
+
+@script_if_tracing
+def frame_synthesis(
+    spec: torch.Tensor, filters: torch.Tensor, stride: int, edges: int
+) -> torch.Tensor:
+    """Sum kernels at every hop, weighted by a representation (Eq. (2)), and crop to whole hops.
+
+    Args:
+        spec (:class:`torch.Tensor`): shape `(n_filters, frames)`, `(batch, n_filters, frames)` or
+            `(..., n_filters, frames)`.
+        filters (:class:`torch.Tensor`): shape `(n_filters, 1, kernel_size)`.
+        stride (int): Hop in samples.
+        edges (int): Frames that were added at each end.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(time,)`, `(batch, 1, time)` or `(..., time)`, with
+        `time = (frames - 2 * edges) * stride`.
+    """
+    n_filters, frames = spec.shape[-2], spec.shape[-1]
+    if frames <= 2 * edges:
+        raise ValueError("expected more frames than those that were added at the ends")
+    kernel_size = filters.shape[-1]
+    taps = (kernel_size + stride - 1) // stride
+    kernels = F.pad(filters[:, 0], [0, taps * stride - kernel_size])
+    flat = spec.reshape(-1, n_filters, frames)
+    pieces = torch.matmul(flat.transpose(1, 2), kernels).reshape(-1, frames, taps, stride)
+    hops = pieces.new_zeros([pieces.shape[0], frames + taps - 1, stride])
+    for tap in range(taps):  # overlap-add
+        hops[:, tap : tap + frames] += pieces[:, :, tap]
+    left = (kernel_size - stride) // 2 + edges * stride
+    wav = hops.reshape(hops.shape[0], -1)[:, left : left + (frames - 2 * edges) * stride]
+    if spec.ndim == 3:
+        return wav.unsqueeze(1)
+    return wav.reshape(spec.shape[:-2] + wav.shape[-1:])
+
+
+class Encoder(asteroid_filterbanks.Encoder):
+    r"""Asteroid's :class:`~asteroid_filterbanks.Encoder` with zero-padding to whole hops.
+
+    A waveform of `N` samples gives `ceil(N / stride)` frames, frame `t` centred on hop `t`.
+
+    Args:
+        filterbank (:class:`Filterbank`): The filterbank to use as an encoder.
+        is_pinv (bool): Whether to be the pseudo inverse of filterbank.
+        as_conv1d (bool): Whether `(batch, 1, time)` gives `(batch, n_filters, frames)` (True,
+            the default) or `(batch, 1, n_filters, frames)`.
+        cover_edges (bool): Whether to add, at both ends, the frames whose kernels reach into the
+            signal from outside, see :func:`edge_frames`. Frames count `2 * edge_frames` more.
+
+    Raises:
+        ValueError: from `forward`, if the waveform has no samples.
+
+    Shape:
+        - `(time,)` -> `(freq, frames)`
+        - `(batch, time)` -> `(batch, freq, frames)`
+        - `(batch, 1, time)` -> `(batch, freq, frames)`, if `as_conv1d`
+        - `(..., time)` -> `(..., freq, frames)`
+    """
+
+    def __init__(self, filterbank, is_pinv=False, as_conv1d=True, cover_edges=False):
+        super().__init__(filterbank, is_pinv=is_pinv, as_conv1d=as_conv1d)
+        self.edges = edge_frames(filterbank.kernel_size, self.stride) if cover_edges else 0
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Representation of a waveform of any rank, time last."""
+        spec = frame_analysis(
+            self.filterbank.pre_analysis(waveform),
+            self.get_filters(),
+            self.stride,
+            self.edges,
+            self.as_conv1d,
+        )
+        return self.filterbank.post_analysis(spec)
+
+
+class Decoder(asteroid_filterbanks.Decoder):
+    r"""Asteroid's :class:`~asteroid_filterbanks.Decoder`, cropping what :class:`Encoder` padded.
+
+    Args:
+        filterbank (:class:`Filterbank`): The filterbank to use as a decoder.
+        is_pinv (bool): Whether to be the pseudo inverse of filterbank.
+        cover_edges (bool): As given to the :class:`Encoder`.
+
+    Raises:
+        ValueError: from `forward`, if `length` does not belong to the number of frames.
+    """
+
+    def __init__(self, filterbank, is_pinv=False, cover_edges=False):
+        super().__init__(filterbank, is_pinv=is_pinv)
+        self.edges = edge_frames(filterbank.kernel_size, self.stride) if cover_edges else 0
+
+    def forward(self, spec: torch.Tensor, length: int | None = None) -> torch.Tensor:
+        """Waveform of a representation.
+
+        Args:
+            spec (:class:`torch.Tensor`): shape `(freq, frames)` or `(..., freq, frames)`.
+            length (int, optional): Number of samples of the encoded waveform. If None (default),
+                all whole hops.
+
+        Returns:
+            :class:`torch.Tensor` of shape `(time,)`, `(batch, 1, time)` or `(..., time)`.
+        """
+        wav = frame_synthesis(
+            self.filterbank.pre_synthesis(spec), self.get_filters(), self.stride, self.edges
+        )
+        wav = self.filterbank.post_synthesis(wav)
+        if length is None:
+            return wav
+        if not wav.shape[-1] - self.stride < length <= wav.shape[-1]:
+            raise ValueError(
+                f"length must be in {wav.shape[-1] - self.stride + 1}..{wav.shape[-1]} for "
+                f"{spec.shape[-1]} frames at stride {self.stride}, got {length}"
+            )
+        return wav[..., :length]
+
+
+def make_enc_dec(
+    encoder="conv_smooth",
+    decoder="mod_cos",
+    n_filters=800,
+    kernel_size=2048,
+    stride=256,
+    sample_rate=44100.0,
+    exponent=2,
+    frequency_init="mel",
+    smooth_kernel_size=5,
+    smooth_dilation=10,
+):
+    """Creates an encoder and a decoder, each with a filterbank of its own family.
+
+    Args:
+        encoder (str): Among [``'conv_smooth'``, ``'sinc_smooth'``].
+        decoder (str): Among [``'mod_cos'``, ``'cos'``, ``'conv'``, ``'conv_tanh'``].
+        n_filters (int): Number of filters :math:`C` on both sides.
+        kernel_size (int): Length of the filters :math:`L` in samples.
+        stride (int): Hop :math:`S` in samples.
+        sample_rate (float): Sample rate of the expected audio in Hz.
+        exponent (int): Of the cosine decoders, see :class:`.CosFB`; `conv` decoders have none.
+        frequency_init (str): Of the cosine decoders, see :class:`.CosFB`.
+        smooth_kernel_size (int): Taps :math:`L'` of the encoder's second convolution.
+        smooth_dilation (int): Its dilation :math:`D` in frames.
+
+    Returns:
+        :class:`.Encoder`, :class:`.Decoder`
+
+    Raises:
+        ValueError: naming the argument that makes no sense.
+
+    Examples
+        >>> enc, dec = make_enc_dec(n_filters=20, kernel_size=64, stride=8)
+        >>> spec = enc(torch.randn(2, 1, 1001))
+        >>> spec.shape, dec(spec, length=1001).shape
+        (torch.Size([2, 20, 126]), torch.Size([2, 1, 1001]))
+    """
+    check_choice("encoder", encoder, tuple(ENCODERS))
+    check_choice("decoder", decoder, DECODERS)
+    sizes = dict(
+        n_filters=n_filters, kernel_size=kernel_size, stride=stride, sample_rate=sample_rate
+    )
+    smoothing = dict(smooth_kernel_size=smooth_kernel_size, smooth_dilation=smooth_dilation)
+    carriers = dict(exponent=exponent, frequency_init=frequency_init)
+    analysis = ENCODERS[encoder](**sizes, **smoothing)
+    if decoder == "mod_cos":
+        synthesis = ModCosFB(**sizes, **carriers)
+    elif decoder == "cos":
+        synthesis = CosFB(**sizes, **carriers)
+    else:
+        activation = "tanh" if decoder == "conv_tanh" else "linear"
+        synthesis = ConvFB(**sizes, output_activation=activation)
+    return Encoder(analysis), Decoder(synthesis)
