@@ -1,0 +1,231 @@
+"""Representations of audio: pairs of encode and decode behind one protocol."""
+
+from typing import Protocol
+
+import numpy as np
+import scipy.signal
+import torch
+from asteroid.models import BaseModel
+from asteroid_filterbanks import STFTFB
+from asteroid_filterbanks.transforms import from_torch_complex, to_torch_complex
+from torch import nn
+
+from ._checks import check
+from .enc_dec import Decoder, Encoder, make_enc_dec
+from .files import load_safely
+
+
+class Representation(Protocol):
+    """What masks, metrics and reports need to know of a representation.
+
+    Attributes:
+        sample_rate (float): Of the audio it is made for, in Hz.
+    """
+
+    sample_rate: float
+
+    def encode(self, wav: torch.Tensor) -> torch.Tensor:
+        """`(batch, 1, time)` -> `(batch, freq, frames)`, real or complex."""
+
+    def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
+        """`(batch, freq, frames)` -> the same shape, real and non-negative."""
+
+    def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
+        """`(batch, freq, frames)` -> `(batch, 1, length)`."""
+
+
+class SinuDAE(BaseModel):
+    r"""Denoising auto-encoder with a decoder of sinusoids, a non-negative real representation [1].
+
+    The defaults are the paper's best configuration.
+
+    Args:
+        encoder (str): Among [``'conv_smooth'``, ``'sinc_smooth'``].
+        decoder (str): Among [``'mod_cos'``, ``'cos'``, ``'conv'``, ``'conv_tanh'``].
+        n_filters (int): Number of channels :math:`C` of the representation.
+        kernel_size (int): Length of the kernels :math:`L` in samples.
+        stride (int): Hop :math:`S` in samples.
+        sample_rate (float): Sample rate of the audio in Hz.
+        exponent (int): Power of the learned frequency that is the carrier frequency, 1 or 2.
+        frequency_init (str): Start of the learned frequencies, ``'mel'`` or ``'linear'``.
+        smooth_kernel_size (int): Taps :math:`L'` of the encoder's second convolution.
+        smooth_dilation (int): Its dilation :math:`D` in frames.
+
+    Attributes:
+        encoder (Encoder): the encoder :math:`E`.
+        decoder (Decoder): the decoder :math:`D`; ``decoder.filterbank`` has the carriers.
+
+    Raises:
+        ValueError: naming the argument that makes no sense.
+
+    References
+        [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
+        EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
+
+    Examples
+        >>> dae = SinuDAE(n_filters=20, kernel_size=64, stride=8)
+        >>> A = dae.encode(torch.randn(1, 1, 1001))
+        >>> A.shape, bool((A >= 0).all()), dae.decode(A, length=1001).shape
+        (torch.Size([1, 20, 126]), True, torch.Size([1, 1, 1001]))
+    """
+
+    def __init__(
+        self,
+        encoder="conv_smooth",
+        decoder="mod_cos",
+        n_filters=800,
+        kernel_size=2048,
+        stride=256,
+        sample_rate=44100.0,
+        exponent=2,
+        frequency_init="mel",
+        smooth_kernel_size=5,
+        smooth_dilation=10,
+    ):
+        super().__init__(sample_rate=sample_rate, in_channels=1)
+        self._model_args = dict(
+            encoder=encoder,
+            decoder=decoder,
+            n_filters=n_filters,
+            kernel_size=kernel_size,
+            stride=stride,
+            sample_rate=sample_rate,
+            exponent=exponent,
+            frequency_init=frequency_init,
+            smooth_kernel_size=smooth_kernel_size,
+            smooth_dilation=smooth_dilation,
+        )
+        self.encoder, self.decoder = make_enc_dec(**self._model_args)
+
+    def encode(self, wav: torch.Tensor) -> torch.Tensor:
+        """Representation of a waveform.
+
+        Args:
+            wav (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+
+        Returns:
+            :class:`torch.Tensor`: non-negative, shape `(batch, n_filters, ceil(time / stride))`.
+        """
+        return self.encoder(wav)
+
+    def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
+        """The representation itself, which is real and non-negative."""
+        return rep
+
+    def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
+        """Waveform of a representation.
+
+        Args:
+            rep (:class:`torch.Tensor`): shape `(batch, n_filters, frames)`.
+            length (int, optional): Number of samples of the encoded waveform; whole hops if None.
+
+        Returns:
+            :class:`torch.Tensor` of shape `(batch, 1, length)`.
+        """
+        return self.decoder(rep, length)
+
+    def forward(self, wav: torch.Tensor) -> torch.Tensor:
+        """Reconstruction of a waveform, of the same shape `(batch, 1, time)`."""
+        return self.decode(self.encode(wav), wav.shape[-1])
+
+    def get_model_args(self):
+        """Arguments needed to re-instantiate the model."""
+        return dict(self._model_args)
+
+    def serialize(self):
+        """Serialize model and output dictionary.
+
+        Returns:
+            dict, with keys `model_name`, `model_args`, `state_dict` and `infos`, of tensors and
+            plain values only: what :func:`torch.save` writes, ``weights_only`` loads.
+        """
+        package = super().serialize()
+        versions = package["infos"]["software_versions"]
+        # torch.__version__ is an object that a safe load refuses.
+        package["infos"]["software_versions"] = {k: str(v) for k, v in versions.items()}
+        return package
+
+    @classmethod
+    def from_pretrained(cls, pretrained):
+        """Instantiate from what :meth:`serialize` returned.
+
+        Args:
+            pretrained (dict, str or Path): the dictionary, or a file of it by :func:`torch.save`.
+
+        Returns:
+            :class:`SinuDAE`
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file is refused (see :func:`.load_safely`), or the package is of
+                another model or incomplete, or its weights do not fit its arguments.
+        """
+        if isinstance(pretrained, dict):
+            source, package = "the package", pretrained
+        else:
+            source, package = str(pretrained), load_safely(pretrained)
+        missing = {"model_name", "model_args", "state_dict"} - package.keys()
+        if missing:
+            raise ValueError(
+                f"{source} is no serialized model: {', '.join(sorted(missing))} missing, "
+                f"found {', '.join(sorted(map(str, package)))}"
+            )
+        if package["model_name"] != cls.__name__:
+            raise ValueError(
+                f"{source} holds a model {package['model_name']!r}, expected {cls.__name__!r}"
+            )
+        try:
+            model = cls(**package["model_args"])
+            model.load_state_dict(package["state_dict"])
+        except (TypeError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise ValueError(f"{source} does not fit {cls.__name__}: {reason}") from error
+        return model
+
+
+class STFT(nn.Module):
+    """Short-time Fourier transform by Asteroid's :class:`STFTFB`, with exact reconstruction.
+
+    Frames that reach into the signal from outside are kept at both ends, and the synthesis window
+    is the canonical dual of the analysis window.
+
+    Args:
+        n_fft (int): Length of window and transform in samples, even.
+        stride (int): Hop in samples.
+        window (str): Name of a window for :func:`scipy.signal.get_window`.
+        sample_rate (float): Sample rate of the audio in Hz.
+
+    Raises:
+        ValueError: if a size makes no sense, or window and hop cannot be inverted.
+
+    Examples
+        >>> stft = STFT(n_fft=64, stride=24, window="hamming", sample_rate=44100)
+        >>> wav = torch.randn(1, 1, 1001)
+        >>> bool(torch.allclose(stft.decode(stft.encode(wav), 1001), wav, atol=1e-5))
+        True
+    """
+
+    def __init__(self, n_fft=2048, stride=384, window="hamming", sample_rate=44100.0):
+        super().__init__()
+        check(n_fft >= 2 and n_fft % 2 == 0, "n_fft", n_fft, "even and at least 2")
+        check(1 <= stride <= n_fft, "stride", stride, f"1 to {n_fft=}")
+        self.sample_rate = sample_rate
+        analysis = np.array(scipy.signal.get_window(window, n_fft))  # a copy: theirs is read-only
+        dual = scipy.signal.ShortTimeFFT(analysis, stride, fs=sample_rate).dual_win
+        sizes = dict(n_filters=n_fft, kernel_size=n_fft, stride=stride, sample_rate=sample_rate)
+        # STFTFB's cosines and sines are scaled for a pair of frames of energy 2 * stride / n_fft.
+        synthesis = dual * n_fft / (2 * stride)
+        self.encoder = Encoder(STFTFB(window=analysis, **sizes), cover_edges=True)
+        self.decoder = Decoder(STFTFB(window=synthesis, **sizes), cover_edges=True)
+
+    def encode(self, wav: torch.Tensor) -> torch.Tensor:
+        """`(batch, 1, time)` -> complex `(batch, n_fft // 2 + 1, frames)`."""
+        return to_torch_complex(self.encoder(wav), dim=-2)
+
+    def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
+        """Absolute value, of the shape of `rep`."""
+        return rep.abs()
+
+    def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
+        """Complex `(batch, n_fft // 2 + 1, frames)` -> `(batch, 1, length)`."""
+        return self.decoder(from_torch_complex(rep, dim=-2), length)
