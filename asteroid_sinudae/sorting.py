@@ -1,0 +1,48 @@
+"""Sorting of a representation's channels by the decoder's carrier frequencies (Section 2.2)."""
+
+import torch
+
+from .mod_cos_fb import CosFB
+from .representations import SinuDAE
+
+
+@torch.no_grad()
+def sort_channels(model: SinuDAE, optimizer: torch.optim.Optimizer | None = None) -> bool:
+    """Put the channels in ascending order of their carriers, in place, if they are not.
+
+    Encoder, decoder and the optimiser's moments are permuted together: the reconstruction and
+    every later update stay what they would have been, only the channels' order changes.
+
+    Args:
+        model (SinuDAE): With a `cos` or `mod_cos` decoder.
+        optimizer (:class:`torch.optim.Optimizer`, optional): The one that updates `model`.
+
+    Returns:
+        bool: Whether the order was broken.
+
+    Raises:
+        ValueError: if the decoder has no carrier frequencies.
+    """
+    decoder = model.decoder.filterbank
+    if not isinstance(decoder, CosFB):
+        raise ValueError(
+            "sort needs a decoder with carrier frequencies (mod_cos or cos), got "
+            f"{model.get_model_args()['decoder']}"
+        )
+    carriers = decoder.carrier_frequencies()
+    if bool((carriers.diff() >= 0).all()):
+        return False
+    order = torch.argsort(carriers, stable=True)
+    for filterbank in (model.encoder.filterbank, decoder):
+        for name, dims in filterbank.channel_dims.items():
+            parameter = filterbank.get_parameter(name)
+            state = optimizer.state.get(parameter, {}) if optimizer is not None else {}
+            moments = [
+                value
+                for value in state.values()
+                if torch.is_tensor(value) and value.shape == parameter.shape
+            ]
+            for tensor in [parameter, *moments]:
+                for dim in dims:
+                    tensor.copy_(tensor.index_select(dim, order))
+    return True

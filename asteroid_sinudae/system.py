@@ -1,0 +1,243 @@
+"""Training of the denoising auto-encoder, an Asteroid System."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from asteroid.engine.system import System
+from lightning_fabric.plugins import TorchCheckpointIO
+
+from ._checks import check, check_choice
+from .files import load_safely, save_atomically
+from .losses import neg_snr, total_variation
+from .representations import SinuDAE
+from .sorting import sort_channels
+
+# Lightning cannot see that the batch sampler continues where the checkpoint stopped.
+warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
+
+
+def step_generator(seed: int, epoch: int, step: int, device: torch.device) -> torch.Generator:
+    """Random generator that is a function of its arguments and of nothing before.
+
+    Args:
+        seed (int): Of the run, not negative.
+        epoch (int): Passes over the data so far.
+        step (int): Updates so far.
+        device (:class:`torch.device`): Where numbers will be drawn.
+
+    Returns:
+        :class:`torch.Generator`
+    """
+    state = np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state) >> 1)
+
+
+class DAESystem(System):
+    r"""Trains a :class:`.SinuDAE` by Eq. (5) of [1], :math:`L_{neg-SNR} + \lambda L_{TV}`.
+
+    Vocals with Gaussian noise are encoded and decoded; the clean vocals are the target of
+    Eq. (4). Vocals with accompaniment that was drawn at random are encoded, and the total
+    variation of that representation is Eq. (1). All randomness is a function of
+    `(seed, epoch, step)`, so that a resumed run continues as an uninterrupted one.
+
+    Args:
+        model (SinuDAE): Instance of model.
+        optimizer (:class:`torch.optim.Optimizer`): Of the model's parameters.
+        train_loader (:class:`torch.utils.data.DataLoader`): Batches of vocals and accompaniment,
+            each `(batch, 1, time)`, from a :class:`.SetShuffleSampler`.
+        seed (int): Of the noise.
+        noise_std (float): Standard deviation of the Gaussian noise, full scale being 1.
+        tv_weight (float): :math:`\lambda`; 0 leaves the mixture out altogether.
+        tv_on (str): Representation that is regularised, ``'mixture'`` (:math:`A_m`) or
+            ``'vocals'`` (:math:`A_v`).
+        tv_norm (str): See :func:`.total_variation`.
+        snr_per (str): See :func:`.neg_snr`.
+        sort (bool): Whether to sort the channels after each update, see :func:`.sort_channels`.
+        config: Anything to be saved with the checkpoints during training.
+
+    Raises:
+        ValueError: naming the argument that makes no sense, or if `sort` is asked of a decoder
+            without carriers.
+
+    References
+        [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
+        EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
+    """
+
+    def __init__(
+        self,
+        model: SinuDAE,
+        optimizer: torch.optim.Optimizer,
+        train_loader: torch.utils.data.DataLoader,
+        seed: int = 0,
+        noise_std: float = 1e-4,
+        tv_weight: float = 0.5,
+        tv_on: str = "mixture",
+        tv_norm: str = "l1",
+        snr_per: str = "signal",
+        sort: bool = True,
+        config: dict | None = None,
+    ):
+        for name, value in (("seed", seed), ("noise_std", noise_std), ("tv_weight", tv_weight)):
+            check(value >= 0, name, value, "0 or more")
+        check_choice("tv_on", tv_on, ("mixture", "vocals"))
+        super().__init__(model, optimizer, neg_snr, train_loader, config=config)
+        self.seed = seed
+        self.noise_std = noise_std
+        self.tv_weight = tv_weight
+        self.tv_on = tv_on
+        self.tv_norm = tv_norm
+        self.snr_per = snr_per
+        self.sort = sort
+        if sort:
+            sort_channels(model, optimizer)
+        # Sum of Eq. (4) over this epoch's signals, and their number. In the checkpoint, so that
+        # the mean over an interrupted epoch is the mean over the whole of it.
+        self.register_buffer("epoch_neg_snr", torch.zeros(2))
+
+    def train_dataloader(self):
+        """The training loader, from the batch that the next update is due to see."""
+        sampler = self.train_loader.batch_sampler
+        sampler.set_shard(self.global_rank, self.trainer.world_size)
+        sampler.set_step(self.global_step)
+        return self.train_loader
+
+    def val_dataloader(self):
+        """None: the method trains on all tracks, for a number of passes."""
+        return []
+
+    def noise_like(self, vocals: torch.Tensor) -> torch.Tensor:
+        """This device's share of the noise for one update of all devices.
+
+        Args:
+            vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+
+        Returns:
+            :class:`torch.Tensor` of the same shape, standard normal.
+        """
+        generator = step_generator(self.seed, self.current_epoch, self.global_step, vocals.device)
+        batch = vocals.shape[0]
+        shape = (batch * self.trainer.world_size, *vocals.shape[1:])
+        noise = torch.randn(shape, generator=generator, device=vocals.device, dtype=vocals.dtype)
+        return noise[batch * self.global_rank : batch * (self.global_rank + 1)]
+
+    def objectives(
+        self, vocals: torch.Tensor, accompaniment: torch.Tensor, noise: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The two parts of Eq. (5): Eq. (4) and Eq. (1).
+
+        Args:
+            vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+            accompaniment (:class:`torch.Tensor`): of other seconds of music, of the same shape.
+            noise (:class:`torch.Tensor`): standard normal, of the same shape.
+
+        Returns:
+            tuple of two scalars
+        """
+        corrupted = vocals + self.noise_std * noise
+        use_mixture = self.tv_weight > 0 and self.tv_on == "mixture"
+        if use_mixture:  # both in one pass: larger matrix products, and kernels built once
+            corrupted = torch.cat([corrupted, vocals + accompaniment])
+        rep = self.model.encode(corrupted)
+        rep_vocals = rep[: vocals.shape[0]]
+        estimate = self.model.decode(rep_vocals, vocals.shape[-1])
+        snr = neg_snr(estimate.float(), vocals, per=self.snr_per)
+        if self.tv_weight == 0:
+            return snr, torch.zeros_like(snr)
+        regularised = rep[vocals.shape[0] :] if use_mixture else rep_vocals
+        return snr, total_variation(regularised.float(), norm=self.tv_norm)
+
+    def training_step(self, batch, batch_nb):
+        """Eq. (5) on a batch."""
+        vocals, accompaniment = batch
+        snr, variation = self.objectives(vocals, accompaniment, self.noise_like(vocals))
+        loss = snr + self.tv_weight * variation
+        snr_of_all = self.trainer.strategy.reduce(snr.detach().clone(), reduce_op="mean")
+        self.epoch_neg_snr += torch.stack([snr_of_all, torch.ones_like(snr_of_all)]) * len(vocals)
+        self.log("loss", loss, logger=True)
+        self.log("neg_snr", snr, prog_bar=True, logger=True)
+        self.log("tv", variation, prog_bar=True, logger=True)
+        return loss
+
+    def optimizer_step(self, *args, **kwargs):
+        """Update, then put the channels in order."""
+        super().optimizer_step(*args, **kwargs)
+        if self.sort:
+            sort_channels(self.model, self.optimizer)
+
+    def on_train_epoch_start(self):
+        """Start a new mean of Eq. (4)."""
+        self.epoch_neg_snr.zero_()
+
+    def on_train_epoch_end(self):
+        """Log the mean of Eq. (4) over the epoch's signals, which early stopping watches."""
+        total, number = self.epoch_neg_snr.tolist()
+        self.log("neg_snr_epoch", total / number, prog_bar=True, logger=True)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning checkpoints that appear whole or not at all, and are loaded without code."""
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None):
+        """Write to a temporary file in the same folder, then rename."""
+        save_atomically(checkpoint, path)
+
+    def load_checkpoint(self, path, map_location=None, weights_only=None):
+        """Tensors and plain values only, whatever `weights_only`."""
+        return load_safely(path, map_location)
+
+
+def resolve_precision(name: str) -> str:
+    """Lightning's name of a precision.
+
+    Args:
+        name (str): ``'32'``, ``'bf16'`` (bfloat16 autocast; parameters, losses and optimiser in
+            32 bits) or ``'auto'``, bf16 where the device multiplies matrices in it.
+
+    Returns:
+        str: ``'32-true'`` or ``'bf16-mixed'``.
+
+    Raises:
+        ValueError: if `name` is another.
+    """
+    check_choice("precision", name, ("32", "bf16", "auto"))
+    if name == "auto":
+        name = "bf16" if _has_bf16_matrix_units() else "32"
+    return {"32": "32-true", "bf16": "bf16-mixed"}[name]
+
+
+def _has_bf16_matrix_units() -> bool:
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+# Keys of a configuration that may change when a run is continued.
+MAY_CHANGE = ("epochs", "max_steps", "num_workers", "checkpoint_epochs", "checkpoint_minutes")
+
+
+def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:
+    """Raise a ValueError if a checkpoint is of another model or another training.
+
+    Args:
+        checkpoint (dict): Of a :class:`DAESystem`.
+        config (dict): Two-level configuration of the run that wants to continue it.
+        path (str or Path): Of the checkpoint, for the message.
+
+    Raises:
+        ValueError: naming the file and the first key that differs.
+    """
+    before = checkpoint.get("training_config")
+    if not isinstance(before, dict):
+        raise ValueError(f"{path} is not a checkpoint of this training: no training_config in it")
+    for group, values in config.items():
+        for key, value in values.items():
+            old = before.get(group, {}).get(key)
+            if key not in MAY_CHANGE and old != value:
+                raise ValueError(
+                    f"{path} was trained with {key}={old!r}, asked for {value!r}: "
+                    "continue with the same value, or choose another folder"
+                )
