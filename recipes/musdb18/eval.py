@@ -1,0 +1,72 @@
+"""Evaluate a trained auto-encoder and the STFT on the test tracks, in one run.
+
+Writes segments.csv and final_metrics.json into --exp_dir, and prints the table.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from utils import scripts
+
+from asteroid_sinudae import STFT, SinuDAE
+from asteroid_sinudae.data import Manifest
+from asteroid_sinudae.evaluation import evaluate, markdown_table, medians
+from asteroid_sinudae.files import atomic_path
+from asteroid_sinudae.provenance import provenance
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    args = parser.parse_args()
+
+    conf = scripts.read_conf(args.exp_dir / "conf.yml")
+    manifest = Manifest.load(args.data_dir)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dae = SinuDAE.from_pretrained(args.exp_dir / "best_model.pth").to(device)
+    if dae.sample_rate != manifest.sample_rate:
+        raise ValueError(
+            f"{args.exp_dir / 'best_model.pth'} is for {dae.sample_rate} Hz, the data in "
+            f"{args.data_dir} has {manifest.sample_rate} Hz"
+        )
+    stft = STFT(
+        n_fft=conf["baseline"]["stft_n_fft"],
+        stride=conf["baseline"]["stft_stride"],
+        window=conf["baseline"]["stft_window"],
+        sample_rate=manifest.sample_rate,
+    ).to(device)
+    decoder = conf["filterbank"]["decoder"].replace("_", "-")
+    results, n_silent = evaluate(
+        {f"{decoder} DAE": dae, "STFT": stft},
+        manifest.subset("test"),
+        segment=conf["data"]["segment"],
+        device=device,
+    )
+    with atomic_path(args.exp_dir / "segments.csv") as temporary:
+        results.to_csv(temporary, index=False)
+    summary = medians(results)
+    metrics = {
+        "medians": {name: row.dropna().to_dict() for name, row in summary.iterrows()},
+        "test_tracks": len(manifest.subset("test")),
+        "segments": len(results) // len(summary),
+        "silent_segments": n_silent,
+        "parameters": sum(parameter.numel() for parameter in dae.parameters()),
+        "source": {key: manifest.source[key] for key in ("kind", "path")},
+        "skipped_tracks": list(manifest.skipped),
+        "conf": conf,
+        **provenance(device),
+    }
+    with atomic_path(args.exp_dir / "final_metrics.json") as temporary:
+        temporary.write_text(json.dumps(metrics, indent=2))
+    print(markdown_table(summary))
+    print(
+        f"\nMedians over {metrics['segments']} segments of {metrics['test_tracks']} test tracks; "
+        f"{n_silent} silent segments left out"
+    )
+
+
+if __name__ == "__main__":
+    scripts.run(main)

@@ -1,0 +1,26 @@
+"""Stage 0: say which audio will be used, and download musdb's 7-second sample if asked to."""
+
+import argparse
+from pathlib import Path
+
+from utils import scripts
+
+from asteroid_sinudae.preparation import download_sample, list_tracks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--musdb18_dir", type=Path, help="MUSDB18, or where to download its sample")
+    parser.add_argument("--download", action="store_true", help="get musdb's 7-second sample")
+    args = parser.parse_args()
+    if args.musdb18_dir is None:
+        print("No --musdb18_dir: the 6-second excerpt that comes with stempeg will be used")
+        return
+    if args.download:
+        download_sample(args.musdb18_dir)
+    kind, tracks = list_tracks(args.musdb18_dir)
+    print(f"{args.musdb18_dir}: {len(tracks)} tracks ({kind})")
+
+
+if __name__ == "__main__":
+    scripts.run(main)

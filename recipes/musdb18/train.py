@@ -1,0 +1,138 @@
+"""Train the denoising auto-encoder, or continue a training that was cut off.
+
+Writes into --exp_dir: conf.yml, checkpoints/last.ckpt, logs/ and, at the end, best_model.pth, the
+model after the last update.
+"""
+
+import argparse
+from datetime import timedelta
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader
+from utils import scripts
+
+from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.data import Manifest, SetShuffleSampler, TrainSegments
+from asteroid_sinudae.files import load_safely, save_atomically
+from asteroid_sinudae.provenance import provenance
+from asteroid_sinudae.system import (
+    AtomicCheckpointIO,
+    DAESystem,
+    check_resumable,
+    resolve_precision,
+)
+
+
+def make_loader(dataset: TrainSegments, conf: dict) -> DataLoader:
+    """Batches of vocals and accompaniment in the order of the run's seed."""
+    sampler = SetShuffleSampler(
+        dataset,
+        batch_size=conf["training"]["batch_size"],
+        tracks_per_set=conf["data"]["tracks_per_set"],
+        seed=conf["training"]["seed"],
+    )
+    num_workers = conf["training"]["num_workers"]
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def make_trainer(conf: dict, exp_dir: Path) -> pl.Trainer:
+    """Trainer with checkpoints by epoch and by time, both of them `checkpoints/last.ckpt`."""
+    training = conf["training"]
+    last = dict(dirpath=exp_dir / "checkpoints", filename="last", enable_version_counter=False)
+    callbacks = [
+        ModelCheckpoint(**last, every_n_epochs=training["checkpoint_epochs"]),
+        ModelCheckpoint(
+            **last, train_time_interval=timedelta(minutes=training["checkpoint_minutes"])
+        ),
+    ]
+    if training["early_stop"]:
+        callbacks.append(EarlyStopping("neg_snr_epoch", min_delta=0.0, patience=1))
+    return pl.Trainer(
+        max_epochs=training["epochs"],
+        max_steps=training["max_steps"],
+        precision=resolve_precision(training["precision"]),
+        callbacks=callbacks,
+        logger=[
+            CSVLogger(exp_dir / "logs", name="csv"),
+            TensorBoardLogger(exp_dir / "logs", name="tensorboard", version=""),
+        ],
+        log_every_n_steps=10,
+        plugins=[AtomicCheckpointIO()],
+        devices=1,
+        deterministic=True,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    args, conf = scripts.parse_args_with_conf(parser)
+
+    manifest = Manifest.load(args.data_dir)
+    dataset = TrainSegments(
+        manifest.subset("train"), conf["data"]["segment"], conf["data"]["segment_hop"]
+    )
+    check_sizes(conf, manifest)
+    # What a resumed run must share with its checkpoint, beside the configuration.
+    conf["dataset"] = {"train_tracks": len(manifest.subset("train")), "segments": len(dataset)}
+
+    pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
+    model = SinuDAE(**conf["filterbank"])
+    optimizer = torch.optim.Adam(model.parameters(), lr=conf["optim"]["lr"], fused=True)
+    system = DAESystem(
+        model,
+        optimizer,
+        make_loader(dataset, conf),
+        seed=conf["training"]["seed"],
+        config=conf,
+        **conf["objective"],
+    )
+
+    last = args.exp_dir / "checkpoints" / "last.ckpt"
+    checkpoint = last if last.exists() else None
+    if checkpoint is not None:
+        check_resumable(load_safely(checkpoint), conf, checkpoint)
+    scripts.write_conf(conf, args.exp_dir / "conf.yml")
+    trainer = make_trainer(conf, args.exp_dir)
+    trainer.fit(system, ckpt_path=checkpoint)
+
+    package = model.serialize()
+    package["infos"]["training"] = {
+        "conf": conf,
+        "steps": trainer.global_step,
+        "epochs": trainer.current_epoch,
+        **provenance(system.device),
+    }
+    save_atomically(package, args.exp_dir / "best_model.pth")
+    print(f"{args.exp_dir / 'best_model.pth'}: the model after {trainer.global_step} updates")
+
+
+def check_sizes(conf: dict, manifest: Manifest) -> None:
+    """Raise a ValueError if segments, kernels and data do not go together."""
+    if conf["data"]["segment"] < conf["filterbank"]["kernel_size"]:
+        raise ValueError(
+            f"segment={conf['data']['segment']} is shorter than a kernel, expected at least "
+            f"kernel_size={conf['filterbank']['kernel_size']}"
+        )
+    if conf["filterbank"]["sample_rate"] != manifest.sample_rate:
+        raise ValueError(
+            f"sample_rate={conf['filterbank']['sample_rate']} differs from that of the prepared "
+            f"data, {manifest.sample_rate} Hz"
+        )
+
+
+if __name__ == "__main__":
+    scripts.run(main)

@@ -1,0 +1,82 @@
+"""What the recipe's scripts share: configuration, and one line for a user's mistake."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from asteroid_sinudae.files import atomic_path  # before asteroid, which it makes importable
+
+# isort: split
+
+import yaml
+from asteroid.utils import parse_args_as_dict, prepare_parser_from_dict
+
+BASE_CONF = Path(__file__).resolve().parents[1] / "local" / "conf.yml"
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script; a mistake that its user can mend ends it with one line and status 1."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    script = Path(sys.argv[0]).name
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"{script}: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        sys.exit(f"{script}: interrupted; run it again to continue")
+
+
+def parse_args_with_conf(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, dict]:
+    """Options of a script, and its configuration.
+
+    The configuration is that of `local/conf.yml`, then that of the file given as `--conf`, which
+    may hold only what differs, then the options.
+
+    Args:
+        parser (argparse.ArgumentParser): With the script's own options.
+
+    Returns:
+        tuple of the script's own options, and the two-level configuration.
+
+    Raises:
+        FileNotFoundError: if the file of `--conf` does not exist.
+        ValueError: if it is no configuration, or has a key that `local/conf.yml` has not.
+    """
+    parser.add_argument("--conf", default=BASE_CONF, help="YAML file of what differs from conf.yml")
+    no_help = [argument for argument in sys.argv[1:] if argument not in ("-h", "--help")]
+    path = parser.parse_known_args(no_help)[0].conf
+    conf = read_conf(BASE_CONF)
+    for group, values in read_conf(path).items():
+        for key, value in values.items():
+            if key not in conf.get(group, {}):
+                raise ValueError(f"{path}: unknown key {group}.{key}, expected those of conf.yml")
+            conf[group][key] = value
+    parser = prepare_parser_from_dict(conf, parser)
+    arguments, plain = parse_args_as_dict(parser, return_plain_args=True)
+    return plain, {group: arguments[group] for group in conf}
+
+
+def read_conf(path: str | Path) -> dict:
+    """Two-level configuration of a YAML file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it does not hold two levels of keys.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} not found: expected a YAML configuration")
+    try:
+        conf = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    if not isinstance(conf, dict) or not all(isinstance(group, dict) for group in conf.values()):
+        raise ValueError(f"{path} must hold groups of keys, as local/conf.yml does")
+    return conf
+
+
+def write_conf(conf: dict, path: str | Path) -> None:
+    """Write a configuration as YAML, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(conf, sort_keys=False))
