@@ -2,7 +2,6 @@
 
 from typing import Protocol
 
-import numpy as np
 import scipy.signal
 import torch
 from asteroid.models import BaseModel
@@ -210,8 +209,9 @@ class STFT(nn.Module):
         check(n_fft >= 2 and n_fft % 2 == 0, "n_fft", n_fft, "even and at least 2")
         check(1 <= stride <= n_fft, "stride", stride, f"1 to {n_fft=}")
         self.sample_rate = sample_rate
-        analysis = np.array(scipy.signal.get_window(window, n_fft))  # a copy: theirs is read-only
-        dual = scipy.signal.ShortTimeFFT(analysis, stride, fs=sample_rate).dual_win
+        analysis = scipy.signal.get_window(window, n_fft)
+        # ShortTimeFFT makes its window read-only, which STFTFB does not accept.
+        dual = scipy.signal.ShortTimeFFT(analysis.copy(), stride, fs=sample_rate).dual_win
         sizes = dict(n_filters=n_fft, kernel_size=n_fft, stride=stride, sample_rate=sample_rate)
         # STFTFB's cosines and sines are scaled for a pair of frames of energy 2 * stride / n_fft.
         synthesis = dual * n_fft / (2 * stride)
