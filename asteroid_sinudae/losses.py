@@ -5,6 +5,9 @@ from asteroid.losses.sdr import SingleSrcNegSDR
 
 from ._checks import check_choice
 
+TV_NORMS = ("l1", "l2")
+SNR_PER = ("signal", "batch")
+
 # Asteroid's losses, without mean removal: Eq. (4), and the negative of Eq. (6).
 _neg_snr = SingleSrcNegSDR("snr", zero_mean=False, reduction="mean")
 _neg_si_sdr = SingleSrcNegSDR("sisdr", zero_mean=False, reduction="none")
@@ -34,7 +37,7 @@ def total_variation(rep: torch.Tensor, norm: str = "l1") -> torch.Tensor:
         >>> total_variation(torch.tensor([[[1.0, 2.0], [4.0, 8.0]]]))  # (3 + 6 + 1 + 4) / 4
         tensor(3.5000)
     """
-    check_choice("norm", norm, ("l1", "l2"))
+    check_choice("norm", norm, TV_NORMS)
     over_channels = rep.diff(dim=-2)
     over_frames = rep.diff(dim=-1)
     if norm == "l1":
@@ -59,7 +62,7 @@ def neg_snr(estimate: torch.Tensor, target: torch.Tensor, per: str = "signal") -
     Raises:
         ValueError: if `per` is another.
     """
-    check_choice("per", per, ("signal", "batch"))
+    check_choice("per", per, SNR_PER)
     n_signals = target.shape[0] if per == "signal" else 1
     return _neg_snr(estimate.reshape(n_signals, -1), target.reshape(n_signals, -1))
 

@@ -10,7 +10,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 
 from ._checks import check, check_choice
 from .files import load_safely, save_atomically
-from .losses import neg_snr, total_variation
+from .losses import SNR_PER, TV_NORMS, neg_snr, total_variation
 from .representations import SinuDAE
 from .sorting import sort_channels
 
@@ -83,6 +83,8 @@ class DAESystem(System):
         for name, value in (("seed", seed), ("noise_std", noise_std), ("tv_weight", tv_weight)):
             check(value >= 0, name, value, "0 or more")
         check_choice("tv_on", tv_on, ("mixture", "vocals"))
+        check_choice("tv_norm", tv_norm, TV_NORMS)
+        check_choice("snr_per", snr_per, SNR_PER)
         super().__init__(model, optimizer, neg_snr, train_loader, config=config)
         self.seed = seed
         self.noise_std = noise_std
@@ -168,8 +170,13 @@ class DAESystem(System):
             sort_channels(self.model, self.optimizer)
 
     def on_train_epoch_start(self):
-        """Start a new mean of Eq. (4)."""
-        self.epoch_neg_snr.zero_()
+        """Go to the epoch's order of the data."""
+        self.train_loader.batch_sampler.set_epoch(self.current_epoch)
+
+    def on_train_batch_start(self, batch, batch_idx):
+        """Start a new mean of Eq. (4) with an epoch; a continued one may not report its start."""
+        if batch_idx == 0:
+            self.epoch_neg_snr.zero_()
 
     def on_train_epoch_end(self):
         """Log the mean of Eq. (4) over the epoch's signals, which early stopping watches."""

@@ -1,0 +1,79 @@
+import copy
+
+import pytest
+import torch
+
+from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.losses import neg_snr
+from asteroid_sinudae.sorting import sort_channels
+
+SMALL = dict(n_filters=10, kernel_size=64, stride=16, sample_rate=16000)
+
+
+def shuffled_model(encoder, decoder, exponent):
+    torch.manual_seed(0)
+    model = SinuDAE(encoder, decoder, exponent=exponent, **SMALL)
+    with torch.no_grad():
+        frequency = model.decoder.filterbank.frequency
+        frequency.copy_(torch.rand_like(frequency) - 0.5)  # negative ones count by their size
+    return model
+
+
+def update(model, optimizer, wav):
+    optimizer.zero_grad()
+    loss = neg_snr(model(wav), wav)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("encoder", ["conv_smooth", "sinc_smooth"])
+@pytest.mark.parametrize("decoder, exponent", [("mod_cos", 2), ("mod_cos", 1), ("cos", 2)])
+def test_sorting_changes_neither_the_output_nor_later_updates(encoder, decoder, exponent, fused):
+    model = shuffled_model(encoder, decoder, exponent)
+    wav = 0.1 * torch.randn(4, 1, 800)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
+    for _ in range(3):
+        update(model, optimizer, wav)
+    twin = copy.deepcopy(model)
+    twin_optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3, fused=fused)
+    twin_optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+
+    before = model.encode(wav)
+    carriers = model.decoder.filterbank.carrier_frequencies()
+    assert sort_channels(model, optimizer)
+    order = carriers.argsort()
+    assert not torch.equal(order, torch.arange(10))
+    sorted_carriers = model.decoder.filterbank.carrier_frequencies()
+    assert torch.equal(sorted_carriers, carriers[order]) and (sorted_carriers.diff() >= 0).all()
+    torch.testing.assert_close(model.encode(wav), before[:, order], rtol=0, atol=1e-5)
+    torch.testing.assert_close(model(wav), twin(wav), rtol=0, atol=1e-5)
+
+    for _ in range(3):  # moments that had stayed behind would show in the next updates
+        loss, twin_loss = update(model, optimizer, wav), update(twin, twin_optimizer, wav)
+        assert loss == pytest.approx(twin_loss, abs=1e-4)
+    torch.testing.assert_close(model(wav), twin(wav), rtol=0, atol=2e-5)
+    torch.testing.assert_close(
+        model.decoder.filterbank.phase, twin.decoder.filterbank.phase[order], rtol=0, atol=1e-5
+    )
+    torch.testing.assert_close(
+        model.encoder.filterbank.smooth_weight,
+        twin.encoder.filterbank.smooth_weight[order][:, order],
+        rtol=0,
+        atol=1e-5,
+    )
+
+
+def test_sorted_channels_stay_untouched():
+    model = SinuDAE(**SMALL)
+    before = copy.deepcopy(model.state_dict())
+    assert not sort_channels(model)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_decoder_without_carriers():
+    with pytest.raises(
+        ValueError, match="needs a decoder with carrier frequencies .*got conv_tanh"
+    ):
+        sort_channels(SinuDAE(decoder="conv_tanh", **SMALL))

@@ -1,0 +1,249 @@
+"""Training: the objective against a reference, and runs cut off anywhere against uncut ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import soundfile
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.data import SetShuffleSampler, Track, TrainSegments
+from asteroid_sinudae.losses import neg_snr, total_variation
+from asteroid_sinudae.system import (
+    AtomicCheckpointIO,
+    DAESystem,
+    check_resumable,
+    resolve_precision,
+    step_generator,
+)
+
+SMALL = dict(n_filters=8, kernel_size=64, stride=16, sample_rate=44100)
+STEPS_PER_EPOCH = 3  # 5 tracks of 2 segments each, 4 pairs a batch
+
+
+@pytest.fixture
+def tracks(tmp_path):
+    rng = np.random.default_rng(0)
+    result = []
+    for name in "abcde":
+        track = Track(name, "train", 750, 0, tmp_path / "data" / name)
+        track.folder.mkdir(parents=True)
+        for path in (track.vocals, track.accompaniment):
+            soundfile.write(path, 0.1 * rng.standard_normal(750), 44100, subtype="PCM_16")
+        result.append(track)
+    return result
+
+
+def make_system(tracks, model=None, **options):
+    torch.manual_seed(0)
+    model = model or SinuDAE(**SMALL)
+    dataset = TrainSegments(tracks, segment=500, hop=250)
+    sampler = SetShuffleSampler(dataset, batch_size=4, seed=1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
+    loader = DataLoader(dataset, batch_sampler=sampler)
+    return DAESystem(model, optimizer, loader, **{"seed": 1, **options})
+
+
+def fit(system, folder, callbacks=(), ckpt_path=None, **options):
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        callbacks=list(callbacks),
+        logger=CSVLogger(folder),
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        **{"max_epochs": 3, **options},
+    )
+    trainer.fit(system, ckpt_path=ckpt_path)
+    return trainer
+
+
+def every_step(folder):
+    return ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+
+
+def state_of(system):
+    """Parameters, buffers and moments, by name."""
+    moments = {
+        f"{key}.{index}": value
+        for index, state in system.optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+    return {**system.state_dict(), **moments}
+
+
+def assert_same_bits(mine, theirs):
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+def test_objective_is_eq_5(tracks):
+    system = make_system(tracks, noise_std=0.01)
+    vocals, accompaniment, noise = torch.randn(3, 2, 1, 500)
+    snr, variation = system.objectives(vocals, accompaniment, noise)
+    model = system.model
+    estimate = model.decode(model.encode(vocals + 0.01 * noise), 500)
+    torch.testing.assert_close(snr, neg_snr(estimate, vocals))
+    torch.testing.assert_close(variation, total_variation(model.encode(vocals + accompaniment)))
+
+
+def test_variants_of_the_objective(tracks):
+    vocals, accompaniment, noise = torch.randn(3, 2, 1, 500)
+    on_vocals = make_system(tracks, noise_std=0.01, tv_on="vocals", tv_norm="l2", snr_per="batch")
+    model = on_vocals.model
+    rep = model.encode(vocals + 0.01 * noise)
+    snr, variation = on_vocals.objectives(vocals, accompaniment, noise)
+    torch.testing.assert_close(snr, neg_snr(model.decode(rep, 500), vocals, per="batch"))
+    torch.testing.assert_close(variation, total_variation(rep, norm="l2"))
+    # The mixture is left out altogether: NaN would show.
+    without = make_system(tracks, tv_weight=0.0)
+    snr, variation = without.objectives(vocals, accompaniment * torch.nan, noise)
+    assert snr.isfinite() and variation == 0
+
+
+def test_training_lowers_the_loss_and_keeps_the_channels_sorted(tracks, tmp_path):
+    system = make_system(tracks)
+    seen = []
+    system.on_train_batch_end = lambda outputs, *_: seen.append(
+        (outputs["loss"].item(), system.model.decoder.filterbank.carrier_frequencies())
+    )
+    fit(system, tmp_path, max_epochs=30)
+    losses = [loss for loss, _ in seen]
+    assert len(losses) == 30 * STEPS_PER_EPOCH
+    assert np.mean(losses[-9:]) < np.mean(losses[:9]) - 1
+    assert all((carriers.diff() >= 0).all() for _, carriers in seen)
+    frequencies = SinuDAE(**SMALL).decoder.filterbank.carrier_frequencies()
+    assert not torch.equal(seen[-1][1], frequencies)
+
+
+def test_unsorted_training_breaks_the_order(tracks, tmp_path):
+    model = SinuDAE(**SMALL)
+    with torch.no_grad():
+        model.decoder.filterbank.frequency.copy_(torch.linspace(0.5, 0.1, 8).view(8, 1, 1))
+    system = make_system(tracks, model, sort=False)
+    fit(system, tmp_path, max_epochs=1)
+    assert (model.decoder.filterbank.carrier_frequencies().diff() < 0).all()
+
+
+def test_run_cut_off_after_any_update_ends_where_an_uncut_one_ends(tracks, tmp_path):
+    whole = make_system(tracks)
+    fit(whole, tmp_path, [every_step(tmp_path / "checkpoints")])
+    expected = state_of(whole)
+    for step in range(1, 3 * STEPS_PER_EPOCH):
+        resumed = make_system(tracks)
+        with torch.no_grad():  # nothing of the fresh model may be left
+            resumed.model.decoder.filterbank.phase.zero_()
+        trainer = fit(resumed, tmp_path, ckpt_path=tmp_path / f"checkpoints/step={step}.ckpt")
+        assert trainer.global_step == 3 * STEPS_PER_EPOCH
+        assert_same_bits(state_of(resumed), expected)
+
+
+def test_run_continued_from_an_epoch_s_end(tracks, tmp_path):
+    whole = make_system(tracks)
+    fit(whole, tmp_path)
+    part = make_system(tracks)
+    fit(part, tmp_path, [ModelCheckpoint(tmp_path, "last")], max_epochs=2)
+    resumed = make_system(tracks)
+    fit(resumed, tmp_path, ckpt_path=tmp_path / "last.ckpt")
+    assert_same_bits(state_of(resumed), state_of(whole))
+
+
+def test_early_stopping_sees_the_whole_of_an_interrupted_epoch(tracks, tmp_path):
+    def logged(trainer):
+        return trainer.callback_metrics["neg_snr_epoch"].item()
+
+    checkpoints = every_step(tmp_path / "checkpoints")
+    expected = logged(fit(make_system(tracks), tmp_path, [checkpoints], max_epochs=1))
+    for step in (1, 2):
+        checkpoint = tmp_path / f"checkpoints/step={step}.ckpt"
+        trainer = fit(make_system(tracks), tmp_path, ckpt_path=checkpoint, max_epochs=1)
+        assert logged(trainer) == expected
+
+
+def test_early_stopping_when_an_epoch_does_not_lower_eq_4(tracks, tmp_path):
+    system = make_system(tracks)
+    system.optimizer.param_groups[0]["lr"] = 0.0  # only the noise changes
+    stop = EarlyStopping("neg_snr_epoch", min_delta=0.0, patience=1)
+    trainer = fit(system, tmp_path, [stop], max_epochs=50)
+    assert stop.stopped_epoch == trainer.current_epoch - 1 < 49
+
+
+def test_noise_is_a_function_of_seed_epoch_and_step():
+    def draw(*key):
+        return torch.randn(3, generator=step_generator(*key, torch.device("cpu")))
+
+    assert torch.equal(draw(1, 2, 3), draw(1, 2, 3))
+    others = [draw(*key) for key in ((0, 2, 3), (1, 0, 3), (1, 2, 0), (1, 3, 2))]
+    assert not any(torch.equal(draw(1, 2, 3), other) for other in others)
+
+
+def test_bf16_update_is_close_to_the_fp32_one(tracks, tmp_path):
+    systems = {precision: make_system(tracks) for precision in ("32-true", "bf16-mixed")}
+    start = make_system(tracks).model.state_dict()
+    updates = []
+    for precision, system in systems.items():
+        fit(system, tmp_path, max_epochs=1, precision=precision)
+        assert all(p.dtype == torch.float32 for p in system.model.parameters())
+        end = system.model.state_dict()
+        updates.append(torch.cat([(end[name] - start[name]).flatten() for name in start]))
+    assert torch.cosine_similarity(*updates, dim=0) > 0.95
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(noise_std=-1e-4), "noise_std must be 0 or more, got -0.0001"),
+        (dict(tv_weight=float("nan")), "tv_weight must be 0 or more, got nan"),
+        (dict(seed=-1), "seed must be 0 or more, got -1"),
+        (dict(tv_on="accompaniment"), "tv_on must be one of 'mixture', 'vocals'"),
+        (dict(tv_norm="l0"), "tv_norm must be one of 'l1', 'l2', got 'l0'"),
+        (dict(snr_per="song"), "snr_per must be one of 'signal', 'batch', got 'song'"),
+    ],
+)
+def test_options_that_make_no_sense(tracks, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_system(tracks, **options)
+
+
+def test_sorting_needs_carriers(tracks):
+    with pytest.raises(ValueError, match="sort needs a decoder with carrier frequencies"):
+        make_system(tracks, SinuDAE(decoder="conv", **SMALL))
+
+
+def test_precisions():
+    assert [resolve_precision(name) for name in ("32", "bf16")] == ["32-true", "bf16-mixed"]
+    assert resolve_precision("auto") in ("32-true", "bf16-mixed")
+    with pytest.raises(ValueError, match="precision must be one of '32', 'bf16', 'auto', got '16'"):
+        resolve_precision("16")
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("this code ran",))
+
+
+def test_checkpoint_with_code_is_refused(tracks, tmp_path, capsys):
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": Payload()}, path)
+    with pytest.raises(ValueError, match=f"{path} is refused"):
+        fit(make_system(tracks), tmp_path, ckpt_path=path)
+    assert "this code ran" not in capsys.readouterr().out
+
+
+def test_checkpoint_of_another_training():
+    config = {"filterbank": {"n_filters": 8}, "training": {"epochs": 3, "seed": 0}}
+    path = Path("last.ckpt")
+    check_resumable({"training_config": config}, config, path)
+    longer = {**config, "training": {"epochs": 9, "seed": 0}}
+    check_resumable({"training_config": config}, longer, path)
+    wider = {**config, "filterbank": {"n_filters": 16}}
+    with pytest.raises(ValueError, match="last.ckpt was trained with n_filters=8, asked for 16"):
+        check_resumable({"training_config": config}, wider, path)
+    with pytest.raises(ValueError, match="last.ckpt is not a checkpoint of this training"):
+        check_resumable({"state_dict": {}}, config, path)
