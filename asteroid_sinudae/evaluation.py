@@ -181,5 +181,5 @@ def markdown_table(summary: pd.DataFrame) -> str:
     titles = {"si_sdr": "SI-SDR (dB)"}
     for column in summary.columns[summary.columns.str.startswith("si_sdr_bm_")]:
         titles[column] = f"SI-SDR-BM (dB), threshold {column.removeprefix('si_sdr_bm_')}"
-    table = summary.rename(columns=titles)
-    return table.to_markdown(floatfmt=".2f", missingval="–")
+    table = summary.rename(columns=titles).astype(object)
+    return table.where(table.notna(), None).to_markdown(floatfmt=".2f", missingval="–")

@@ -1,0 +1,117 @@
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from asteroid_sinudae import STFT, SinuDAE, informed_separation
+from asteroid_sinudae.data import TestSegments, Track
+from asteroid_sinudae.evaluation import (
+    MIXTURE,
+    audible_segments,
+    evaluate,
+    is_silent,
+    markdown_table,
+    medians,
+)
+from asteroid_sinudae.losses import si_sdr
+
+SEGMENT = 1000
+
+
+@pytest.fixture
+def tracks(tmp_path):
+    """Two tracks of 3 and 2 segments; the second segment of the first track is silent."""
+    rng = np.random.default_rng(0)
+    result = []
+    for name, n_samples in (("a", 2500), ("b", 2000)):
+        track = Track(name, "test", n_samples, 0, tmp_path / name)
+        track.folder.mkdir()
+        vocals, accompaniment = 0.1 * rng.standard_normal((2, n_samples))
+        if name == "a":
+            vocals[1000:2000] = 1e-4
+        soundfile.write(track.vocals, vocals, 44100, subtype="PCM_16")
+        soundfile.write(track.accompaniment, accompaniment, 44100, subtype="PCM_16")
+        result.append(track)
+    return result
+
+
+@pytest.fixture
+def systems():
+    torch.manual_seed(0)
+    dae = SinuDAE(n_filters=8, kernel_size=64, stride=16)
+    return {"DAE": dae, "STFT": STFT(n_fft=64, stride=16)}
+
+
+def test_silence_is_the_authors_rule():
+    def with_norm(norm):
+        return torch.full((1, 1, 100), norm / 10)
+
+    assert is_silent(with_norm(0.0999)).tolist() == [True]  # 10 log10(0.1) is -10
+    assert is_silent(with_norm(0.1001)).tolist() == [False]
+    assert is_silent(torch.zeros(2, 1, 10)).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_audible_segments_keep_their_locations(tracks, batch_size):
+    batches = list(audible_segments(TestSegments(tracks, SEGMENT), batch_size))
+    locations = [where for batch in batches for where in batch.locations]
+    assert locations == [("a", 0), ("a", 2000), ("b", 0), ("b", 1000)]
+    vocals = torch.cat([batch.vocals for batch in batches])
+    expected, _ = soundfile.read(tracks[0].vocals, start=2000, dtype="float32")
+    np.testing.assert_array_equal(vocals[1, 0, :500], expected)
+    assert (vocals[1, 0, 500:] == 0).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_both_systems_and_the_mixture_on_the_same_segments(tracks, systems, batch_size):
+    results, n_silent = evaluate(systems, tracks, SEGMENT, (0.5, 1.0), batch_size)
+    assert n_silent == 1
+    assert list(results.columns) == [
+        "track",
+        "start",
+        "system",
+        "si_sdr",
+        "si_sdr_bm_0.5",
+        "si_sdr_bm_1",
+    ]
+    for _, rows in results.groupby("system"):
+        pairs = list(zip(rows["track"], rows["start"], strict=True))
+        assert pairs == [("a", 0), ("a", 2000), ("b", 0), ("b", 1000)]
+    vocals, accompaniment = TestSegments(tracks, SEGMENT)[3]
+    vocals, accompaniment = vocals[None], accompaniment[None]
+    mixture = vocals + accompaniment
+    here = results[(results["track"] == "b") & (results["start"] == 0)].set_index("system")
+    for name, system in systems.items():
+        with torch.no_grad():
+            rebuilt = system.decode(system.encode(vocals), SEGMENT)
+            masked = informed_separation(system, mixture, vocals, accompaniment, threshold=1)
+        expected = [si_sdr(rebuilt, vocals).item(), si_sdr(masked, vocals).item()]
+        np.testing.assert_allclose(
+            here.loc[name, ["si_sdr", "si_sdr_bm_1"]].astype(float), expected, rtol=1e-4, atol=1e-4
+        )
+    assert np.isnan(here.loc[MIXTURE, "si_sdr"])
+    expected = pytest.approx(si_sdr(mixture, vocals).item(), abs=1e-5)
+    assert here.loc[MIXTURE, "si_sdr_bm_0.5"] == here.loc[MIXTURE, "si_sdr_bm_1"] == expected
+
+
+def test_nothing_to_evaluate(tracks, systems):
+    with pytest.raises(ValueError, match="no test tracks to evaluate, expected at least one"):
+        evaluate(systems, [], SEGMENT)
+    soundfile.write(tracks[1].vocals, np.zeros(2000), 44100, subtype="PCM_16")
+    with pytest.raises(ValueError, match="all 2 test segments are silent, nothing to evaluate"):
+        evaluate(systems, tracks[1:], SEGMENT)
+
+
+def test_medians_and_their_table():
+    results = pd.DataFrame(
+        {
+            "system": ["DAE", MIXTURE] * 3,
+            "si_sdr": [1.0, None, 30.0, None, 2.0, None],
+            "si_sdr_bm_0.5": [5.0, -1.0, 7.0, -2.0, 100.0, -3.0],
+        }
+    )
+    table = markdown_table(medians(results)).splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
+    assert cells[0] == ["system", "SI-SDR (dB)", "SI-SDR-BM (dB), threshold 0.5"]
+    assert cells[2:] == [["DAE", "2.00", "7.00"], [MIXTURE, "–", "-2.00"]]
