@@ -23,7 +23,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except (ValueError, OSError) as error:
-        sys.exit(f"{script}: {' '.join(str(error).split())}")
+        message = str(error).removeprefix(f"[Errno {getattr(error, 'errno', None)}] ")
+        sys.exit(f"{script}: {' '.join(message.split())}")
     except KeyboardInterrupt:
         sys.exit(f"{script}: interrupted; run it again to continue")
 

@@ -1,0 +1,275 @@
+"""The recipe from the command line: every stage, runs that are killed, and users' mistakes."""
+
+import json
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+import yaml
+
+from asteroid_sinudae import SinuDAE, files
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = ROOT / "recipes" / "musdb18"
+CONF = {
+    "filterbank": {"n_filters": 8, "kernel_size": 256, "stride": 64},
+    "data": {"segment": 4000, "segment_hop": 2000},
+    "optim": {"lr": 1.0e-3},
+    "training": {"batch_size": 4, "max_steps": 7, "num_workers": 0},
+    "baseline": {"stft_n_fft": 256, "stft_stride": 64},
+}
+
+
+@pytest.fixture(scope="module")
+def musdb18(tmp_path_factory):
+    """A WAV tree: tones as vocals, noise as accompaniment."""
+    root = tmp_path_factory.mktemp("musdb18")
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("train/A - 1", "train/B - 2", "test/C - 3")):
+        folder = root / name
+        folder.mkdir(parents=True)
+        time_axis = np.arange(30_000) / 44100
+        vocals = 0.3 * np.sin(2 * np.pi * (200 + 100 * number) * time_axis)
+        other = 0.05 * rng.standard_normal(30_000)
+        for stem, samples in (("vocals", vocals), ("other", other), ("mixture", vocals + other)):
+            soundfile.write(folder / f"{stem}.wav", samples, 44100, subtype="FLOAT")
+    return root
+
+
+@pytest.fixture(scope="module")
+def conf(tmp_path_factory):
+    path = tmp_path_factory.mktemp("conf") / "conf.yml"
+    path.write_text(yaml.safe_dump(CONF))
+    return path
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory, musdb18):
+    path = tmp_path_factory.mktemp("data") / "prepared"
+    call("local/prepare.py", data_dir=path, musdb18_dir=musdb18, num_workers=1)
+    return path
+
+
+def call(script, *arguments, **options):
+    """Run a script in this process; SystemExit has its one line."""
+    argv = [str(RECIPE / script), *map(str, arguments)]
+    for name, value in options.items():
+        argv += [f"--{name}", str(value)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", argv)
+        patch.syspath_prepend(str(RECIPE))
+        runpy.run_path(argv[0], run_name="__main__")
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{RECIPE}"}
+
+
+def start_training(exp_dir, **options):
+    argv = [sys.executable, str(RECIPE / "train.py"), "--exp_dir", str(exp_dir)]
+    for name, value in options.items():
+        argv += [f"--{name}", str(value)]
+    return subprocess.Popen(
+        argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def model_of(exp_dir):
+    return files.load_safely(exp_dir / "best_model.pth")
+
+
+def test_all_stages_then_again(tmp_path, musdb18, conf):
+    recipe = tmp_path / "recipe"
+    shutil.copytree(RECIPE, recipe, ignore=shutil.ignore_patterns("exp", "data", "__pycache__"))
+
+    def run():
+        command = [recipe / "run.sh", "--python_path", sys.executable, "--tag", "test"]
+        command += ["--musdb18_dir", musdb18, "--conf", conf, "--train_args", "--seed 3"]
+        return subprocess.run(command, env=environment(), capture_output=True, text=True)
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    exp_dir = recipe / "exp" / "train_sinudae_test"
+    written = {path.name for path in exp_dir.iterdir()}
+    assert written == {
+        "best_model.pth",
+        "checkpoints",
+        "conf.yml",
+        "final_metrics.json",
+        "logs",
+        "segments.csv",
+        "table.md",
+    }
+    assert yaml.safe_load((exp_dir / "conf.yml").read_text())["training"]["seed"] == 3
+    assert os.listdir(exp_dir / "checkpoints") == ["last.ckpt"]
+    package = model_of(exp_dir)
+    assert package["infos"]["training"]["steps"] == 7
+    assert SinuDAE.from_pretrained(exp_dir / "best_model.pth").get_model_args()["n_filters"] == 8
+
+    segments = pd.read_csv(exp_dir / "segments.csv")
+    systems = ["mod-cos DAE", "STFT", "unprocessed mixture"]
+    assert list(segments["system"].unique()) == systems
+    assert (segments["system"].value_counts() == 8).all()  # 30000 samples in segments of 4000
+    metrics = json.loads((exp_dir / "final_metrics.json").read_text())
+    for system in systems:
+        rows = segments[segments["system"] == system]
+        for column, median in metrics["medians"][system].items():
+            assert median == pytest.approx(rows[column].median(), abs=1e-9)
+    assert "si_sdr" not in metrics["medians"]["unprocessed mixture"]
+    assert metrics["medians"]["STFT"]["si_sdr"] > 100
+    assert metrics["conf"]["training"]["seed"] == 3 and metrics["segments"] == 8
+    assert {"versions", "commit", "device", "finished"} <= metrics.keys()
+    table = (exp_dir / "table.md").read_text()
+    assert table in done.stdout and all(system in table for system in systems)
+
+    again = run()
+    assert again.returncode == 0, again.stderr
+    assert (exp_dir / "table.md").read_text() == table
+    before, after = package["state_dict"], model_of(exp_dir)["state_dict"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_killed_training_ends_where_an_uninterrupted_one_ends(tmp_path, data_dir, conf):
+    options = dict(data_dir=data_dir, conf=conf, max_steps=60, epochs=1000)
+    assert start_training(tmp_path / "whole", **options).wait() == 0
+    interrupted = dict(options, checkpoint_minutes=1e-4, checkpoint_epochs=10_000)
+    last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    steps = []
+    for _ in range(2):
+        seen = last.stat().st_mtime_ns if last.exists() else 0
+        process = start_training(tmp_path / "cut", **interrupted)
+        while process.poll() is None and (not last.exists() or last.stat().st_mtime_ns == seen):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        steps.append(files.load_safely(last)["global_step"])
+    assert 0 < steps[0] < steps[1] < 60 and not (tmp_path / "cut" / "best_model.pth").exists()
+    assert start_training(tmp_path / "cut", **interrupted).wait() == 0
+    whole, cut = model_of(tmp_path / "whole"), model_of(tmp_path / "cut")
+    assert whole["infos"]["training"]["steps"] == cut["infos"]["training"]["steps"] == 60
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, cut["state_dict"][name]), name
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(n_filters=0), "n_filters must be an integer of at least 1, got 0"),
+        (dict(stride=300), "stride must be at most kernel_size=256, got 300"),
+        (dict(kernel_size=5000), "segment=4000 is shorter than a kernel, expected at least"),
+        (dict(sample_rate=16000), "sample_rate=16000 differs from that of the prepared data"),
+        (dict(decoder="conv"), r"sort needs a decoder with carrier frequencies \(mod_cos or cos\)"),
+        (dict(precision="64"), "precision must be one of '32', 'bf16', 'auto', got '64'"),
+        (dict(batch_size=0), "batch_size must be 1 or more, got 0"),
+        (dict(segment_hop=5000), "hop must be 1 to 4000 .segment., got 5000"),
+        (dict(data_dir="nowhere"), "nowhere/manifest.json not found: prepare the data first"),
+        (dict(conf="none.yml"), "none.yml not found: expected a YAML configuration"),
+    ],
+)
+def test_training_options_that_make_no_sense(tmp_path, data_dir, conf, options, message):
+    options = {"data_dir": data_dir, "conf": conf, **options}
+    with pytest.raises(SystemExit, match=f"^train.py: {message}[^\n]*$"):
+        call("train.py", exp_dir=tmp_path / "exp", **options)
+    assert not (tmp_path / "exp" / "best_model.pth").exists()
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("filterbank:\n  n_filtres: 8\n", "unknown key filterbank.n_filtres, expected those of"),
+        ("n_filters: 8\n", "must hold groups of keys, as local/conf.yml does"),
+        ("a: [", "is not YAML: "),
+    ],
+)
+def test_configurations_that_make_no_sense(tmp_path, data_dir, text, message):
+    path = tmp_path / "conf.yml"
+    path.write_text(text)
+    with pytest.raises(SystemExit, match=f"^train.py: {path}:? {message}[^\n]*$"):
+        call("train.py", exp_dir=tmp_path / "exp", data_dir=data_dir, conf=path)
+
+
+def test_folder_of_another_training_is_left_alone(tmp_path, data_dir, conf):
+    options = dict(exp_dir=tmp_path / "exp", data_dir=data_dir, conf=conf)
+    call("train.py", **options)
+    before = {path: path.read_bytes() for path in (tmp_path / "exp").glob("*.*")}
+    message = "last.ckpt was trained with n_filters=8, asked for 9: continue with the same value"
+    with pytest.raises(SystemExit, match=f"^train.py: .*{message}"):
+        call("train.py", n_filters=9, **options)
+    torch.save({"state_dict": Payload()}, tmp_path / "exp" / "checkpoints" / "last.ckpt")
+    with pytest.raises(SystemExit, match="^train.py: .*last.ckpt is refused: it is damaged, or"):
+        call("train.py", **options)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "exp").glob("*.*")}
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("this code ran",))
+
+
+def test_folder_that_cannot_be_written(tmp_path, data_dir, conf):
+    (tmp_path / "file").touch()
+    exp_dir = tmp_path / "file" / "exp"
+    with pytest.raises(SystemExit, match=f"^train.py: cannot write {exp_dir}/conf.yml: [^\n]*$"):
+        call("train.py", exp_dir=exp_dir, data_dir=data_dir, conf=conf)
+
+
+def test_full_disk_keeps_the_last_checkpoint(tmp_path, data_dir, conf, monkeypatch):
+    options = dict(exp_dir=tmp_path / "exp", data_dir=data_dir, conf=conf)
+    call("train.py", **options)
+    last = tmp_path / "exp" / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+
+    def full(obj, path):
+        Path(path).write_bytes(b"a part")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed")
+
+    monkeypatch.setattr(files.torch, "save", full)
+    with pytest.raises(SystemExit, match=f"^train.py: cannot write {last}: .*is the disk full?"):
+        call("train.py", **{**options, "max_steps": 20})
+    assert last.read_bytes() == before and os.listdir(last.parent) == ["last.ckpt"]
+
+
+def test_evaluation_without_what_it_needs(tmp_path, data_dir, conf, musdb18):
+    with pytest.raises(SystemExit, match="^eval.py: .*conf.yml not found"):
+        call("eval.py", exp_dir=tmp_path, data_dir=data_dir)
+    with pytest.raises(SystemExit, match="^tables.py: .*final_metrics.json not found: evaluate"):
+        call("tables.py", tmp_path, output=tmp_path / "table.md")
+    call("train.py", exp_dir=tmp_path, data_dir=data_dir, conf=conf)
+    only_train = tmp_path / "only_train"
+    shutil.copytree(musdb18 / "train", only_train / "train")
+    call("local/prepare.py", data_dir=tmp_path / "data", musdb18_dir=only_train, num_workers=1)
+    with pytest.raises(SystemExit, match="^eval.py: no test tracks to evaluate"):
+        call("eval.py", exp_dir=tmp_path, data_dir=tmp_path / "data")
+    slow = SinuDAE(n_filters=8, kernel_size=256, stride=64, sample_rate=16000)
+    torch.save(slow.serialize(), tmp_path / "best_model.pth")
+    with pytest.raises(SystemExit, match="^eval.py: .*best_model.pth is for 16000 Hz, the data"):
+        call("eval.py", exp_dir=tmp_path, data_dir=data_dir)
+
+
+def test_data_that_is_not_there(tmp_path):
+    message = f"no tracks found under {tmp_path}: expected "
+    for script in ("local/get_data.py", "local/prepare.py"):
+        options = {} if "get" in script else {"data_dir": tmp_path / "data"}
+        with pytest.raises(SystemExit, match=f"^{Path(script).name}: {message}[^\n]*$"):
+            call(script, musdb18_dir=tmp_path, **options)
+
+
+def test_bad_tracks_are_counted_or_stop_a_strict_preparation(tmp_path, musdb18, caplog):
+    tree = tmp_path / "musdb18"
+    shutil.copytree(musdb18, tree)
+    (tree / "train" / "A - 1" / "vocals.wav").unlink()
+    options = dict(musdb18_dir=tree, num_workers=1)
+    call("local/prepare.py", data_dir=tmp_path / "data", **options)
+    assert "1 of 3 tracks skipped" in caplog.text
+    with pytest.raises(SystemExit, match="^prepare.py: .*A - 1: missing stem.s. vocals.wav"):
+        call("local/prepare.py", "--strict", data_dir=tmp_path / "strict", **options)
