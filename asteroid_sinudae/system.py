@@ -1,15 +1,12 @@
 """Training of the denoising auto-encoder, an Asteroid System."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
 from asteroid.engine.system import System
-from lightning_fabric.plugins import TorchCheckpointIO
 
 from ._checks import check, check_choice
-from .files import load_safely, save_atomically
 from .losses import SNR_PER, TV_NORMS, neg_snr, total_variation
 from .representations import SinuDAE
 from .sorting import sort_channels
@@ -184,18 +181,6 @@ class DAESystem(System):
         self.log("neg_snr_epoch", total / number, prog_bar=True, logger=True)
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning checkpoints that appear whole or not at all, and are loaded without code."""
-
-    def save_checkpoint(self, checkpoint, path, storage_options=None):
-        """Write to a temporary file in the same folder, then rename."""
-        save_atomically(checkpoint, path)
-
-    def load_checkpoint(self, path, map_location=None, weights_only=None):
-        """Tensors and plain values only, whatever `weights_only`."""
-        return load_safely(path, map_location)
-
-
 def resolve_precision(name: str) -> str:
     """Lightning's name of a precision.
 
@@ -220,31 +205,3 @@ def _has_bf16_matrix_units() -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-
-
-# Keys of a configuration that may change when a run is continued.
-MAY_CHANGE = ("epochs", "max_steps", "num_workers", "checkpoint_epochs", "checkpoint_minutes")
-
-
-def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:
-    """Raise a ValueError if a checkpoint is of another model or another training.
-
-    Args:
-        checkpoint (dict): Of a :class:`DAESystem`.
-        config (dict): Two-level configuration of the run that wants to continue it.
-        path (str or Path): Of the checkpoint, for the message.
-
-    Raises:
-        ValueError: naming the file and the first key that differs.
-    """
-    before = checkpoint.get("training_config")
-    if not isinstance(before, dict):
-        raise ValueError(f"{path} is not a checkpoint of this training: no training_config in it")
-    for group, values in config.items():
-        for key, value in values.items():
-            old = before.get(group, {}).get(key)
-            if key not in MAY_CHANGE and old != value:
-                raise ValueError(
-                    f"{path} was trained with {key}={old!r}, asked for {value!r}: "
-                    "continue with the same value, or choose another folder"
-                )

@@ -7,20 +7,20 @@ import pytest
 import pytorch_lightning as pl
 import soundfile
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.checkpoints import (
+    AtomicCheckpointIO,
+    LastCheckpoint,
+    StopAtPlateau,
+    check_resumable,
+)
 from asteroid_sinudae.data import SetShuffleSampler, Track, TrainSegments
 from asteroid_sinudae.losses import neg_snr, total_variation
-from asteroid_sinudae.system import (
-    AtomicCheckpointIO,
-    DAESystem,
-    check_resumable,
-    resolve_precision,
-    step_generator,
-)
+from asteroid_sinudae.system import DAESystem, resolve_precision, step_generator
 
 SMALL = dict(n_filters=8, kernel_size=64, stride=16, sample_rate=44100)
 STEPS_PER_EPOCH = 3  # 5 tracks of 2 segments each, 4 pairs a batch
@@ -57,6 +57,7 @@ def fit(system, folder, callbacks=(), ckpt_path=None, **options):
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,
+        limit_val_batches=0,
         log_every_n_steps=1,
         **{"max_epochs": 3, **options},
     )
@@ -144,14 +145,34 @@ def test_run_cut_off_after_any_update_ends_where_an_uncut_one_ends(tracks, tmp_p
         assert_same_bits(state_of(resumed), expected)
 
 
-def test_run_continued_from_an_epoch_s_end(tracks, tmp_path):
+@pytest.mark.parametrize(
+    "part", [dict(max_epochs=1), dict(max_epochs=2), dict(max_steps=1), dict(max_steps=5)]
+)
+def test_finished_run_can_be_made_longer(tracks, tmp_path, part):
     whole = make_system(tracks)
     fit(whole, tmp_path)
-    part = make_system(tracks)
-    fit(part, tmp_path, [ModelCheckpoint(tmp_path, "last")], max_epochs=2)
+    path = tmp_path / "last.ckpt"
+    fit(make_system(tracks), tmp_path, [LastCheckpoint(path)], **part)
     resumed = make_system(tracks)
-    fit(resumed, tmp_path, ckpt_path=tmp_path / "last.ckpt")
+    fit(resumed, tmp_path, [LastCheckpoint(path)], ckpt_path=path)
     assert_same_bits(state_of(resumed), state_of(whole))
+
+
+def test_checkpoint_is_saved_at_each_epoch_s_end_and_after_minutes(tracks, tmp_path, monkeypatch):
+    def saved(minutes, **options):
+        steps = []
+        callback = LastCheckpoint(tmp_path / "last.ckpt", minutes)
+        monkeypatch.setattr(
+            pl.Trainer, "save_checkpoint", lambda trainer, path: steps.append(trainer.global_step)
+        )
+        fit(make_system(tracks), tmp_path, [callback], **options)
+        return steps
+
+    assert saved(minutes=60, max_epochs=3) == [3, 6, 9]
+    assert saved(minutes=1e-9, max_epochs=2) == [1, 2, 3, 4, 5, 6]
+    assert saved(minutes=60, max_steps=5) == [3, 5]
+    with pytest.raises(ValueError, match="checkpoint_minutes must be positive, got 0"):
+        LastCheckpoint(tmp_path, 0)
 
 
 def test_early_stopping_sees_the_whole_of_an_interrupted_epoch(tracks, tmp_path):
@@ -167,11 +188,21 @@ def test_early_stopping_sees_the_whole_of_an_interrupted_epoch(tracks, tmp_path)
 
 
 def test_early_stopping_when_an_epoch_does_not_lower_eq_4(tracks, tmp_path):
-    system = make_system(tracks)
-    system.optimizer.param_groups[0]["lr"] = 0.0  # only the noise changes
-    stop = EarlyStopping("neg_snr_epoch", min_delta=0.0, patience=1)
-    trainer = fit(system, tmp_path, [stop], max_epochs=50)
-    assert stop.stopped_epoch == trainer.current_epoch - 1 < 49
+    def system_at_rest():
+        system = make_system(tracks)
+        system.optimizer.param_groups[0]["lr"] = 0.0  # only the noise changes
+        return system
+
+    path = tmp_path / "last.ckpt"
+    system = system_at_rest()
+    stop = StopAtPlateau()
+    trainer = fit(system, tmp_path, [stop, LastCheckpoint(path)], max_epochs=50)
+    assert trainer.global_step == STEPS_PER_EPOCH * (stop.stopped_epoch + 1) < STEPS_PER_EPOCH * 50
+    again = system_at_rest()
+    callbacks = [StopAtPlateau(), LastCheckpoint(path)]
+    continued = fit(again, tmp_path, callbacks, max_epochs=50, ckpt_path=path)
+    assert continued.global_step == trainer.global_step
+    assert_same_bits(state_of(again), state_of(system))
 
 
 def test_noise_is_a_function_of_seed_epoch_and_step():

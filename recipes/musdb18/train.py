@@ -5,26 +5,30 @@ model after the last update.
 """
 
 import argparse
-from datetime import timedelta
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 from utils import scripts
 
 from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.checkpoints import (
+    AtomicCheckpointIO,
+    LastCheckpoint,
+    StopAtPlateau,
+    check_resumable,
+)
 from asteroid_sinudae.data import Manifest, SetShuffleSampler, TrainSegments
 from asteroid_sinudae.files import load_safely, save_atomically
 from asteroid_sinudae.provenance import provenance
-from asteroid_sinudae.system import (
-    AtomicCheckpointIO,
-    DAESystem,
-    check_resumable,
-    resolve_precision,
-)
+from asteroid_sinudae.system import DAESystem, resolve_precision
+
+
+def last_checkpoint(exp_dir: Path) -> Path:
+    """The checkpoint that a training saves and continues from."""
+    return exp_dir / "checkpoints" / "last.ckpt"
 
 
 def make_loader(dataset: TrainSegments, conf: dict) -> DataLoader:
@@ -46,17 +50,11 @@ def make_loader(dataset: TrainSegments, conf: dict) -> DataLoader:
 
 
 def make_trainer(conf: dict, exp_dir: Path) -> pl.Trainer:
-    """Trainer with checkpoints by epoch and by time, both of them `checkpoints/last.ckpt`."""
+    """Trainer that logs, and saves `checkpoints/last.ckpt`."""
     training = conf["training"]
-    last = dict(dirpath=exp_dir / "checkpoints", filename="last", enable_version_counter=False)
-    callbacks = [
-        ModelCheckpoint(**last, every_n_epochs=training["checkpoint_epochs"]),
-        ModelCheckpoint(
-            **last, train_time_interval=timedelta(minutes=training["checkpoint_minutes"])
-        ),
-    ]
+    callbacks = [LastCheckpoint(last_checkpoint(exp_dir), training["checkpoint_minutes"])]
     if training["early_stop"]:
-        callbacks.append(EarlyStopping("neg_snr_epoch", min_delta=0.0, patience=1))
+        callbacks.append(StopAtPlateau())
     return pl.Trainer(
         max_epochs=training["epochs"],
         max_steps=training["max_steps"],
@@ -70,6 +68,7 @@ def make_trainer(conf: dict, exp_dir: Path) -> pl.Trainer:
         plugins=[AtomicCheckpointIO()],
         devices=1,
         deterministic=True,
+        limit_val_batches=0,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
@@ -101,7 +100,7 @@ def main() -> None:
         **conf["objective"],
     )
 
-    last = args.exp_dir / "checkpoints" / "last.ckpt"
+    last = last_checkpoint(args.exp_dir)
     checkpoint = last if last.exists() else None
     if checkpoint is not None:
         check_resumable(load_safely(checkpoint), conf, checkpoint)

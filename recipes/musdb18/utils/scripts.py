@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,9 @@ BASE_CONF = Path(__file__).resolve().parents[1] / "local" / "conf.yml"
 def run(main: Callable[[], None]) -> None:
     """Run a script; a mistake that its user can mend ends it with one line and status 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
+    # Lightning's advertisements, and its use of what torch has deprecated.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")
     script = Path(sys.argv[0]).name
     try:
         main()

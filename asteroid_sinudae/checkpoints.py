@@ -1,0 +1,109 @@
+"""Checkpoints of a training that may be killed at any moment and continued from there."""
+
+import time
+from pathlib import Path
+
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
+
+from ._checks import check
+from .files import load_safely, save_atomically
+
+# Keys of a configuration that may change when a run is continued.
+MAY_CHANGE = ("epochs", "max_steps", "num_workers", "checkpoint_minutes")
+
+
+def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:
+    """Raise a ValueError if a checkpoint is of another model or another training.
+
+    Args:
+        checkpoint (dict): Of a :class:`DAESystem`.
+        config (dict): Two-level configuration of the run that wants to continue it.
+        path (str or Path): Of the checkpoint, for the message.
+
+    Raises:
+        ValueError: naming the file and the first key that differs.
+    """
+    before = checkpoint.get("training_config")
+    if not isinstance(before, dict):
+        raise ValueError(f"{path} is not a checkpoint of this training: no training_config in it")
+    for group, values in config.items():
+        for key, value in values.items():
+            old = before.get(group, {}).get(key)
+            if key not in MAY_CHANGE and old != value:
+                raise ValueError(
+                    f"{path} was trained with {key}={old!r}, asked for {value!r}: "
+                    "continue with the same value, or choose another folder"
+                )
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning checkpoints that appear whole or not at all, and are loaded without code."""
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None):
+        """Write to a temporary file in the same folder, then rename."""
+        save_atomically(checkpoint, path)
+
+    def load_checkpoint(self, path, map_location=None, weights_only=None):
+        """Tensors and plain values only, whatever `weights_only`."""
+        return load_safely(path, map_location)
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves one checkpoint, and replaces it, at each epoch's end and every few minutes between.
+
+    Lightning's own :class:`ModelCheckpoint` cannot do both in one file such that every state of it
+    continues exactly: saved after an epoch's last update, the epoch's end is lost, and with it
+    what early stopping would have seen; saved at an epoch's end that `max_steps` brought about, the
+    rest of that epoch is.
+
+    Args:
+        path (str or Path): The checkpoint.
+        minutes (float): At most so long between two checkpoints, up to the length of an update.
+
+    Raises:
+        ValueError: if `minutes` is not positive.
+    """
+
+    def __init__(self, path: str | Path, minutes: float = 5.0):
+        check(minutes > 0, "checkpoint_minutes", minutes, "positive")
+        self.path = Path(path)
+        self.minutes = minutes
+
+    def on_train_start(self, trainer, pl_module):
+        """Start counting the minutes."""
+        self.saved = time.monotonic()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        """Save in mid-epoch, if it is time or the last update."""
+        is_due = time.monotonic() - self.saved >= 60 * self.minutes
+        if not _is_epoch_complete(trainer) and (is_due or trainer.global_step == trainer.max_steps):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        """Save at the end of an epoch."""
+        if _is_epoch_complete(trainer):
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self.saved = time.monotonic()
+
+
+def _is_epoch_complete(trainer: Trainer) -> bool:
+    return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+
+class StopAtPlateau(EarlyStopping):
+    """Early stopping when an epoch no longer lowers Eq. (4), for Table 1 (Section 3).
+
+    A training that has stopped stays stopped when it is continued.
+    """
+
+    def __init__(self):
+        super().__init__("neg_snr_epoch", min_delta=0.0, patience=1)
+
+    def on_train_start(self, trainer, pl_module):
+        """Stop at once if the checkpoint is of a training that had stopped."""
+        trainer.should_stop = self.stopped_epoch > 0
