@@ -52,6 +52,7 @@ class DAESystem(System):
         tv_norm (str): See :func:`.total_variation`.
         snr_per (str): See :func:`.neg_snr`.
         sort (bool): Whether to sort the channels after each update, see :func:`.sort_channels`.
+        scheduler (dict, optional): Of the learning rate, see Asteroid's :class:`System`.
         config: Anything to be saved with the checkpoints during training.
 
     Raises:
@@ -75,6 +76,7 @@ class DAESystem(System):
         tv_norm: str = "l1",
         snr_per: str = "signal",
         sort: bool = True,
+        scheduler: dict | None = None,
         config: dict | None = None,
     ):
         for name, value in (("seed", seed), ("noise_std", noise_std), ("tv_weight", tv_weight)):
@@ -82,7 +84,9 @@ class DAESystem(System):
         check_choice("tv_on", tv_on, ("mixture", "vocals"))
         check_choice("tv_norm", tv_norm, TV_NORMS)
         check_choice("snr_per", snr_per, SNR_PER)
-        super().__init__(model, optimizer, neg_snr, train_loader, config=config)
+        super().__init__(
+            model, optimizer, neg_snr, train_loader, scheduler=scheduler, config=config
+        )
         self.seed = seed
         self.noise_std = noise_std
         self.tv_weight = tv_weight
@@ -149,10 +153,15 @@ class DAESystem(System):
         return snr, total_variation(regularised.float(), norm=self.tv_norm)
 
     def training_step(self, batch, batch_nb):
-        """Eq. (5) on a batch."""
+        """Eq. (5) on a batch; a ValueError if it is not finite."""
         vocals, accompaniment = batch
         snr, variation = self.objectives(vocals, accompaniment, self.noise_like(vocals))
         loss = snr + self.tv_weight * variation
+        if not loss.isfinite():  # before it is in the model, and the model in the checkpoint
+            raise ValueError(
+                f"loss must be finite, got {loss.item()} after {self.global_step} updates: "
+                "choose a lower lr"
+            )
         snr_of_all = self.trainer.strategy.reduce(snr.detach().clone(), reduce_op="mean")
         self.epoch_neg_snr += torch.stack([snr_of_all, torch.ones_like(snr_of_all)]) * len(vocals)
         self.log("loss", loss, logger=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
 from utils import scripts
 
@@ -49,6 +50,19 @@ def make_loader(dataset: TrainSegments, conf: dict) -> DataLoader:
     )
 
 
+def n_updates(conf: dict, loader: DataLoader) -> int:
+    """Updates of a whole training."""
+    by_epochs = conf["training"]["epochs"] * len(loader)
+    max_steps = conf["training"]["max_steps"]
+    return by_epochs if max_steps < 0 else min(max_steps, by_epochs)
+
+
+def linear_decay(optimizer: torch.optim.Optimizer, n_steps: int) -> dict:
+    """Scheduler that takes the learning rate to zero in `n_steps` updates."""
+    scheduler = LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=n_steps)
+    return {"scheduler": scheduler, "interval": "step"}
+
+
 def make_trainer(conf: dict, exp_dir: Path) -> pl.Trainer:
     """Trainer that logs, and saves `checkpoints/last.ckpt`."""
     training = conf["training"]
@@ -67,7 +81,7 @@ def make_trainer(conf: dict, exp_dir: Path) -> pl.Trainer:
         log_every_n_steps=10,
         plugins=[AtomicCheckpointIO()],
         devices=1,
-        deterministic=True,
+        deterministic="warn",
         limit_val_batches=0,
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -84,9 +98,15 @@ def main() -> None:
     dataset = TrainSegments(
         manifest.subset("train"), conf["data"]["segment"], conf["data"]["segment_hop"]
     )
-    check_sizes(conf, manifest)
+    check_conf(conf, manifest)
+    loader = make_loader(dataset, conf)
+    decay_steps = n_updates(conf, loader) if conf["optim"]["lr_decay"] else None
     # What a resumed run must share with its checkpoint, beside the configuration.
-    conf["dataset"] = {"train_tracks": len(manifest.subset("train")), "segments": len(dataset)}
+    conf["run"] = {
+        "train_tracks": len(manifest.subset("train")),
+        "train_segments": len(dataset),
+        "decay_steps": decay_steps,
+    }
 
     pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
     model = SinuDAE(**conf["filterbank"])
@@ -94,7 +114,8 @@ def main() -> None:
     system = DAESystem(
         model,
         optimizer,
-        make_loader(dataset, conf),
+        loader,
+        scheduler=linear_decay(optimizer, decay_steps) if decay_steps else None,
         seed=conf["training"]["seed"],
         config=conf,
         **conf["objective"],
@@ -119,8 +140,8 @@ def main() -> None:
     print(f"{args.exp_dir / 'best_model.pth'}: the model after {trainer.global_step} updates")
 
 
-def check_sizes(conf: dict, manifest: Manifest) -> None:
-    """Raise a ValueError if segments, kernels and data do not go together."""
+def check_conf(conf: dict, manifest: Manifest) -> None:
+    """Raise a ValueError if segments, kernels and data do not go together, or nothing is to do."""
     if conf["data"]["segment"] < conf["filterbank"]["kernel_size"]:
         raise ValueError(
             f"segment={conf['data']['segment']} is shorter than a kernel, expected at least "
@@ -130,6 +151,11 @@ def check_sizes(conf: dict, manifest: Manifest) -> None:
         raise ValueError(
             f"sample_rate={conf['filterbank']['sample_rate']} differs from that of the prepared "
             f"data, {manifest.sample_rate} Hz"
+        )
+    epochs, max_steps = conf["training"]["epochs"], conf["training"]["max_steps"]
+    if epochs < 1 or max_steps < -1 or max_steps == 0:
+        raise ValueError(
+            f"epochs must be at least 1 and max_steps -1 or at least 1, got {epochs=}, {max_steps=}"
         )
 
 
