@@ -204,6 +204,7 @@ def test_configurations_that_make_no_sense(tmp_path, data_dir, text, message):
 def test_folder_of_another_training_is_left_alone(tmp_path, data_dir, conf):
     options = dict(exp_dir=tmp_path / "exp", data_dir=data_dir, conf=conf)
     call("train.py", **options)
+    call("train.py", **{**options, "conf": tmp_path / "exp" / "conf.yml"})
     before = {path: path.read_bytes() for path in (tmp_path / "exp").glob("*.*")}
     message = "last.ckpt was trained with n_filters=8, asked for 9: continue with the same value"
     with pytest.raises(SystemExit, match=f"^train.py: .*{message}"):

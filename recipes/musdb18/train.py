@@ -101,12 +101,13 @@ def main() -> None:
     check_conf(conf, manifest)
     loader = make_loader(dataset, conf)
     decay_steps = n_updates(conf, loader) if conf["optim"]["lr_decay"] else None
-    # What a resumed run must share with its checkpoint, beside the configuration.
-    conf["run"] = {
+    # What a resumed run must share with its checkpoint.
+    run = {
         "train_tracks": len(manifest.subset("train")),
         "train_segments": len(dataset),
         "decay_steps": decay_steps,
     }
+    config = {**conf, "run": run}
 
     pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
     model = SinuDAE(**conf["filterbank"])
@@ -117,21 +118,21 @@ def main() -> None:
         loader,
         scheduler=linear_decay(optimizer, decay_steps) if decay_steps else None,
         seed=conf["training"]["seed"],
-        config=conf,
+        config=config,
         **conf["objective"],
     )
 
     last = last_checkpoint(args.exp_dir)
     checkpoint = last if last.exists() else None
     if checkpoint is not None:
-        check_resumable(load_safely(checkpoint), conf, checkpoint)
+        check_resumable(load_safely(checkpoint), config, checkpoint)
     scripts.write_conf(conf, args.exp_dir / "conf.yml")
     trainer = make_trainer(conf, args.exp_dir)
     trainer.fit(system, ckpt_path=checkpoint)
 
     package = model.serialize()
     package["infos"]["training"] = {
-        "conf": conf,
+        "conf": config,
         "steps": trainer.global_step,
         "epochs": trainer.current_epoch,
         **provenance(system.device),
