@@ -62,10 +62,9 @@ def main() -> None:
     with atomic_path(args.exp_dir / "final_metrics.json") as temporary:
         temporary.write_text(json.dumps(metrics, indent=2))
     print(markdown_table(summary))
-    print(
-        f"\nMedians over {metrics['segments']} segments of {metrics['test_tracks']} test tracks; "
-        f"{n_silent} silent segments left out"
-    )
+    n_tracks = metrics["test_tracks"]
+    print(f"\nMedians over {metrics['segments']} segments; test tracks: {n_tracks}")
+    print(f"Silent segments left out: {n_silent}")
 
 
 if __name__ == "__main__":
