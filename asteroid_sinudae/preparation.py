@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -396,7 +396,7 @@ def prepare_musdb18(
         tracks=tuple(prepared[track.key] for track in tracks if track.key in prepared),
         skipped=tuple(skipped),
         versions={name: version(name) for name in ("musdb", "stempeg", "soundfile")},
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if not manifest.subset("train"):
         raise ValueError(f"no usable train track in {origin['path']}: {skipped[0]['reason']}")
