@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from .data import TestSegments, Track
 from .losses import si_sdr
-from .masks import binary_mask
+from .masks import decode_masked
 from .representations import Representation
 
 SILENCE_DB = -10.0
@@ -46,7 +46,7 @@ def is_silent(vocals: torch.Tensor) -> torch.Tensor:
 def audible_segments(
     segments: TestSegments, batch_size: int = 8, device: torch.device | str = "cpu"
 ) -> Iterator[Segments]:
-    """Batches of the segments whose vocals are not silent, see :func:`is_silent`.
+    """Batches of the segments whose vocals are not silent, see :func:`is_silent`, with progress.
 
     Args:
         segments (TestSegments): Non-overlapping segments of test tracks.
@@ -54,7 +54,8 @@ def audible_segments(
         device (:class:`torch.device` or str): Where to put them.
     """
     first = 0
-    for vocals, accompaniment in DataLoader(segments, batch_size=batch_size):
+    batches = DataLoader(segments, batch_size=batch_size)
+    for vocals, accompaniment in tqdm(batches, "Evaluating", unit="batch"):
         locations = segments.locations[first : first + len(vocals)]
         first += len(vocals)
         audible = ~is_silent(vocals)
@@ -85,16 +86,11 @@ def segment_metrics(
         dict: `si_sdr` and, for each threshold, :func:`bm_column`; a value in dB a segment.
     """
     length = vocals.shape[-1]
-    rep_mixture = representation.encode(vocals + accompaniment)
-    rep_vocals = representation.encode(vocals)
-    magnitudes = (
-        representation.magnitude(rep_vocals),
-        representation.magnitude(representation.encode(accompaniment)),
-    )
-    metrics = {"si_sdr": si_sdr(representation.decode(rep_vocals, length), vocals).tolist()}
+    signals = (vocals + accompaniment, vocals, accompaniment)
+    encoded = [representation.encode(signal) for signal in signals]
+    metrics = {"si_sdr": si_sdr(representation.decode(encoded[1], length), vocals).tolist()}
     for threshold in thresholds:
-        mask = binary_mask(*magnitudes, threshold)
-        estimate = representation.decode(rep_mixture * mask, length)
+        estimate = decode_masked(representation, *encoded, threshold, length)
         metrics[bm_column(threshold)] = si_sdr(estimate, vocals).tolist()
     return metrics
 
@@ -136,19 +132,17 @@ def evaluate(
         raise ValueError("no test tracks to evaluate, expected at least one")
     segments = TestSegments(tracks, segment)
     frames = []
-    with tqdm(total=len(segments), unit="segment", desc="evaluate") as progress:
-        for batch in audible_segments(segments, batch_size, device):
-            where = {
-                "track": [track for track, _ in batch.locations],
-                "start": [start for _, start in batch.locations],
-            }
-            for name, system in systems.items():
-                metrics = segment_metrics(system, batch.vocals, batch.accompaniment, thresholds)
-                frames.append(pd.DataFrame({**where, "system": name, **metrics}))
-            mixture = si_sdr(batch.vocals + batch.accompaniment, batch.vocals).tolist()
-            columns = {bm_column(threshold): mixture for threshold in thresholds}
-            frames.append(pd.DataFrame({**where, "system": MIXTURE, **columns}))
-            progress.update(len(batch.locations))
+    for batch in audible_segments(segments, batch_size, device):
+        where = {
+            "track": [track for track, _ in batch.locations],
+            "start": [start for _, start in batch.locations],
+        }
+        for name, system in systems.items():
+            metrics = segment_metrics(system, batch.vocals, batch.accompaniment, thresholds)
+            frames.append(pd.DataFrame({**where, "system": name, **metrics}))
+        mixture = si_sdr(batch.vocals + batch.accompaniment, batch.vocals).tolist()
+        columns = {bm_column(threshold): mixture for threshold in thresholds}
+        frames.append(pd.DataFrame({**where, "system": MIXTURE, **columns}))
     if not frames:
         raise ValueError(f"all {len(segments)} test segments are silent, nothing to evaluate")
     results = pd.concat(frames, ignore_index=True)

@@ -33,6 +33,34 @@ def binary_mask(
     return (vocals > threshold * accompaniment).to(vocals.dtype)
 
 
+def decode_masked(
+    representation: Representation,
+    mixture: torch.Tensor,
+    vocals: torch.Tensor,
+    accompaniment: torch.Tensor,
+    threshold: float,
+    length: int,
+) -> torch.Tensor:
+    """Waveform of an encoded mixture under the binary mask of the encoded sources.
+
+    Args:
+        representation (Representation): That encoded the signals.
+        mixture (:class:`torch.Tensor`): encoded, shape `(batch, freq, frames)`.
+        vocals (:class:`torch.Tensor`): encoded, of the same shape.
+        accompaniment (:class:`torch.Tensor`): encoded, of the same shape.
+        threshold (float): see :func:`binary_mask`.
+        length (int): Number of samples of the encoded signals.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(batch, 1, length)`.
+
+    Raises:
+        ValueError: if `threshold` is negative or not finite.
+    """
+    magnitudes = representation.magnitude(vocals), representation.magnitude(accompaniment)
+    return representation.decode(mixture * binary_mask(*magnitudes, threshold), length)
+
+
 def informed_separation(
     representation: Representation,
     mixture: torch.Tensor,
@@ -63,10 +91,5 @@ def informed_separation(
             f"expected one shape for all signals, got mixture {tuple(mixture.shape)}, "
             f"vocals {tuple(vocals.shape)}, accompaniment {tuple(accompaniment.shape)}"
         )
-    rep = representation.encode(mixture)
-    mask = binary_mask(
-        representation.magnitude(representation.encode(vocals)),
-        representation.magnitude(representation.encode(accompaniment)),
-        threshold,
-    )
-    return representation.decode(rep * mask, mixture.shape[-1])
+    encoded = [representation.encode(signal) for signal in (mixture, vocals, accompaniment)]
+    return decode_masked(representation, *encoded, threshold, mixture.shape[-1])

@@ -12,7 +12,7 @@ from asteroid_sinudae.files import atomic_path
 
 
 def read_medians(exp_dir: Path) -> pd.DataFrame:
-    """Medians of an experiment, with its parameters and segments, one row a system."""
+    """Medians of an experiment, with its name and number of segments, one row a system."""
     path = exp_dir / "final_metrics.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found: evaluate the experiment first (stage 3)")
