@@ -83,7 +83,8 @@ def segment_metrics(
         thresholds (sequence of float): of :func:`.binary_mask`.
 
     Returns:
-        dict: `si_sdr` and, for each threshold, :func:`bm_column`; a value in dB a segment.
+        dict: `si_sdr` (dB), for each threshold :func:`bm_column` (dB), and `additivity_error`, see
+        :func:`additivity_error`; a value a segment.
     """
     length = vocals.shape[-1]
     signals = (vocals + accompaniment, vocals, accompaniment)
@@ -92,7 +93,31 @@ def segment_metrics(
     for threshold in thresholds:
         estimate = decode_masked(representation, *encoded, threshold, length)
         metrics[bm_column(threshold)] = si_sdr(estimate, vocals).tolist()
-    return metrics
+    magnitudes = [representation.magnitude(rep) for rep in encoded]
+    return {**metrics, "additivity_error": additivity_error(*magnitudes).tolist()}
+
+
+def additivity_error(
+    mixture: torch.Tensor, vocals: torch.Tensor, accompaniment: torch.Tensor
+) -> torch.Tensor:
+    r"""How far magnitudes are from adding up, :math:`\|A_m - A_v - A_b\|_1 / \|A_m\|_1`.
+
+    Zero where a mask can be exact: the representation of a sum is the sum of representations.
+
+    Args:
+        mixture (:class:`torch.Tensor`): magnitudes, shape `(batch, freq, frames)`.
+        vocals (:class:`torch.Tensor`): magnitudes, of the same shape.
+        accompaniment (:class:`torch.Tensor`): magnitudes, of the same shape.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(batch,)`; NaN where the mixture is zero.
+
+    Examples
+        >>> additivity_error(*torch.tensor([4.0, 2.0, 1.0]).view(3, 1, 1, 1))
+        tensor([0.2500])
+    """
+    norm = {"dim": (-2, -1)}
+    return (mixture - vocals - accompaniment).abs().sum(**norm) / mixture.abs().sum(**norm)
 
 
 def bm_column(threshold: float) -> str:
@@ -122,8 +147,8 @@ def evaluate(
 
     Returns:
         tuple of a :class:`pandas.DataFrame`, one row a segment and system with columns `track`,
-        `start` (samples), `system`, `si_sdr` and one :func:`bm_column` a threshold (dB), and the
-        number of silent segments that were left out.
+        `start` (samples), `system` and what :func:`segment_metrics` returns, and the number of
+        silent segments that were left out.
 
     Raises:
         ValueError: if there are no tracks, or all segments are silent.
@@ -157,10 +182,40 @@ def medians(results: pd.DataFrame) -> pd.DataFrame:
         results (:class:`pandas.DataFrame`): From :func:`evaluate`, of one or more runs.
 
     Returns:
-        :class:`pandas.DataFrame` indexed by system, in dB.
+        :class:`pandas.DataFrame` indexed by system.
     """
-    columns = [column for column in results.columns if column.startswith("si_sdr")]
-    return results.groupby("system", sort=False)[columns].median()
+    return results.groupby("system", sort=False)[metric_columns(results)].median()
+
+
+def metric_columns(results: pd.DataFrame) -> list[str]:
+    """Columns of :func:`evaluate` that hold metrics."""
+    return [column for column in results if column not in ("track", "start", "system")]
+
+
+@torch.no_grad()
+def costs(representation: Representation, device: torch.device | str = "cpu") -> dict[str, float]:
+    """What a representation spends on music.
+
+    Args:
+        representation (Representation): Of any kind.
+        device (:class:`torch.device` or str): Where it is.
+
+    Returns:
+        dict: `coefficients_per_sample`, real numbers of the representation a sample of audio, and
+        `mask_decisions_per_second`, values of a mask over it a second.
+
+    Examples
+        >>> from asteroid_sinudae import STFT
+        >>> costs(STFT(n_fft=2048, stride=384, sample_rate=44100))["mask_decisions_per_second"]
+        117714.84375
+    """
+    stride = representation.encoder.stride
+    rep = representation.encode(torch.zeros(1, 1, stride, device=device))
+    numbers = 2 if rep.is_complex() else 1
+    return {
+        "coefficients_per_sample": numbers * rep.shape[1] / stride,
+        "mask_decisions_per_second": rep.shape[1] * representation.sample_rate / stride,
+    }
 
 
 def markdown_table(summary: pd.DataFrame) -> str:
@@ -172,7 +227,7 @@ def markdown_table(summary: pd.DataFrame) -> str:
     Returns:
         str
     """
-    titles = {"si_sdr": "SI-SDR (dB)"}
+    titles = {"si_sdr": "SI-SDR (dB)", "additivity_error": "additivity error"}
     for column in summary.columns[summary.columns.str.startswith("si_sdr_bm_")]:
         titles[column] = f"SI-SDR-BM (dB), threshold {column.removeprefix('si_sdr_bm_')}"
     table = summary.rename(columns=titles).astype(object)

@@ -19,9 +19,11 @@ class Representation(Protocol):
 
     Attributes:
         sample_rate (float): Of the audio it is made for, in Hz.
+        encoder (Encoder): Asteroid's, whose `stride` is the hop in samples.
     """
 
     sample_rate: float
+    encoder: Encoder
 
     def encode(self, wav: torch.Tensor) -> torch.Tensor:
         """`(batch, 1, time)` -> `(batch, freq, frames)`, real or complex."""

@@ -8,7 +8,9 @@ from asteroid_sinudae import STFT, SinuDAE, informed_separation
 from asteroid_sinudae.data import TestSegments, Track
 from asteroid_sinudae.evaluation import (
     MIXTURE,
+    additivity_error,
     audible_segments,
+    costs,
     evaluate,
     is_silent,
     markdown_table,
@@ -74,6 +76,7 @@ def test_both_systems_and_the_mixture_on_the_same_segments(tracks, systems, batc
         "si_sdr",
         "si_sdr_bm_0.5",
         "si_sdr_bm_1",
+        "additivity_error",
     ]
     for _, rows in results.groupby("system"):
         pairs = list(zip(rows["track"], rows["start"], strict=True))
@@ -86,11 +89,12 @@ def test_both_systems_and_the_mixture_on_the_same_segments(tracks, systems, batc
         with torch.no_grad():
             rebuilt = system.decode(system.encode(vocals), SEGMENT)
             masked = informed_separation(system, mixture, vocals, accompaniment, threshold=1)
-        expected = [si_sdr(rebuilt, vocals).item(), si_sdr(masked, vocals).item()]
-        np.testing.assert_allclose(
-            here.loc[name, ["si_sdr", "si_sdr_bm_1"]].astype(float), expected, rtol=1e-4, atol=1e-4
-        )
-    assert np.isnan(here.loc[MIXTURE, "si_sdr"])
+            parts = [system.magnitude(system.encode(x)) for x in (mixture, vocals, accompaniment)]
+        metrics = [si_sdr(rebuilt, vocals), si_sdr(masked, vocals), additivity_error(*parts)]
+        columns = ["si_sdr", "si_sdr_bm_1", "additivity_error"]
+        found = here.loc[name, columns].astype(float)
+        np.testing.assert_allclose(found, torch.cat(metrics), rtol=1e-4, atol=1e-4)
+    assert here.loc[MIXTURE, ["si_sdr", "additivity_error"]].isna().all()
     expected = pytest.approx(si_sdr(mixture, vocals).item(), abs=1e-5)
     assert here.loc[MIXTURE, "si_sdr_bm_0.5"] == here.loc[MIXTURE, "si_sdr_bm_1"] == expected
 
@@ -101,6 +105,25 @@ def test_nothing_to_evaluate(tracks, systems):
     soundfile.write(tracks[1].vocals, np.zeros(2000), 44100, subtype="PCM_16")
     with pytest.raises(ValueError, match="all 2 test segments are silent, nothing to evaluate"):
         evaluate(systems, tracks[1:], SEGMENT)
+
+
+def test_additivity_error():
+    mixture, vocals, accompaniment = torch.rand(3, 2, 5, 7).double()
+    expected = [
+        np.abs(m - v - a).sum() / np.abs(m).sum()
+        for m, v, a in zip(mixture.numpy(), vocals.numpy(), accompaniment.numpy(), strict=True)
+    ]
+    found = additivity_error(mixture, vocals, accompaniment)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert (additivity_error(vocals + accompaniment, vocals, accompaniment) < 1e-12).all()
+
+
+def test_costs(systems):
+    dae = {"coefficients_per_sample": 8 / 16, "mask_decisions_per_second": 8 * 44100 / 16}
+    assert costs(systems["DAE"]) == dae
+    # A complex bin is two numbers, and one decision of the mask.
+    stft = {"coefficients_per_sample": 66 / 16, "mask_decisions_per_second": 33 * 44100 / 16}
+    assert costs(systems["STFT"]) == stft
 
 
 def test_medians_and_their_table():
