@@ -53,6 +53,7 @@ setup(
         "tensorboard",
         "tqdm",
     ],
+    entry_points={"console_scripts": ["sinudae=asteroid_sinudae.cli:main"]},
     extras_require={"dev": ["pytest", "black", "ruff"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

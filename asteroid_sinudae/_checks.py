@@ -1,5 +1,7 @@
 """Checks of arguments: each failure is a ValueError with the name, the value and the expected."""
 
+import math
+
 
 def check(condition: bool, name: str, value: object, expected: str) -> None:
     """Raise a ValueError, ``<name> must be <expected>, got <value>``, unless `condition`."""
@@ -36,4 +38,4 @@ def check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate) -> None:
         check_positive_int("stride", stride)
         # A longer hop would lose the samples between two frames.
         check(stride <= kernel_size, "stride", stride, f"at most {kernel_size=}")
-    check(sample_rate > 0, "sample_rate", sample_rate, "positive (Hz)")
+    check(0 < sample_rate < math.inf, "sample_rate", sample_rate, "positive and finite (Hz)")

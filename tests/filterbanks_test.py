@@ -157,7 +157,11 @@ def test_under_the_stock_encoder_and_decoder(fb_class, shape):
         (dict(stride=0), "stride must be an integer of at least 1, got 0"),
         (dict(stride=65), "stride must be at most kernel_size=64, got 65"),
         (dict(kernel_size=1, stride=None), "kernel_size must be at least 2 where stride"),
-        (dict(sample_rate=0), r"sample_rate must be positive \(Hz\), got 0"),
+        (dict(sample_rate=0), r"sample_rate must be positive and finite \(Hz\), got 0"),
+        (
+            dict(sample_rate=float("inf")),
+            r"sample_rate must be positive and finite \(Hz\), got inf",
+        ),
     ],
 )
 @pytest.mark.parametrize("fb_class", FILTERBANKS)

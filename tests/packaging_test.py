@@ -52,6 +52,11 @@ def test_version_is_that_of_the_package():
     assert done.stdout.strip() == asteroid_sinudae.__version__
 
 
+def test_the_command_is_installed():
+    scripts = {"console_scripts": ["sinudae=asteroid_sinudae.cli:main"]}
+    assert setup_keyword("entry_points") == scripts
+
+
 @pytest.mark.parametrize("name", ["setup.py", "pyproject.toml", "constraints.txt", "Makefile"])
 def test_no_package_index_is_named(name):
     text = (ROOT / name).read_text()

@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from asteroid_sinudae.files import atomic_path  # before asteroid, which it makes importable
+from asteroid_sinudae.cli import one_line  # before asteroid, which it makes importable
+from asteroid_sinudae.files import atomic_path
 
 # isort: split
 
@@ -27,8 +28,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except (ValueError, OSError) as error:
-        message = str(error).removeprefix(f"[Errno {getattr(error, 'errno', None)}] ")
-        sys.exit(f"{script}: {' '.join(message.split())}")
+        sys.exit(f"{script}: {one_line(error)}")
     except KeyboardInterrupt:
         sys.exit(f"{script}: interrupted; run it again to continue")
 
