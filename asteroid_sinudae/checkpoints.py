@@ -11,7 +11,7 @@ from ._checks import check
 from .files import load_safely, save_atomically
 
 # Keys of a configuration that may change when a run is continued.
-MAY_CHANGE = ("epochs", "max_steps", "num_workers", "checkpoint_minutes")
+MAY_CHANGE = ("epochs", "max_steps", "num_workers", "checkpoint_minutes", "devices", "num_nodes")
 
 
 def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:
@@ -77,7 +77,10 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         """Save in mid-epoch, if it is time or the last update."""
-        is_due = time.monotonic() - self.saved >= 60 * self.minutes
+        # All devices save together, so they must agree that it is time.
+        is_due = trainer.strategy.reduce_boolean_decision(
+            time.monotonic() - self.saved >= 60 * self.minutes, all=False
+        )
         if not _is_epoch_complete(trainer) and (is_due or trainer.global_step == trainer.max_steps):
             self._save(trainer)
 

@@ -164,9 +164,9 @@ class DAESystem(System):
             )
         snr_of_all = self.trainer.strategy.reduce(snr.detach().clone(), reduce_op="mean")
         self.epoch_neg_snr += torch.stack([snr_of_all, torch.ones_like(snr_of_all)]) * len(vocals)
-        self.log("loss", loss, logger=True)
-        self.log("neg_snr", snr, prog_bar=True, logger=True)
-        self.log("tv", variation, prog_bar=True, logger=True)
+        self.log("loss", loss, logger=True, sync_dist=True)
+        self.log("neg_snr", snr, prog_bar=True, logger=True, sync_dist=True)
+        self.log("tv", variation, prog_bar=True, logger=True, sync_dist=True)
         return loss
 
     def optimizer_step(self, *args, **kwargs):
@@ -174,6 +174,12 @@ class DAESystem(System):
         super().optimizer_step(*args, **kwargs)
         if self.sort:
             sort_channels(self.model, self.optimizer)
+
+    def on_fit_start(self):
+        """Refuse objectives that are not the mean of what each device computes."""
+        if self.trainer.world_size > 1:
+            check(self.snr_per == "signal", "snr_per", self.snr_per, "'signal' on several devices")
+            check(self.tv_norm == "l1", "tv_norm", self.tv_norm, "'l1' on several devices")
 
     def on_train_epoch_start(self):
         """Go to the epoch's order of the data."""

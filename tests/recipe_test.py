@@ -24,7 +24,7 @@ RECIPE = ROOT / "recipes" / "musdb18"
 CONF = {
     "filterbank": {"n_filters": 8, "kernel_size": 256, "stride": 64},
     "data": {"segment": 4000, "segment_hop": 2000},
-    "optim": {"lr": 1.0e-3},
+    "optim": {"lr": 1.0e-3, "lr_decay": False},
     "training": {"batch_size": 4, "max_steps": 7, "num_workers": 0},
     "baseline": {"stft_n_fft": 256, "stft_stride": 64},
 }
@@ -160,9 +160,32 @@ def test_killed_training_ends_where_an_uninterrupted_one_ends(tmp_path, data_dir
         assert torch.equal(value, cut["state_dict"][name]), name
 
 
+def losses_of(exp_dir):
+    (path,) = exp_dir.glob("logs/csv/version_*/metrics.csv")
+    return pd.read_csv(path).groupby("step").first()
+
+
+def test_two_processes_train_as_one_with_the_same_global_batch(tmp_path, data_dir, conf):
+    # 28 segments: every batch of 4 is full, also the last of an epoch.
+    options = dict(data_dir=data_dir, conf=conf, max_steps=40, epochs=1000, checkpoint_minutes=1e-3)
+    single = start_training(tmp_path / "one", **options)
+    pair = start_training(tmp_path / "two", devices=2, **options)
+    assert single.wait() == pair.wait() == 0
+    one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
+    assert list(one.index) == list(two.index) and one["loss"].count() >= 3
+    learned = one["neg_snr_epoch"].dropna()
+    assert len(learned) == 6 and learned.iloc[0] - learned.iloc[-1] > 1  # dB
+    pd.testing.assert_frame_equal(one, two, rtol=1e-4)
+    parameters = [model_of(tmp_path / name)["state_dict"] for name in ("one", "two")]
+    for name, value in parameters[0].items():
+        torch.testing.assert_close(value, parameters[1][name], rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
+        (dict(devices=0), "devices and num_nodes must be at least 1, got devices=0, num_nodes=1"),
+        (dict(devices=3), "batch_size=4 must divide by the 3 processes of devices and num_nodes"),
         (dict(n_filters=0), "n_filters must be an integer of at least 1, got 0"),
         (dict(stride=300), "stride must be at most kernel_size=256, got 300"),
         (dict(kernel_size=5000), "segment=4000 is shorter than a kernel, expected at least"),

@@ -12,8 +12,8 @@ from utils import scripts
 
 from asteroid_sinudae import STFT, SinuDAE
 from asteroid_sinudae.data import Manifest
-from asteroid_sinudae.evaluation import evaluate, markdown_table, medians
-from asteroid_sinudae.files import atomic_path
+from asteroid_sinudae.evaluation import costs, evaluate, markdown_table, medians
+from asteroid_sinudae.files import atomic_path, load_safely
 from asteroid_sinudae.provenance import provenance
 
 
@@ -39,8 +39,9 @@ def main() -> None:
         sample_rate=manifest.sample_rate,
     ).to(device)
     decoder = conf["filterbank"]["decoder"].replace("_", "-")
+    systems = {f"{decoder} DAE": dae, "STFT": stft}
     results, n_silent = evaluate(
-        {f"{decoder} DAE": dae, "STFT": stft},
+        systems,
         manifest.subset("test"),
         segment=conf["data"]["segment"],
         device=device,
@@ -48,8 +49,11 @@ def main() -> None:
     with atomic_path(args.exp_dir / "segments.csv") as temporary:
         results.to_csv(temporary, index=False)
     summary = medians(results)
+    training = load_safely(args.exp_dir / "best_model.pth")["infos"]["training"]
     metrics = {
         "medians": {name: row.dropna().to_dict() for name, row in summary.iterrows()},
+        "systems": {name: costs(system, device) for name, system in systems.items()},
+        "training": {key: training[key] for key in ("steps", "epochs", "seconds")},
         "test_tracks": len(manifest.subset("test")),
         "segments": len(results) // len(summary),
         "silent_segments": n_silent,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
@@ -57,16 +58,21 @@ def n_updates(conf: dict, loader: DataLoader) -> int:
     return by_epochs if max_steps < 0 else min(max_steps, by_epochs)
 
 
+def n_processes(conf: dict) -> int:
+    """Processes that train together, one a device."""
+    return conf["training"]["devices"] * conf["training"]["num_nodes"]
+
+
 def linear_decay(optimizer: torch.optim.Optimizer, n_steps: int) -> dict:
     """Scheduler that takes the learning rate to zero in `n_steps` updates."""
     scheduler = LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=n_steps)
     return {"scheduler": scheduler, "interval": "step"}
 
 
-def make_trainer(conf: dict, exp_dir: Path) -> pl.Trainer:
+def make_trainer(conf: dict, exp_dir: Path, timer: Timer) -> pl.Trainer:
     """Trainer that logs, and saves `checkpoints/last.ckpt`."""
     training = conf["training"]
-    callbacks = [LastCheckpoint(last_checkpoint(exp_dir), training["checkpoint_minutes"])]
+    callbacks = [timer, LastCheckpoint(last_checkpoint(exp_dir), training["checkpoint_minutes"])]
     if training["early_stop"]:
         callbacks.append(StopAtPlateau())
     return pl.Trainer(
@@ -80,7 +86,9 @@ def make_trainer(conf: dict, exp_dir: Path) -> pl.Trainer:
         ],
         log_every_n_steps=10,
         plugins=[AtomicCheckpointIO()],
-        devices=1,
+        devices=training["devices"],
+        num_nodes=training["num_nodes"],
+        strategy="ddp" if n_processes(conf) > 1 else "auto",
         deterministic="warn",
         limit_val_batches=0,
         enable_model_summary=False,
@@ -126,19 +134,22 @@ def main() -> None:
     checkpoint = last if last.exists() else None
     if checkpoint is not None:
         check_resumable(load_safely(checkpoint), config, checkpoint)
-    scripts.write_conf(conf, args.exp_dir / "conf.yml")
-    trainer = make_trainer(conf, args.exp_dir)
+    timer = Timer()
+    trainer = make_trainer(conf, args.exp_dir, timer)
+    if trainer.is_global_zero:
+        scripts.write_conf(conf, args.exp_dir / "conf.yml")
     trainer.fit(system, ckpt_path=checkpoint)
-
-    package = model.serialize()
-    package["infos"]["training"] = {
-        "conf": config,
-        "steps": trainer.global_step,
-        "epochs": trainer.current_epoch,
-        **provenance(system.device),
-    }
-    save_atomically(package, args.exp_dir / "best_model.pth")
-    print(f"{args.exp_dir / 'best_model.pth'}: the model after {trainer.global_step} updates")
+    if trainer.is_global_zero:
+        package = model.serialize()
+        package["infos"]["training"] = {
+            "conf": config,
+            "steps": trainer.global_step,
+            "epochs": trainer.current_epoch,
+            "seconds": timer.time_elapsed("train"),
+            **provenance(system.device),
+        }
+        save_atomically(package, args.exp_dir / "best_model.pth")
+        print(f"{args.exp_dir / 'best_model.pth'}: the model after {trainer.global_step} updates")
 
 
 def check_conf(conf: dict, manifest: Manifest) -> None:
@@ -157,6 +168,17 @@ def check_conf(conf: dict, manifest: Manifest) -> None:
     if epochs < 1 or max_steps < -1 or max_steps == 0:
         raise ValueError(
             f"epochs must be at least 1 and max_steps -1 or at least 1, got {epochs=}, {max_steps=}"
+        )
+    batch_size, processes = conf["training"]["batch_size"], n_processes(conf)
+    if conf["training"]["devices"] < 1 or conf["training"]["num_nodes"] < 1:
+        raise ValueError(
+            f"devices and num_nodes must be at least 1, got devices={conf['training']['devices']}, "
+            f"num_nodes={conf['training']['num_nodes']}"
+        )
+    if batch_size % processes:
+        raise ValueError(
+            f"batch_size={batch_size} must divide by the {processes} processes of devices and "
+            "num_nodes"
         )
 
 
