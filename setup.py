@@ -48,6 +48,7 @@ setup(
         "pandas",
         "tabulate",
         "musdb>=0.4.3",
+        "museval>=0.4.1",
         "stempeg>=0.2.6",
         "pyyaml",
         "tensorboard",

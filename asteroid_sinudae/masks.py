@@ -28,9 +28,14 @@ def binary_mask(
         >>> binary_mask(torch.tensor([0.0, 0.6, 0.4]), torch.tensor([0.0, 1.0, 1.0]))
         tensor([0., 1., 0.])
     """
+    check_threshold(threshold)
+    return (vocals > threshold * accompaniment).to(vocals.dtype)
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise a ValueError if a threshold of :func:`binary_mask` is negative or not finite."""
     is_valid = math.isfinite(threshold) and threshold >= 0
     check(is_valid, "threshold", threshold, "finite and not negative")
-    return (vocals > threshold * accompaniment).to(vocals.dtype)
 
 
 def decode_masked(

@@ -16,6 +16,7 @@ PACKAGES = (
     "asteroid-filterbanks",
     "pytorch-lightning",
     "musdb",
+    "museval",
     "stempeg",
     "numpy",
 )

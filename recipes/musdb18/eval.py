@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 from utils import scripts
+from utils.systems import load_systems
 
-from asteroid_sinudae import STFT, SinuDAE
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.evaluation import costs, evaluate, markdown_table, medians
 from asteroid_sinudae.files import atomic_path, load_safely
@@ -26,20 +26,8 @@ def main() -> None:
     conf = scripts.read_conf(args.exp_dir / "conf.yml")
     manifest = Manifest.load(args.data_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dae = SinuDAE.from_pretrained(args.exp_dir / "best_model.pth").to(device)
-    if dae.sample_rate != manifest.sample_rate:
-        raise ValueError(
-            f"{args.exp_dir / 'best_model.pth'} is for {dae.sample_rate} Hz, the data in "
-            f"{args.data_dir} has {manifest.sample_rate} Hz"
-        )
-    stft = STFT(
-        n_fft=conf["baseline"]["stft_n_fft"],
-        stride=conf["baseline"]["stft_stride"],
-        window=conf["baseline"]["stft_window"],
-        sample_rate=manifest.sample_rate,
-    ).to(device)
-    decoder = conf["filterbank"]["decoder"].replace("_", "-")
-    systems = {f"{decoder} DAE": dae, "STFT": stft}
+    systems = load_systems(args.exp_dir, conf, manifest, device)
+    dae = next(iter(systems.values()))
     results, n_silent = evaluate(
         systems,
         manifest.subset("test"),
@@ -49,11 +37,11 @@ def main() -> None:
     with atomic_path(args.exp_dir / "segments.csv") as temporary:
         results.to_csv(temporary, index=False)
     summary = medians(results)
-    training = load_safely(args.exp_dir / "best_model.pth")["infos"]["training"]
+    training = load_safely(args.exp_dir / "best_model.pth")["infos"].get("training", {})
     metrics = {
         "medians": {name: row.dropna().to_dict() for name, row in summary.iterrows()},
         "systems": {name: costs(system, device) for name, system in systems.items()},
-        "training": {key: training[key] for key in ("steps", "epochs", "seconds")},
+        "training": {key: training.get(key) for key in ("steps", "epochs", "seconds")},
         "test_tracks": len(manifest.subset("test")),
         "segments": len(results) // len(summary),
         "silent_segments": n_silent,

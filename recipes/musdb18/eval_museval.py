@@ -1,0 +1,80 @@
+"""Score the masked estimates of whole test tracks by museval (BSSEval v4).
+
+The trained auto-encoder and the STFT are scored on the CPU, in parallel processes. Writes
+museval/<system>/test/<track>.json as it goes, and museval.json, into --exp_dir, and prints the
+table. Interrupted, it continues where it was.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from utils import scripts
+from utils.systems import load_systems
+
+from asteroid_sinudae.bsseval import METRICS, Scores, evaluate_tracks, summary
+from asteroid_sinudae.data import Manifest
+from asteroid_sinudae.evaluation import markdown_table
+from asteroid_sinudae.files import atomic_path
+from asteroid_sinudae.provenance import provenance
+
+
+def report(scores: Scores) -> dict:
+    """Medians and what they leave out, as plain values."""
+    table = summary(scores.store).astype(object)
+    table = table.where(table.notna(), None)
+    systems = table.index.unique("system")
+    return {
+        "medians": {name: table.loc[name].to_dict(orient="index") for name in systems},
+        "test_tracks": len(scores.silent_frames),
+        "silent_frames": scores.silent_frames,
+        "left_out": scores.left_out,
+        "failed": scores.failed,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser.add_argument("--n_tracks", type=int, help="the first of them; default: all")
+    parser.add_argument("--duration", type=float, help="seconds from each start; default: all")
+    parser.add_argument("--threshold", type=float, default=0.5, help="of the mask")
+    parser.add_argument(
+        "--n_workers", type=int, help="processes, each 3.4 GB for four minutes; default: all cores"
+    )
+    args = parser.parse_args()
+    if args.n_tracks is not None and args.n_tracks < 1:
+        raise ValueError(f"n_tracks must be 1 or more, got {args.n_tracks}")
+
+    conf = scripts.read_conf(args.exp_dir / "conf.yml")
+    manifest = Manifest.load(args.data_dir)
+    scores = evaluate_tracks(
+        load_systems(args.exp_dir, conf, manifest),
+        manifest.subset("test")[: args.n_tracks],
+        args.exp_dir / "museval",
+        threshold=args.threshold,
+        duration=args.duration,
+        n_workers=args.n_workers,
+    )
+    result = {
+        **report(scores),
+        "threshold": args.threshold,
+        "duration": args.duration,
+        "source": {key: manifest.source[key] for key in ("kind", "path")},
+        "skipped_tracks": list(manifest.skipped),
+        "conf": conf,
+        **provenance("cpu"),
+    }
+    with atomic_path(args.exp_dir / "museval.json") as temporary:
+        temporary.write_text(json.dumps(result, indent=2, allow_nan=False))
+    table = summary(scores.store).reset_index("target")
+    print(markdown_table(table.rename(columns={metric: f"{metric} (dB)" for metric in METRICS})))
+    print(f"\nMedians over {result['test_tracks']} test tracks of the medians over their frames")
+    print(f"Tracks left out: {len(scores.left_out)}")
+    if scores.failed:
+        raise ValueError(f"failed: {'; '.join(scores.failed)}; the medians are of the other tracks")
+
+
+if __name__ == "__main__":
+    scripts.run(main)
