@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Train the denoising auto-encoder on MUSDB18 and compare its binary-mask separation with the
-# STFT's.
+# STFT's: one training, or one of the paper's two experiments, three runs of every row of a table.
 #
-#   ./run.sh --musdb18_dir DIR [--stage 0] [--stop_stage 4] [--tag NAME] [--id GPU]
+#   ./run.sh --musdb18_dir DIR [--stage 0] [--stop_stage 5] [--tag NAME] [--id GPU]
+#   ./run.sh --musdb18_dir DIR --experiment table1 [--rows "ROW ROW"] [--shard i/n]
 #
 # Stages:
 #   0  get the data: nothing to do with --musdb18_dir; --download true gets musdb's 7-second
@@ -11,6 +12,8 @@
 #   2  train, or continue where a training was cut off
 #   3  evaluate the auto-encoder and the STFT
 #   4  write the table
+#   5  make the page to look at and listen to
+# With --experiment, stages 2 to 4 are one: they run what is left of all rows and write the table.
 #
 # Options:
 #   --musdb18_dir DIR   stems (.stem.mp4) or MUSDB18-HQ (.wav) in DIR/train and DIR/test
@@ -18,16 +21,30 @@
 #   --data_dir DIR      prepared data; by default under data/, one folder a source
 #   --strict BOOL       stop at the first unusable track instead of skipping it
 #   --conf FILE         configuration
+#   --max_steps N       updates of a training at most
 #   --train_args ARGS   options of train.py that replace the configuration's values, in one word:
 #                       --train_args "--lr 1.0e-3 --max_steps 3000"
+#   --museval BOOL      stage 3 also scores whole test tracks by museval, of an experiment those of
+#                       the run that the page shows
+#   --n_tracks N        ... the first N tracks only
+#   --duration SECONDS  ... the first seconds of each only
 #   --tag NAME          results are in exp/train_sinudae_NAME
 #   --id GPU            CUDA_VISIBLE_DEVICES
 #   --python_path FILE  interpreter
+#
+# Options of an experiment, whose results are in exp/EXPERIMENT/ROW_seedK:
+#   --experiment NAME   table1 or table2, see local/experiments.yml
+#   --rows ROWS         rows to run, in one word; default: all
+#   --seeds SEEDS       one run each, in one word; default: "0 1 2"
+#   --shard i/n         run the i-th of n shares of the runs, on one of n GPUs or machines with one
+#                       exp folder; leaves out museval and the page
+#   --report_row ROW    the page is of this row's first run; default: the first of --rows, or
+#                       conv_modcos_squared of table1, c800_am of table2
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 stage=0
-stop_stage=4
+stop_stage=5
 tag=paper
 id=
 python_path=python
@@ -36,7 +53,16 @@ download=false
 data_dir=
 strict=false
 conf=local/conf.yml
+max_steps=
 train_args=
+museval=false
+n_tracks=
+duration=
+experiment=
+rows=
+seeds=
+shard=
+report_row=
 
 . utils/parse_options.sh
 
@@ -52,7 +78,27 @@ fi
 if [[ -z $data_dir ]]; then
   data_dir=data/prepared_$(basename "${musdb18_dir:-excerpt}")
 fi
-exp_dir=exp/train_sinudae_$tag
+if [[ -n $max_steps ]]; then
+  train_args+=" --max_steps $max_steps"
+fi
+if [[ -z $experiment ]]; then
+  if [[ -n $rows$seeds$shard$report_row ]]; then
+    echo "run.sh: --rows, --seeds, --shard and --report_row need an --experiment" >&2
+    exit 1
+  fi
+  exp_dir=exp/train_sinudae_$tag
+else
+  if [[ -z $report_row ]]; then
+    case $rows,$experiment in
+      ,table1) report_row=conv_modcos_squared ;;
+      ,table2) report_row=c800_am ;;
+      *) report_row=${rows%% *} ;;
+    esac
+  fi
+  # The run that museval and the page are about.
+  first_seed=${seeds%% *}
+  exp_dir=exp/$experiment/${report_row}_seed${first_seed:-0}
+fi
 
 source_args=()
 if [[ -n $musdb18_dir ]]; then
@@ -77,19 +123,42 @@ if ((stage <= 1 && stop_stage >= 1)); then
   "$python_path" local/prepare.py --data_dir "$data_dir" "${source_args[@]}" "${strict_args[@]}"
 fi
 
-if ((stage <= 2 && stop_stage >= 2)); then
+if [[ -n $experiment ]] && ((stage <= 4 && stop_stage >= 2)); then
+  echo "Stages 2 to 4: $experiment"
+  # rows, seeds and train_args hold several words
+  # shellcheck disable=SC2086
+  "$python_path" tables.py --experiment "$experiment" --conf "$conf" --data_dir "$data_dir" \
+    ${rows:+--rows $rows} ${seeds:+--seeds $seeds} ${shard:+--shard "$shard"} $train_args
+fi
+
+if [[ -z $experiment ]] && ((stage <= 2 && stop_stage >= 2)); then
   echo "Stage 2: train"
   # train_args holds several words
   # shellcheck disable=SC2086
   "$python_path" train.py --conf "$conf" --exp_dir "$exp_dir" --data_dir "$data_dir" $train_args
 fi
 
-if ((stage <= 3 && stop_stage >= 3)); then
+if [[ -z $experiment ]] && ((stage <= 3 && stop_stage >= 3)); then
   echo "Stage 3: evaluate"
   "$python_path" eval.py --exp_dir "$exp_dir" --data_dir "$data_dir"
 fi
 
-if ((stage <= 4 && stop_stage >= 4)); then
+if [[ $museval == true && -z $shard ]] && ((stage <= 3 && stop_stage >= 3)); then
+  echo "Stage 3: museval"
+  "$python_path" eval_museval.py --exp_dir "$exp_dir" --data_dir "$data_dir" \
+    ${n_tracks:+--n_tracks "$n_tracks"} ${duration:+--duration "$duration"}
+fi
+
+if [[ -z $experiment ]] && ((stage <= 4 && stop_stage >= 4)); then
   echo "Stage 4: table"
-  "$python_path" tables.py "$exp_dir" --output "$exp_dir/table.md"
+  "$python_path" compare.py "$exp_dir" --output "$exp_dir/table.md"
+fi
+
+if [[ -z $shard ]] && ((stage <= 5 && stop_stage >= 5)); then
+  echo "Stage 5: page"
+  table_args=()
+  if [[ -n $experiment ]]; then
+    table_args=(--tables exp/*/table.csv)
+  fi
+  "$python_path" report.py --exp_dir "$exp_dir" --data_dir "$data_dir" "${table_args[@]}"
 fi

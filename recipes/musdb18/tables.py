@@ -1,37 +1,157 @@
-"""Write the tables of evaluated experiments side by side, as Markdown."""
+"""Run an experiment of several trainings, and write its table beside the paper's figures.
+
+Every row is trained and evaluated once a seed, in EXP_ROOT/EXPERIMENT/ROW_seedK. What is done is
+skipped, what was cut is continued, and after a job that fails the others run on. The table is of
+whatever is done so far, in EXP_ROOT/EXPERIMENT/table.md and table.csv. Options of train.py hold for
+all rows, except those that tell rows apart.
+"""
 
 import argparse
-import json
+import logging
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from utils import scripts
+from utils.experiments import (
+    Experiment,
+    Job,
+    check_free,
+    check_types,
+    load_experiment,
+    make_jobs,
+    parse_rows,
+    parse_seeds,
+    parse_shard,
+)
+from utils.processes import locked, run_script
+from utils.results import Result, describe_source, make_table, read_result, to_markdown
 
-from asteroid_sinudae.evaluation import markdown_table
+from asteroid_sinudae.cli import one_line
+from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.files import atomic_path
 
+RECIPE = Path(__file__).resolve().parent
 
-def read_medians(exp_dir: Path) -> pd.DataFrame:
-    """Medians of an experiment, with its name and number of segments, one row a system."""
-    path = exp_dir / "final_metrics.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found: evaluate the experiment first (stage 3)")
-    metrics = json.loads(path.read_text())
-    table = pd.DataFrame.from_dict(metrics["medians"], orient="index")
-    table.insert(0, "experiment", exp_dir.name)
-    table["segments"] = metrics["segments"]
-    return table.rename_axis("system")
+logger = logging.getLogger(__name__)
+
+
+def run_job(job: Job, data_dir: Path, source: str, heading: str) -> None:
+    """Train and evaluate what is left of a job.
+
+    Raises:
+        BlockingIOError: if another process runs it.
+        ValueError: if it cannot be run, or a script fails.
+    """
+    with locked(job.folder / ".lock") as lock:
+        if read_result(job, source) is not None:
+            print(f"{heading}: done before", flush=True)
+            return
+        where = ["--exp_dir", str(job.folder), "--data_dir", str(data_dir)]
+        print(f"{heading}: training", flush=True)
+        run_script(RECIPE / "train.py", [*where, *job.options()], lock)
+        print(f"{heading}: evaluating", flush=True)
+        # Whatever happens, the new segments.csv never stands beside an older result.
+        (job.folder / "final_metrics.json").unlink(missing_ok=True)
+        run_script(RECIPE / "eval.py", where, lock)
+        if read_result(job, source) is None:
+            raise ValueError(f"{job.folder} has no result after its evaluation")
+
+
+def run_jobs(jobs: Sequence[Job], data_dir: Path, source: str) -> dict[str, str]:
+    """Run all jobs, whatever becomes of one.
+
+    Returns:
+        dict: Why, by name, of those that failed.
+    """
+    failed = {}
+    for number, job in enumerate(jobs, 1):
+        heading = f"[{number}/{len(jobs)}] {job}"
+        try:
+            run_job(job, data_dir, source, heading)
+        except BlockingIOError:
+            print(f"{heading}: left out, it is being run by another process", flush=True)
+        except (ValueError, OSError) as error:
+            failed[str(job)] = one_line(error)
+            print(f"{heading}: failed", flush=True)
+    return failed
+
+
+def collect(jobs: Sequence[Job], source: str) -> tuple[list[Result | None], dict[str, str]]:
+    """Results of jobs, None where one is not done, and why, by name, of those that are refused."""
+    results, refused = [], {}
+    for job in jobs:
+        try:
+            results.append(read_result(job, source))
+        except ValueError as error:
+            results.append(None)
+            refused[str(job)] = one_line(error)
+    return results, refused
+
+
+def write_table(
+    experiment: Experiment, jobs: Sequence[Job], source: str, folder: Path, given: dict
+) -> dict:
+    """Write and print the table of what is done; returns why, by name, of results refused."""
+    with locked(folder / ".lock"):  # other shards write it too
+        results, refused = collect(jobs, source)
+        table = make_table(experiment, jobs, results)
+        text = to_markdown(experiment, table, jobs, results, given)
+        with atomic_path(folder / "table.md") as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+        with atomic_path(folder / "table.csv") as temporary:
+            table.to_csv(temporary, index=False)
+    print(f"\n{text}")
+    return refused
+
+
+def given_values(conf: dict) -> dict:
+    """What options or the file of --conf give of the configuration, by key."""
+    base = scripts.read_conf(scripts.BASE_CONF)
+    check_types(conf, base, "configuration")
+    options = {word.removeprefix("--").split("=")[0] for word in sys.argv[1:] if word[:2] == "--"}
+    return {
+        key: value
+        for group, values in conf.items()
+        for key, value in values.items()
+        if key in options or value != base[group][key]
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("exp_dirs", type=Path, nargs="+", help="folders of experiments")
-    parser.add_argument("--output", type=Path, required=True, help="Markdown file to write")
-    args = parser.parse_args()
-    table = markdown_table(pd.concat([read_medians(exp_dir) for exp_dir in args.exp_dirs]))
-    with atomic_path(args.output) as temporary:
-        temporary.write_text(table + "\n")
-    print(table)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--experiment", required=True, help="name in the file of experiments")
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser.add_argument("--exp_root", type=Path, default=Path("exp"), help="folder of results")
+    parser.add_argument(
+        "--experiments",
+        type=Path,
+        default=RECIPE / "local" / "experiments.yml",
+        help="YAML file of experiments",
+    )
+    parser.add_argument("--rows", nargs="+", help="rows to run, default: all")
+    parser.add_argument("--seeds", nargs="+", default=["0", "1", "2"], help="a run of each")
+    parser.add_argument("--shard", default="1/1", help="i/n: run the i-th of n shares of the jobs")
+    args, conf = scripts.parse_args_with_conf(parser)
+
+    given = given_values(conf)
+    experiment = load_experiment(args.experiments, args.experiment, conf)
+    check_free(experiment, given)
+    rows, seeds = parse_rows(args.rows, experiment), parse_seeds(args.seeds)
+    part, parts = parse_shard(args.shard)
+    if conf["training"]["num_nodes"] != 1:
+        raise ValueError("num_nodes must be 1: over several nodes, start train.py on each of them")
+    source = describe_source(Manifest.load(args.data_dir).source)
+
+    jobs = make_jobs(experiment, conf, rows, seeds, args.exp_root, given)[part - 1 :: parts]
+    failed = run_jobs(jobs, args.data_dir, source)
+    all_jobs = make_jobs(experiment, conf, list(experiment.rows), seeds, args.exp_root, given)
+    refused = write_table(experiment, all_jobs, source, args.exp_root / experiment.name, given)
+    for job in refused.keys() - failed.keys():
+        logger.warning("not in the table, %s: %s", job, refused[job])
+    if failed:
+        reasons = "".join(f"\n  {job}: {reason}" for job, reason in failed.items())
+        sys.exit(f"tables.py: {len(failed)} of {len(jobs)} jobs failed:{reasons}")
 
 
 if __name__ == "__main__":

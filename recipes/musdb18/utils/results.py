@@ -1,0 +1,280 @@
+"""Results of an experiment's jobs: which are done, and the table of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import pandas as pd
+from utils.experiments import Experiment, Job, Row
+
+from asteroid_sinudae.checkpoints import MAY_CHANGE
+from asteroid_sinudae.data import read_json
+from asteroid_sinudae.evaluation import bm_column
+
+STFT = "STFT"  # eval.py's name for it
+LIMITS = ("epochs", "max_steps")
+METRICS = {
+    "si_sdr": "SI-SDR",
+    bm_column(0.5): "SI-SDR-BM 0.5",
+    bm_column(1.0): "SI-SDR-BM 1",
+}
+COSTS = {
+    "coefficients_per_sample": "Coefficients per sample",
+    "mask_decisions_per_second": "Mask decisions per second",
+}
+PAPER_COLUMNS = {
+    "si_sdr": "SI-SDR in paper (dB)",
+    "si_sdr_bm": "SI-SDR-BM in paper (dB)",
+    "parameters_m": "Parameters in paper (M)",
+}
+COLUMNS = {  # of a table, with their format in Markdown
+    "Setup": "g",
+    "C": "g",
+    "SI-SDR (dB)": ".2f",
+    "SI-SDR IQR (dB)": ".2f",
+    "SI-SDR in paper (dB)": ".2f",
+    "SI-SDR-BM 0.5 (dB)": ".2f",
+    "SI-SDR-BM 0.5 IQR (dB)": ".2f",
+    "SI-SDR-BM in paper (dB)": ".2f",
+    "SI-SDR-BM 1 (dB)": ".2f",
+    "SI-SDR-BM 1 IQR (dB)": ".2f",
+    "Additivity error": ".3f",
+    "Coefficients per sample": ".3f",
+    "Mask decisions per second": ".0f",
+    "Parameters (M)": ".4f",
+    "Parameters in paper (M)": ".3f",
+    "Training time (min)": ".1f",
+    "Updates": ".0f",
+    "Runs": "g",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What eval.py has written for a job.
+
+    Args:
+        source (str): Of the data.
+        steps (int): Updates of the training.
+        seconds (float): That it took.
+        parameters (int): Of the model.
+        model (str): Name of the model among the systems.
+        costs (dict): Values of `COSTS`, for the model and the STFT.
+        n_segments (int): Test segments, of each system.
+        n_tracks (int): Test tracks.
+        made_with (str): Device, commit and versions.
+        segments (:class:`pandas.DataFrame`): Metrics of every segment and system.
+    """
+
+    source: str
+    steps: int
+    seconds: float
+    parameters: int
+    model: str
+    costs: dict[str, dict[str, float]]
+    n_segments: int
+    n_tracks: int
+    made_with: str
+    segments: pd.DataFrame
+
+
+def describe_source(source: dict) -> str:
+    """A manifest's source in words."""
+    return f"{source['kind']} of {source['path']}"
+
+
+def read_result(job: Job, source: str) -> Result | None:
+    """The result of a job that is done, None where there is work left.
+
+    Args:
+        job (Job): Of which to look at the folder.
+        source (str): From :func:`describe_source`, of the prepared data.
+
+    Raises:
+        ValueError: if the folder is of another configuration, of data from another source or of
+            more updates than asked for, or its files are damaged or do not belong together.
+    """
+    path = job.folder / "final_metrics.json"
+    if not path.is_file():
+        return None
+    result = None
+    try:
+        metrics = read_json(path)
+        difference = _difference(metrics, job.conf, source)
+        if difference is None and _limits(metrics["conf"]) == _limits(job.conf):
+            result = _result(metrics, pd.read_csv(path.with_name("segments.csv")))
+    except (AttributeError, KeyError, OSError, StopIteration, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{job.folder} holds a damaged result, delete {path.name} in it to evaluate again: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if difference is not None:
+        raise ValueError(
+            f"{job.folder} belongs to another configuration: {difference} asked for; "
+            "choose another --exp_root or delete it"
+        )
+    return result
+
+
+def _limits(conf: dict) -> list[int]:
+    return [conf["training"][key] for key in LIMITS]
+
+
+def _difference(metrics: dict, conf: dict, source: str) -> str | None:
+    """The first thing in which a result is of something else, up to the words "asked for"."""
+    if describe_source(metrics["source"]) != source:
+        return f"data is {describe_source(metrics['source'])} there, {source}"
+    for group, values in conf.items():
+        for key, value in values.items():
+            there = metrics["conf"].get(group, {}).get(key)
+            if key not in MAY_CHANGE and there != value:
+                return f"{key}={there!r} there, {value!r}"
+    epochs, max_steps = _limits(conf)
+    if epochs < metrics["conf"]["training"]["epochs"]:
+        return f"epochs={metrics['conf']['training']['epochs']} there, {epochs}"
+    if 0 <= max_steps < metrics["training"]["steps"]:
+        return f"{metrics['training']['steps']} updates there, {max_steps}"
+    return None
+
+
+def _result(metrics: dict, segments: pd.DataFrame) -> Result:
+    """What is used of a job's two files, which must belong together."""
+    numbers = segments["system"].value_counts()
+    for name in metrics["systems"]:
+        if numbers.get(name, 0) != metrics["segments"]:
+            raise ValueError(
+                f"segments.csv has {numbers.get(name, 0)} segments of {name}, "
+                f"final_metrics.json {metrics['segments']}"
+            )
+    versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
+    columns = ["track", "start", "system", *METRICS, "additivity_error"]
+    return Result(
+        source=describe_source(metrics["source"]),
+        steps=metrics["training"]["steps"],
+        seconds=metrics["training"]["seconds"],
+        parameters=metrics["parameters"],
+        model=next(name for name in metrics["systems"] if name != STFT),
+        costs={
+            name: {key: costs[key] for key in COSTS} for name, costs in metrics["systems"].items()
+        },
+        n_segments=metrics["segments"],
+        n_tracks=metrics["test_tracks"],
+        made_with=f"{metrics['device']}; commit {metrics['commit']}; {', '.join(versions)}",
+        segments=segments[columns].astype(dict.fromkeys(columns[3:], float)),
+    )
+
+
+def make_table(
+    experiment: Experiment, jobs: Sequence[Job], results: Sequence[Result | None]
+) -> pd.DataFrame:
+    """The experiment's table: medians over segments and runs, the paper's figures beside them.
+
+    Args:
+        experiment (Experiment): Of the rows.
+        jobs (sequence of Job): All runs of all rows.
+        results (sequence of Result or None): Of each job, None where it is not done.
+
+    Returns:
+        :class:`pandas.DataFrame` with columns of `COLUMNS`, one row a row of the experiment; NaN
+        where there is no result.
+    """
+    lines = []
+    for name, row in experiment.rows.items():
+        runs = [index for index, job in enumerate(jobs) if job.row == name]
+        n_filters = jobs[runs[0]].conf["filterbank"]["n_filters"]
+        done = [results[index] for index in runs if results[index] is not None]
+        lines.append({**_label_cells(row, n_filters), **_run_cells(done)})
+    if experiment.stft is not None:
+        n_filters = jobs[0].conf["baseline"]["stft_n_fft"] // 2 + 1
+        done = [result for result in results if result is not None]
+        lines.append({**_label_cells(experiment.stft, n_filters), **_stft_cells(done)})
+    table = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
+    without = [title for title in PAPER_COLUMNS.values() if table[title].isna().all()]
+    return table.drop(columns=without)
+
+
+def _label_cells(row: Row, n_filters: int) -> dict:
+    paper = {PAPER_COLUMNS[key]: value for key, value in row.paper.items()}
+    return {"Setup": row.label, "C": n_filters, **paper}
+
+
+def _run_cells(runs: Sequence[Result]) -> dict:
+    """Cells of a row's runs."""
+    if not runs:
+        return {"Runs": 0}
+    segments = pd.concat([run.segments[run.segments["system"] == run.model] for run in runs])
+    return {
+        **_system_cells(segments, runs[0].costs[runs[0].model]),
+        "Parameters (M)": runs[0].parameters / 1e6,
+        "Training time (min)": median(run.seconds for run in runs) / 60,
+        "Updates": median(run.steps for run in runs),
+        "Runs": len(runs),
+    }
+
+
+def _stft_cells(runs: Sequence[Result]) -> dict:
+    """Cells of the STFT, which every run has evaluated on the same segments."""
+    if not runs:
+        return {}
+    segments = pd.concat([run.segments[run.segments["system"] == STFT] for run in runs])
+    return _system_cells(segments.drop_duplicates(["track", "start"]), runs[0].costs[STFT])
+
+
+def _system_cells(segments: pd.DataFrame, costs: dict[str, float]) -> dict:
+    cells = {}
+    for column, title in METRICS.items():
+        lower, middle, upper = segments[column].quantile([0.25, 0.5, 0.75])
+        cells[f"{title} (dB)"] = middle
+        cells[f"{title} IQR (dB)"] = upper - lower
+    cells["Additivity error"] = segments["additivity_error"].median()
+    return {**cells, **{title: costs[key] for key, title in COSTS.items()}}
+
+
+def to_markdown(
+    experiment: Experiment,
+    table: pd.DataFrame,
+    jobs: Sequence[Job],
+    results: Sequence[Result | None],
+    given: dict,
+) -> str:
+    """The table under its title, and below it what it was made of.
+
+    Args:
+        experiment (Experiment): Of the rows.
+        table (:class:`pandas.DataFrame`): From :func:`make_table`.
+        jobs (sequence of Job): That it was made from.
+        results (sequence of Result or None): Of each job.
+        given (dict): By key, what differs from the experiment for all rows.
+    """
+    lines = table.where(table.notna(), None).to_markdown(
+        index=False, floatfmt=[COLUMNS[title] for title in table], missingval="–"
+    )
+    notes = [
+        "Medians over segments and runs; IQR is the distance between the quartiles.",
+        "SI-SDR-BM t keeps what has |vocals| > t · |accompaniment|; the paper does not state t.",
+        "Additivity error: ‖A_m − A_v − A_b‖₁ / ‖A_m‖₁.",
+        *_provenance(jobs, [result for result in results if result is not None]),
+    ]
+    if given:
+        values = ", ".join(f"{key}={value}" for key, value in given.items())
+        notes.append(f"Given for all rows: {values}.")
+    missing = [str(job) for job, result in zip(jobs, results, strict=True) if result is None]
+    if missing:
+        notes.append(f"Incomplete: {len(missing)} of {len(jobs)} runs missing, {_list(missing)}.")
+    return "\n".join([f"# {experiment.title}", "", lines, "", *(f"- {note}" for note in notes)])
+
+
+def _provenance(jobs: Sequence[Job], done: Sequence[Result]) -> list[str]:
+    if not done:
+        return []
+    return [
+        f"Seeds: {_list(job.seed for job in jobs)}. Test segments: "
+        f"{_list(result.n_segments for result in done)} of "
+        f"{_list(result.n_tracks for result in done)} tracks; {done[0].source}.",
+        *dict.fromkeys(f"Evaluated on {result.made_with}." for result in done),
+    ]
+
+
+def _list(values: Iterable) -> str:
+    """Distinct values in order of appearance."""
+    return ", ".join(map(str, dict.fromkeys(values)))

@@ -1,0 +1,874 @@
+"""Experiments: their declaration, their jobs, runs that fail or are killed, and their table."""
+
+import csv
+import importlib
+import json
+import os
+import random
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+import yaml
+
+from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.data import Manifest, Track
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = ROOT / "recipes" / "musdb18"
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(RECIPE))
+    tables = importlib.import_module("tables")
+    experiments, processes, results, scripts = (
+        importlib.import_module(f"utils.{name}")
+        for name in ("experiments", "processes", "results", "scripts")
+    )
+
+BASE = scripts.read_conf(scripts.BASE_CONF)
+SHIPPED = RECIPE / "local" / "experiments.yml"
+SMALL = {
+    "table": {
+        "title": "A small table",
+        "base": {"n_filters": 8, "tv_weight": 0.0, "sort": False},
+        "rows": {
+            "plain": {
+                "label": "conv/conv",
+                "set": {"decoder": "conv"},
+                "paper": {"si_sdr": 31.25, "parameters_m": 6.476},
+            },
+            "squared": {"label": "conv/mod-cos, squared", "paper": {"si_sdr": 32.62}},
+        },
+        "stft": {"label": "STFT/iSTFT", "paper": {"si_sdr_bm": 8.8}},
+    }
+}
+CONF = {
+    "filterbank": {"kernel_size": 256, "stride": 64},
+    "data": {"segment": 4000, "segment_hop": 2000},
+    "optim": {"lr": 1.0e-3},
+    "training": {"batch_size": 4, "max_steps": 7, "num_workers": 0},
+    "baseline": {"stft_n_fft": 256, "stft_stride": 64},
+}
+SOURCE = {"kind": "wav", "path": "music"}
+TITLES = ["SI-SDR", "SI-SDR-BM 0.5", "SI-SDR-BM 1"]
+
+
+def write_yaml(path, content):
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def small(tmp_path):
+    """The small experiment, in a file."""
+    return write_yaml(tmp_path / "experiments.yml", SMALL)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """Prepared tracks: tones as vocals, noise as accompaniment."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    tracks = []
+    for number, (subset, name) in enumerate([("train", "A"), ("train", "B"), ("test", "C")]):
+        track = Track(name, subset, 30_000, 0, root / subset / name)
+        track.folder.mkdir(parents=True)
+        tone = 0.3 * np.sin(2 * np.pi * (200 + 100 * number) * np.arange(30_000) / 44100)
+        soundfile.write(track.vocals, tone, 44100, subtype="PCM_16")
+        noise = 0.05 * rng.standard_normal(30_000)
+        soundfile.write(track.accompaniment, noise, 44100, subtype="PCM_16")
+        tracks.append(track)
+    manifest = Manifest(44100, {**SOURCE, "tracks": []}, tuple(tracks), (), {}, "today")
+    manifest.save(root)
+    return root
+
+
+def segments_of(seed, n_segments=5):
+    """Made-up metrics; those of the STFT are the same in every run."""
+    frames = []
+    for name, number in (("conv DAE", seed), ("STFT", 1000), ("unprocessed mixture", 1001)):
+        values = np.random.default_rng(number).normal(10, 5, (n_segments, 4))
+        frame = pd.DataFrame(values, columns=[*results.METRICS, "additivity_error"])
+        frame.insert(0, "system", name)
+        frame.insert(0, "start", 44100 * np.arange(n_segments))
+        frame.insert(0, "track", "C")
+        frames.append(frame)
+    return pd.concat(frames)
+
+
+def write_result(folder, conf, seed=0, steps=7, n_segments=5, **changes):
+    """What eval.py writes; `changes` replace parts of final_metrics.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    segments_of(seed, n_segments).to_csv(folder / "segments.csv", index=False)
+    costs = {"coefficients_per_sample": 3.125, "mask_decisions_per_second": 137812.5}
+    metrics = {
+        "systems": {"conv DAE": costs, "STFT": {name: 2 * costs[name] for name in costs}},
+        "training": {"steps": steps, "epochs": 1, "seconds": 60.0 * (1 + seed)},
+        "parameters": 6_476_800,
+        "segments": n_segments,
+        "test_tracks": 1,
+        "source": SOURCE,
+        "conf": conf,
+        "device": "a CPU",
+        "commit": "abc",
+        "versions": {"torch": "2.13.0", "musdb": None},
+        **changes,
+    }
+    (folder / "final_metrics.json").write_text(json.dumps(metrics))
+
+
+def jobs_of(path, tmp_path, seeds=(0,), **values):
+    conf = experiments.override(BASE, values)
+    experiment = experiments.load_experiment(path, "table", conf)
+    rows = list(experiment.rows)
+    return experiment, experiments.make_jobs(experiment, conf, rows, seeds, tmp_path / "exp")
+
+
+class Runner:
+    """Stands for the scripts: records their calls, and writes what eval.py would write."""
+
+    def __init__(self, fails=()):
+        self.calls, self.confs, self.fails = [], {}, fails
+
+    def __call__(self, script, arguments, lock):
+        folder = Path(arguments[1])
+        call = (script.name, folder.name)
+        self.calls.append(call)
+        if call in self.fails:
+            raise self.fails[call]
+        if script.name == "train.py":
+            known = scripts.prepare_parser_from_dict(BASE).parse_args(arguments[4:])
+            self.confs[folder] = experiments.override(BASE, vars(known))
+        else:
+            assert not (folder / "final_metrics.json").exists()
+            conf = self.confs[folder]
+            write_result(folder, conf, conf["training"]["seed"], conf["training"]["max_steps"])
+
+
+@pytest.fixture
+def run_tables(tmp_path, small, data_dir, monkeypatch):
+    """Run tables.py in this process, its scripts replaced."""
+
+    def run(*arguments, runner=None, experiment="table", **options):
+        options = {"experiments": small, "data_dir": data_dir, "max_steps": 7, **options}
+        argv = ["tables.py", "--experiment", experiment, "--exp_root", tmp_path / "exp", *arguments]
+        argv += [word for name, value in options.items() for word in (f"--{name}", value)]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in argv])
+        monkeypatch.setattr(tables, "run_script", runner or Runner())
+        scripts.run(tables.main)
+
+    return run
+
+
+def table_of(tmp_path):
+    return pd.read_csv(tmp_path / "exp" / "table" / "table.csv")
+
+
+def test_options_hold_for_all_rows_and_are_written_down(tmp_path, run_tables):
+    runner = Runner()
+    run_tables("--seeds", "0", runner=runner, n_filters=16, lr=0.01)
+    confs = list(runner.confs.values())
+    assert [conf["filterbank"]["n_filters"] for conf in confs] == [16, 16]  # 8 in the base
+    assert [conf["optim"]["lr"] for conf in confs] == [0.01, 0.01]
+    assert [conf["objective"]["sort"] for conf in confs] == [False, False]
+    assert list(table_of(tmp_path)["C"])[:2] == [16, 16]
+    text = (tmp_path / "exp" / "table" / "table.md").read_text()
+    assert "Given for all rows: n_filters=16, lr=0.01, max_steps=7." in text
+
+
+# The shipped experiments
+
+
+@pytest.mark.parametrize("name, n_rows", [("table1", 7), ("table2", 6)])
+def test_shipped_rows_have_the_papers_parameters(name, n_rows):
+    experiment = experiments.load_experiment(SHIPPED, name, BASE)
+    jobs = experiments.make_jobs(experiment, BASE, list(experiment.rows), [0], Path())
+    assert len(jobs) == n_rows
+    for job in jobs:
+        with torch.device("meta"):
+            model = SinuDAE(**job.conf["filterbank"])
+        thousands = sum(parameter.numel() for parameter in model.parameters()) // 1000
+        assert thousands / 1000 == experiment.rows[job.row].paper["parameters_m"], job
+
+
+def test_shipped_experiments_are_the_papers():
+    table1 = experiments.load_experiment(SHIPPED, "table1", BASE)
+    jobs = experiments.make_jobs(table1, BASE, list(table1.rows), [0], Path())
+    for job in jobs:
+        assert job.conf["objective"]["tv_weight"] == 0 and not job.conf["objective"]["sort"]
+        assert job.conf["training"]["early_stop"] and job.conf["training"]["epochs"] == 10
+        assert job.conf["optim"] == {"lr": 1e-4, "lr_decay": False}
+    parts = [tuple(job.conf["filterbank"][key] for key in ("encoder", "decoder")) for job in jobs]
+    assert parts == [
+        *[("conv_smooth", "cos")] * 2,
+        ("conv_smooth", "conv"),
+        ("conv_smooth", "conv_tanh"),
+        *[("conv_smooth", "mod_cos")] * 2,
+        ("sinc_smooth", "mod_cos"),
+    ]
+    exponents = {job.row: job.conf["filterbank"]["exponent"] for job in jobs}
+    assert [row for row, exponent in exponents.items() if exponent == 1] == [
+        "conv_cos_linear",
+        "conv_modcos_linear",
+    ]
+    si_sdr = [row.paper["si_sdr"] for row in table1.rows.values()]
+    assert si_sdr == [20.83, 22.34, 31.25, 30.5, 28.72, 32.62, 26.82]
+
+    table2 = experiments.load_experiment(SHIPPED, "table2", BASE)
+    jobs = experiments.make_jobs(table2, BASE, list(table2.rows), [0], Path())
+    assert [
+        (job.conf["filterbank"]["n_filters"], job.conf["objective"]["tv_on"]) for job in jobs
+    ] == [(c, on) for c in (400, 800, 1600) for on in ("vocals", "mixture")]
+    assert all(job.conf["objective"]["sort"] for job in jobs)
+    assert all(job.conf["objective"]["tv_weight"] == 0.5 for job in jobs)
+    assert not any(job.conf["training"]["early_stop"] for job in jobs)
+    masked = [row.paper["si_sdr_bm"] for row in (*table2.rows.values(), table2.stft)]
+    assert masked == [3.66, 5.93, 4.39, 6.28, 4.68, 6.68, 8.8]
+
+
+# Bad input, all of it before anything runs
+
+
+def changed(*path, value):
+    """The small experiments with one value at `path` replaced, or removed where it is None."""
+    content = json.loads(json.dumps(SMALL))
+    target = content
+    for key in path[:-1]:
+        target = target[key]
+    if value is None:
+        del target[path[-1]]
+    else:
+        target[path[-1]] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        (
+            ["table", "colour"],
+            1,
+            "table: unknown key colour, expected one of title, rows, base, stft",
+        ),
+        (["table", "title"], None, "table: key title is missing"),
+        (["table", "title"], 1, "table.title must be a text, got 1"),
+        (
+            ["table", "base", "n_filtres"],
+            8,
+            "table.base: unknown key n_filtres, expected one of enc",
+        ),
+        (["table", "base", "seed"], 8, "table.base: seed is that of the run, see --seeds"),
+        (
+            ["table", "base", "n_filters"],
+            "8",
+            "table.base.n_filters must be of type int, as 800 is",
+        ),
+        (["table", "base", "n_filters"], True, "table.base.n_filters must be of type int, as 800"),
+        (["table", "base", "lr"], "1e-4", "table.base.lr must be of type float, as 0.0001 is, got"),
+        (["table", "base", "sort"], "no", "table.base.sort must be of type bool, as True is, got"),
+        (["table", "base"], [1], "table.base must be a mapping of encoder, decoder, "),
+        (["table", "rows"], [1], r"table.rows must be a mapping of rows, got \[1\]"),
+        (["table", "rows"], {}, "table.rows must be a mapping of rows, got {}"),
+        (
+            ["table", "rows", "A row"],
+            {},
+            "table: name of a row must be made of a-z, 0-9 and _, got",
+        ),
+        (
+            ["table", "rows", "plain"],
+            3,
+            "table.plain must be a mapping of label, set, paper, got 3",
+        ),
+        (
+            ["table", "rows", "plain", "lable"],
+            "",
+            "table.plain: unknown key lable, expected one of",
+        ),
+        (["table", "rows", "plain", "label"], None, "table.plain: key label is missing"),
+        (
+            ["table", "rows", "plain", "set", "decodr"],
+            "",
+            "table.plain.set: unknown key decodr, exp",
+        ),
+        (
+            ["table", "rows", "plain", "paper", "sdr"],
+            1,
+            "table.plain.paper: unknown key sdr, expec",
+        ),
+        (
+            ["table", "rows", "plain", "paper", "si_sdr"],
+            "x",
+            "table.plain.paper.si_sdr must be a nu",
+        ),
+        (["table", "stft", "set"], {}, "table.stft: unknown key set, expected one of label, paper"),
+        (["other"], {}, "other: key title is missing"),
+    ],
+)
+def test_experiments_that_make_no_sense(tmp_path, run_tables, path, value, message):
+    file = write_yaml(tmp_path / "bad.yml", changed(*path, value=value))
+    runner = Runner()
+    with pytest.raises(SystemExit, match=f"^tables.py: {file}: {message}[^\n]*$"):
+        run_tables(experiments=file, runner=runner)
+    assert runner.calls == [] and not (tmp_path / "exp").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, options, message",
+    [
+        ([], dict(experiment="tabel"), "experiment must be one of 'table', got 'tabel'"),
+        ([], dict(experiments="none.yml"), "none.yml not found: expected a YAML configuration"),
+        ([], dict(data_dir="none"), "none/manifest.json not found: prepare the data first"),
+        (["--rows", "plain", "curved"], {}, "row must be one of 'plain', 'squared', got 'curved'"),
+        (["--rows", "plain", "plain"], {}, "row must be given once, got 'plain'"),
+        (["--seeds", "0", "x"], {}, "seed must be an integer, 0 or more, got 'x'"),
+        (["--seeds=-1"], {}, "seed must be an integer, 0 or more, got '-1'"),
+        (["--seeds", "1", "01"], {}, "seed must be given once, got 1"),
+        (["--shard", "3/2"], {}, "shard must be i/n with i from 1 to n, got '3/2'"),
+        (["--shard", "0/2"], {}, "shard must be i/n with i from 1 to n, got '0/2'"),
+        (["--shard", "1"], {}, "shard must be i/n with i from 1 to n, got '1'"),
+        (["--shard", "x"], {}, "shard must be i/n with i from 1 to n, got 'x'"),
+        (["--decoder", "cos"], {}, "decoder cannot be given: rows of table set it"),
+        (["--seed", "0"], {}, "seed cannot be given: --seeds gives it"),
+        (
+            ["--num_nodes", "2"],
+            {},
+            "num_nodes must be 1: over several nodes, start train.py on each",
+        ),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path, run_tables, arguments, options, message):
+    runner = Runner()
+    with pytest.raises(SystemExit, match=f"^tables.py: {message}[^\n]*$"):
+        run_tables(*arguments, runner=runner, **options)
+    assert runner.calls == [] and not (tmp_path / "exp").exists()
+
+
+@pytest.mark.parametrize(
+    "conf, message",
+    [
+        ({"filterbank": {"decoder": "cos"}}, "decoder cannot be given: rows of table set it"),
+        (
+            {"optim": {"lr": "1e-4"}},
+            "configuration.lr must be of type float, as 0.0001 is, got '1e",
+        ),
+    ],
+)
+def test_configuration_that_does_not_go_with_the_experiment(tmp_path, run_tables, conf, message):
+    with pytest.raises(SystemExit, match=f"^tables.py: {message}[^\n]*$"):
+        run_tables(conf=write_yaml(tmp_path / "conf.yml", conf))
+
+
+# Jobs
+
+
+def test_jobs_are_a_run_of_every_row_before_the_next_run(tmp_path, small):
+    _, jobs = jobs_of(small, tmp_path, seeds=(3, 1), lr=0.5)
+    assert [str(job) for job in jobs] == [
+        "plain seed 3",
+        "squared seed 3",
+        "plain seed 1",
+        "squared seed 1",
+    ]
+    assert jobs[0].folder == tmp_path / "exp" / "table" / "plain_seed3"
+    expected = experiments.override(
+        BASE,
+        dict(lr=0.5, n_filters=8, tv_weight=0.0, sort=False, decoder="conv", seed=3),
+    )
+    assert jobs[0].conf == expected and jobs[1].conf["filterbank"]["decoder"] == "mod_cos"
+
+
+def test_options_of_a_job_are_its_configuration(tmp_path, small):
+    _, jobs = jobs_of(small, tmp_path, lr=1e-7, max_steps=-1, precision="32")
+    parsed = scripts.prepare_parser_from_dict(BASE).parse_args(jobs[0].options())
+    assert experiments.override(BASE, vars(parsed)) == jobs[0].conf
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+def test_shards_share_the_jobs(tmp_path, run_tables, parts):
+    shares = []
+    for part in range(1, parts + 1):
+        runner = Runner()
+        run_tables("--shard", f"{part}/{parts}", runner=runner)
+        shares.append([folder for script, folder in runner.calls if script == "train.py"])
+    order = [f"{row}_seed{seed}" for seed in (0, 1, 2) for row in ("plain", "squared")]
+    assert shares == [order[part::parts] for part in range(parts)]
+    assert list(table_of(tmp_path)["Runs"].dropna()) == [3, 3]
+
+
+# What counts as done
+
+
+def test_a_result_is_done_with_its_own_configuration_only(tmp_path, small):
+    _, (job, _) = jobs_of(small, tmp_path, max_steps=7)
+    source = results.describe_source(SOURCE)
+    assert results.read_result(job, source) is None
+    write_result(job.folder, experiments.override(job.conf, {"num_workers": 5, "devices": 4}))
+    result = results.read_result(job, source)
+    assert (result.steps, result.seconds, result.parameters) == (7, 60.0, 6_476_800)
+    assert result.model == "conv DAE" and len(result.segments) == 15
+    for longer in ({"epochs": 11}, {"max_steps": 8}, {"max_steps": -1}):
+        _, (job, _) = jobs_of(small, tmp_path, **{"max_steps": 7, **longer})
+        assert results.read_result(job, source) is None
+
+
+@pytest.mark.parametrize(
+    "asked, steps, message",
+    [
+        ({"lr": 0.5}, 7, "lr=0.0001 there, 0.5 asked for; choose another --exp_root or delete it"),
+        ({"stft_n_fft": 4096}, 7, "stft_n_fft=2048 there, 4096 asked for; "),
+        ({"epochs": 9}, 7, "epochs=10 there, 9 asked for; "),
+        ({"max_steps": 6}, 7, "7 updates there, 6 asked for; "),
+        ({"kernel_size": 1024}, 7, "kernel_size=2048 there, 1024 asked for; "),
+    ],
+)
+def test_a_result_of_another_configuration_is_refused(tmp_path, small, asked, steps, message):
+    _, (job, _) = jobs_of(small, tmp_path)
+    write_result(job.folder, job.conf, steps=steps)
+    _, (job, _) = jobs_of(small, tmp_path, **asked)
+    with pytest.raises(ValueError, match=f"^{job.folder} belongs to another config.*: {message}"):
+        results.read_result(job, results.describe_source(SOURCE))
+
+
+def test_a_result_on_other_data_is_refused(tmp_path, small):
+    _, (job, _) = jobs_of(small, tmp_path)
+    write_result(job.folder, job.conf, source={"kind": "stems", "path": "elsewhere"})
+    message = "data is stems of elsewhere there, wav of music asked for; choose another"
+    with pytest.raises(ValueError, match=message):
+        results.read_result(job, results.describe_source(SOURCE))
+
+
+@pytest.mark.parametrize(
+    "name, damage, message",
+    [
+        (
+            "final_metrics.json",
+            lambda text: text[:100],
+            "final_metrics.json is corrupted, expected",
+        ),
+        ("final_metrics.json", lambda text: "[]", "TypeError"),
+        (
+            "final_metrics.json",
+            lambda text: text.replace('"systems"', '"s"'),
+            "KeyError: 'systems'",
+        ),
+        ("final_metrics.json", lambda text: text.replace('"conf"', '"c"'), "KeyError: 'conf'"),
+        (
+            "final_metrics.json",
+            lambda text: text.replace('"seconds"', '"s"'),
+            "KeyError: 'seconds'",
+        ),
+        ("segments.csv", lambda text: text[: len(text) // 2], "segments.csv has [0-4] segments of"),
+        ("segments.csv", lambda text: text.replace("additivity", "a"), "additivity_error"),
+        (
+            "segments.csv",
+            lambda text: text.replace("C,0,conv DAE,", "C,0,conv DAE,x"),
+            "ValueError",
+        ),
+        ("segments.csv", lambda text: "", "EmptyDataError"),
+        ("segments.csv", None, "FileNotFoundError"),
+    ],
+)
+def test_a_damaged_result_is_refused(tmp_path, small, name, damage, message):
+    _, (job, _) = jobs_of(small, tmp_path)
+    write_result(job.folder, job.conf)
+    path = job.folder / name
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_text(damage(path.read_text()))
+    expected = f"^{job.folder} holds a damaged result, delete final_metrics.json in it .*{message}"
+    with pytest.raises(ValueError, match=expected):
+        results.read_result(job, results.describe_source(SOURCE))
+
+
+# The table
+
+
+def test_cells_are_medians_over_segments_and_runs(tmp_path, small):
+    experiment, jobs = jobs_of(small, tmp_path, seeds=(0, 1))
+    for job in jobs[:3]:  # both runs of the first row, one of the second
+        write_result(job.folder, job.conf, job.seed, n_segments=5 + job.seed, steps=7 + job.seed)
+    read = [results.read_result(job, results.describe_source(SOURCE)) for job in jobs]
+    table = results.make_table(experiment, jobs, read)
+    assert list(table["Setup"]) == ["conv/conv", "conv/mod-cos, squared", "STFT/iSTFT"]
+    assert list(table["C"]) == [8, 8, 1025]
+
+    runs = [segments_of(0, 5), segments_of(1, 6)]
+    both = pd.concat([run[run["system"] == "conv DAE"] for run in runs])
+    stft = runs[1][runs[1]["system"] == "STFT"]  # has the segments of the other and one more
+    stft = pd.concat([runs[0][runs[0]["system"] == "STFT"], stft[stft["start"] == 5 * 44100]])
+    one = runs[0][runs[0]["system"] == "conv DAE"]
+    for row, segments in ((0, both), (1, one), (2, stft)):
+        for column, title in results.METRICS.items():
+            assert table[f"{title} (dB)"][row] == pytest.approx(np.median(segments[column]))
+            lower, upper = np.percentile(segments[column], [25, 75])
+            assert table[f"{title} IQR (dB)"][row] == pytest.approx(upper - lower)
+        error = np.median(segments["additivity_error"])
+        assert table["Additivity error"][row] == pytest.approx(error)
+    first = table.loc[0]
+    assert (first["Runs"], first["Updates"], first["Training time (min)"]) == (2, 7.5, 1.5)
+    assert first["Parameters (M)"] == 6.4768 and first["Parameters in paper (M)"] == 6.476
+    assert list(table["Coefficients per sample"]) == [3.125, 3.125, 6.25]
+    assert list(table["Mask decisions per second"]) == [137812.5, 137812.5, 275625.0]
+    assert table["SI-SDR-BM in paper (dB)"][2] == 8.8
+    assert table.loc[2, ["SI-SDR in paper (dB)", "Parameters (M)", "Runs"]].isna().all()
+
+    text = results.to_markdown(experiment, table, jobs, read, {"lr": 0.001, "max_steps": 7})
+    assert text.startswith("# A small table\n\n| Setup ")
+    cells = [cell.strip() for cell in text.splitlines()[4].split("|")]
+    assert cells[1:4] == ["conv/conv", "8", f"{first['SI-SDR (dB)']:.2f}"]
+    assert cells[-6:] == ["6.4768", "6.476", "1.5", "8", "2", ""]
+    assert "Given for all rows: lr=0.001, max_steps=7." in text
+    assert "Incomplete: 1 of 4 runs missing, squared seed 1." in text
+    assert "Test segments: 5, 6 of 1 tracks; wav of music." in text
+    assert "Evaluated on a CPU; commit abc; torch 2.13.0." in text
+
+
+def test_table_of_nothing(tmp_path, small):
+    experiment, jobs = jobs_of(small, tmp_path)
+    table = results.make_table(experiment, jobs, [None, None])
+    assert table[[f"{title} (dB)" for title in TITLES]].isna().all(axis=None)
+    text = results.to_markdown(experiment, table, jobs, [None, None], {})
+    line = next(line for line in text.splitlines() if line.startswith("| STFT"))
+    assert set(line.split("|")[3].split()) == {"–"} and "nan" not in text.lower()
+    assert "Given" not in text
+    assert "Incomplete: 2 of 2 runs missing, plain seed 0, squared seed 0." in text
+
+
+def test_papers_columns_are_those_that_it_has(tmp_path):
+    path = write_yaml(tmp_path / "experiments.yml", changed("table", "stft", value=None))
+    experiment, jobs = jobs_of(path, tmp_path)
+    table = results.make_table(experiment, jobs, [None, None])
+    assert "SI-SDR-BM in paper (dB)" not in table and "SI-SDR in paper (dB)" in table
+    assert list(table["Setup"]) == ["conv/conv", "conv/mod-cos, squared"]
+
+
+# Running
+
+
+def test_what_is_done_is_not_done_again(tmp_path, run_tables, capsys):
+    first = Runner()
+    run_tables("--rows", "squared", "--seeds", "0", runner=first)
+    assert first.calls == [("train.py", "squared_seed0"), ("eval.py", "squared_seed0")]
+    assert list(table_of(tmp_path)["Runs"][:2]) == [0, 1]
+    assert "Incomplete: 1 of 2 runs missing, plain seed 0." in capsys.readouterr().out
+    second = Runner()
+    run_tables("--seeds", "0", "1", runner=second)
+    assert "squared_seed0" not in [folder for _, folder in second.calls]
+    out = capsys.readouterr().out
+    assert "[1/4] plain seed 0: training\n[1/4] plain seed 0: evaluating\n" in out
+    assert "[2/4] squared seed 0: done before\n" in out and "Incomplete" not in out
+    assert (tmp_path / "exp" / "table" / "table.md").read_text() in out
+    third = Runner()
+    run_tables("--seeds", "0", max_steps=9, runner=third)
+    assert len(third.calls) == 4 and list(table_of(tmp_path)["Updates"][:2]) == [9, 9]
+
+
+def test_table_csv_has_unrounded_numbers(tmp_path, run_tables):
+    run_tables("--seeds", "0")
+    with (tmp_path / "exp" / "table" / "table.csv").open(newline="") as file:
+        header, first, *_ = list(csv.reader(file))
+    assert header[:4] == ["Setup", "C", "SI-SDR (dB)", "SI-SDR IQR (dB)"]
+    median = segments_of(0).query("system == 'conv DAE'")["si_sdr"].median()
+    assert first[:2] == ["conv/conv", "8"] and float(first[2]) == pytest.approx(median, rel=1e-12)
+
+
+def test_others_run_on_after_one_fails(tmp_path, run_tables, capsys):
+    fails = {
+        ("train.py", "plain_seed0"): ValueError("train.py: no\nmemory"),
+        ("eval.py", "squared_seed1"): OSError("eval.py: disk full"),
+    }
+    runner = Runner(fails)
+    with pytest.raises(SystemExit) as ended:
+        run_tables("--seeds", "0", "1", runner=runner)
+    assert ended.value.code == (
+        "tables.py: 2 of 4 jobs failed:\n"
+        "  plain seed 0: train.py: no memory\n"
+        "  squared seed 1: eval.py: disk full"
+    )
+    assert len(runner.calls) == 7 and list(table_of(tmp_path)["Runs"][:2]) == [1, 1]
+    assert "[1/4] plain seed 0: failed\n[2/4] squared seed 0: training\n" in capsys.readouterr().out
+    run_tables("--seeds", "0", "1")
+    assert list(table_of(tmp_path)["Runs"][:2]) == [2, 2]
+
+
+def test_folder_of_another_configuration_fails_alone(tmp_path, run_tables, caplog):
+    run_tables("--rows", "plain", "--seeds", "0", lr=0.5)
+    runner = Runner()
+    with pytest.raises(SystemExit) as ended:
+        run_tables("--seeds", "0", runner=runner)
+    message = "plain_seed0 belongs to another configuration: lr=0.5 there, 0.0001 asked for; choose"
+    assert message in ended.value.code and "1 of 2 jobs failed" in ended.value.code
+    assert [folder for _, folder in runner.calls] == ["squared_seed0"] * 2
+    caplog.clear()
+    run_tables("--rows", "squared", "--seeds", "0")
+    assert f"not in the table, plain seed 0: {tmp_path}/exp/table/{message}" in caplog.text
+
+
+def test_training_beyond_what_was_asked_for_is_not_a_result(run_tables):
+    class Longer(Runner):  # as train.py does where a checkpoint has more updates
+        def __call__(self, script, arguments, lock):
+            super().__call__(script, arguments, lock)
+            if script.name == "eval.py":
+                write_result(Path(arguments[1]), self.confs[Path(arguments[1])], steps=60)
+
+    with pytest.raises(SystemExit, match="plain seed 0: .*: 60 updates there, 7 asked for"):
+        run_tables("--rows", "plain", "--seeds", "0", runner=Longer())
+
+
+def test_job_of_another_process_is_left_out(tmp_path, run_tables, monkeypatch, capsys):
+    monkeypatch.setattr(tables, "locked", lambda path: processes.locked(path, seconds=0.0))
+    lock = tmp_path / "exp" / "table" / "plain_seed0" / ".lock"
+    with processes.locked(lock):
+        run_tables("--seeds", "0")
+    out = capsys.readouterr().out
+    assert "[1/2] plain seed 0: left out, it is being run by another process\n" in out
+    assert "Incomplete: 1 of 2 runs missing, plain seed 0." in out
+    run_tables("--seeds", "0")
+    assert list(table_of(tmp_path)["Runs"][:2]) == [1, 1]
+
+
+def test_interrupted_run_ends_with_one_line(run_tables):
+    runner = Runner({("eval.py", "plain_seed0"): KeyboardInterrupt()})
+    with pytest.raises(SystemExit, match="^tables.py: interrupted; run it again to continue$"):
+        run_tables(runner=runner)
+    assert runner.calls[-1] == ("eval.py", "plain_seed0")
+
+
+# Processes and locks
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Run lines of Python as a script."""
+
+    def run(code, *arguments):
+        script = tmp_path / "script.py"
+        script.write_text(code)
+        with processes.locked(tmp_path / ".lock") as lock:
+            processes.run_script(script, arguments, lock)
+
+    return run
+
+
+def test_output_of_a_script_passes_through(tmp_path, run_python, capfd):
+    code = "import sys; print('out'); sys.stderr.write('50 %\\r100 %\\n'); open(sys.argv[1], 'w')"
+    run_python(code, str(tmp_path / "made"))
+    assert (tmp_path / "made").exists() and capfd.readouterr().out == "out\n"
+
+
+@pytest.mark.parametrize(
+    "code, message",
+    [
+        ("import sys; sys.exit('50 %\\r100 %\\nscript.py: no data\\n\\n')", "^script.py: no data$"),
+        ("print('x' * 10**5); raise ValueError('é')", "^ValueError: é$"),
+        ("raise SystemExit(3)", "^script.py ended with status 3$"),
+        ("import os; os.kill(os.getpid(), 9)", "^script.py was killed by SIGKILL$"),
+        ("import sys; sys.stderr.write('x' * 10**6 + '\\nend'); sys.exit(1)", "^end$"),
+    ],
+)
+def test_failed_script_says_why_in_its_last_line(run_python, code, message):
+    with pytest.raises(ValueError, match=message):
+        run_python(code)
+
+
+WAITS = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+
+
+def start_waiting(tmp_path):
+    """A process that runs a script that waits: the process, and the script's number."""
+    script, started = tmp_path / "script.py", tmp_path / "started"
+    script.write_text(WAITS)
+    code = (
+        "import sys; from pathlib import Path; from utils.processes import locked, run_script\n"
+        "with locked(Path(sys.argv[1])) as lock: run_script(Path(sys.argv[2]), sys.argv[3:], lock)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path / ".lock", script, started],
+        cwd=RECIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 20
+    while not (started.exists() and started.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    return process, int(started.read_text())
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not processes._dying_with_parent(), reason="needs setpriv of util-linux")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_script_dies_with_the_process_that_runs_it(tmp_path, number):
+    process, pid = start_waiting(tmp_path)
+    assert is_alive(pid)
+    process.send_signal(number)
+    process.wait(20)
+    deadline = time.monotonic() + 10
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_alive(pid)
+    with processes.locked(tmp_path / ".lock", seconds=5.0):
+        pass
+
+
+def test_script_left_over_holds_its_lock(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no setpriv
+    process, pid = start_waiting(tmp_path)
+    process.kill()
+    process.wait()
+    try:
+        assert is_alive(pid)
+        with pytest.raises(BlockingIOError, match=".lock is held by another process"):
+            with processes.locked(tmp_path / ".lock", seconds=0.0):
+                pass
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    with processes.locked(tmp_path / ".lock", seconds=5.0):  # waits for its end
+        pass
+
+
+# End to end
+
+
+def test_trained_rows_fill_the_table(tmp_path, run_tables, small):
+    def in_this_process(script, arguments, lock):
+        with pytest.MonkeyPatch.context() as context:
+            context.setattr(sys, "argv", [str(script), *arguments])
+            context.syspath_prepend(str(RECIPE))
+            runpy.run_path(str(script), run_name="__main__")
+
+    conf = write_yaml(tmp_path / "conf.yml", CONF)
+    run_tables("--seeds", "0", "--conf", conf, runner=in_this_process)
+    table = table_of(tmp_path)
+    trained = table.iloc[:2].drop(columns=["SI-SDR-BM in paper (dB)", "Parameters in paper (M)"])
+    assert np.isfinite(trained.drop(columns="Setup").to_numpy(float)).all()
+    stft = table.iloc[2].drop(["Setup"]).dropna().astype(float)
+    assert stft["SI-SDR (dB)"] > 100 and stft["C"] == 129 and len(stft) == 11
+    assert list(table["Updates"][:2]) == [7, 7] and list(table["Runs"][:2]) == [1, 1]
+    assert list(table["Parameters (M)"][:2]) == [
+        sum(p.numel() for p in SinuDAE(n_filters=8, decoder=decoder, kernel_size=256).parameters())
+        / 1e6
+        for decoder in ("conv", "mod_cos")
+    ]
+    folder = tmp_path / "exp" / "table" / "plain_seed0"
+    medians = json.loads((folder / "final_metrics.json").read_text())["medians"]["conv DAE"]
+    assert table["SI-SDR-BM 1 (dB)"][0] == pytest.approx(medians["si_sdr_bm_1"])
+    before = (folder / "final_metrics.json").stat().st_mtime_ns
+    run_tables("--seeds", "0", "--conf", conf, runner=Runner())
+    assert (folder / "final_metrics.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_killed_at_random_ends_with_the_same_table(tmp_path, small, data_dir):
+    conf = write_yaml(tmp_path / "conf.yml", CONF)
+    options = ["--max_steps", "400", "--epochs", "1000", "--checkpoint_minutes", "0.001"]
+
+    def start(name):
+        command = [sys.executable, RECIPE / "tables.py", "--experiment", "table", "--conf", conf]
+        command += ["--experiments", small, "--data_dir", data_dir, "--seeds", "0", *options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command += ["--exp_root", tmp_path / name]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+    begun = time.monotonic()
+    assert start("whole").wait() == 0
+    seconds = time.monotonic() - begun
+    rng = random.Random(0)
+    names, killed = ["cut0"], 0
+    while killed < 10:
+        process = start(names[-1])
+        try:
+            assert process.wait(rng.uniform(0.2, 0.7) * seconds) == 0
+            names.append(f"cut{len(names)}")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+    assert start(names[-1]).wait() == 0
+    for name in names:
+        for row in ("plain", "squared"):
+            paths = [
+                tmp_path / n / "table" / f"{row}_seed0" / "segments.csv" for n in ("whole", name)
+            ]
+            assert paths[0].read_bytes() == paths[1].read_bytes()
+        whole, cut = (
+            pd.read_csv(tmp_path / n / "table" / "table.csv").drop(columns="Training time (min)")
+            for n in ("whole", name)
+        )
+        pd.testing.assert_frame_equal(whole, cut, check_exact=True)
+
+
+# run.sh
+
+
+@pytest.fixture
+def run_sh(tmp_path):
+    """Calls of Python that run.sh makes, by the name of the script."""
+    stub = tmp_path / "python"
+    stub.write_text('#!/usr/bin/env bash\nIFS="|"; echo "CALL $*"\n')
+    stub.chmod(0o755)
+
+    def run(*options):
+        command = [RECIPE / "run.sh", "--python_path", stub, "--data_dir", "data", *options]
+        done = subprocess.run(command, capture_output=True, text=True)
+        lines = [line[5:].split("|") for line in done.stdout.splitlines() if line[:5] == "CALL "]
+        return done, {words[0]: words[1:] for words in lines}
+
+    return run
+
+
+def test_run_sh_runs_an_experiment(run_sh):
+    done, calls = run_sh("--experiment", "table2")
+    assert done.returncode == 0, done.stderr
+    assert list(calls) == ["local/get_data.py", "local/prepare.py", "tables.py", "report.py"]
+    common = ["--experiment", "table2", "--conf", "local/conf.yml", "--data_dir", "data"]
+    assert calls["tables.py"] == common
+    assert calls["report.py"][:4] == ["--exp_dir", "exp/table2/c800_am_seed0", "--data_dir", "data"]
+
+    options = ["--rows", "c400_av c400_am", "--seeds", "1 2", "--max_steps", "5", "--stage", "2"]
+    done, calls = run_sh("--experiment", "table2", "--train_args", "--lr 1.0e-3", *options)
+    words = "--rows c400_av c400_am --seeds 1 2 --lr 1.0e-3 --max_steps 5".split()
+    assert calls["tables.py"] == [*common, *words]
+    assert calls["report.py"][1] == "exp/table2/c400_av_seed1"
+
+    done, calls = run_sh("--experiment", "table1", "--shard", "2/3", "--stage", "2")
+    assert calls["tables.py"][-2:] == ["--shard", "2/3"] and list(calls) == ["tables.py"]
+
+
+def test_run_sh_runs_one_training(run_sh):
+    done, calls = run_sh("--max_steps", "5", "--museval", "true", "--n_tracks", "2")
+    assert done.returncode == 0, done.stderr
+    assert [script for script in calls if "/" not in script] == [
+        "train.py",
+        "eval.py",
+        "eval_museval.py",
+        "compare.py",
+        "report.py",
+    ]
+    where = ["--exp_dir", "exp/train_sinudae_paper", "--data_dir", "data"]
+    assert calls["train.py"] == ["--conf", "local/conf.yml", *where, "--max_steps", "5"]
+    assert calls["eval_museval.py"] == [*where, "--n_tracks", "2"]
+    assert calls["report.py"] == where
+    assert "eval_museval.py" not in run_sh()[1]
+
+
+@pytest.mark.parametrize("option", ["--rows", "--seeds", "--shard", "--report_row"])
+def test_run_sh_refuses_options_of_an_experiment_without_one(run_sh, option):
+    done, calls = run_sh(option, "1")
+    assert done.returncode == 1 and calls == {}
+    assert done.stderr == (
+        "run.sh: --rows, --seeds, --shard and --report_row need an --experiment\n"
+    )
