@@ -28,6 +28,7 @@ setup(
     author="asteroid_sinudae authors",
     license="MIT",
     packages=find_packages(include=["asteroid_sinudae", "asteroid_sinudae.*"]),
+    package_data={"asteroid_sinudae.report": ["templates/*"]},
     python_requires=">=3.11",
     install_requires=[
         # Tried: torch 2.11, 2.13 and 2.15 with Python 3.11, torch 2.13 with 3.13. With torch 2.1
@@ -44,7 +45,10 @@ setup(
         "numpy",
         "scipy>=1.12",
         "soundfile",
-        # From here on: data, logs and tables of the recipe.
+        # From here on: data, logs, tables and the page of the recipe.
+        "jinja2>=3.1",
+        "matplotlib>=3.8",
+        "pillow>=9.1",
         "pandas",
         "tabulate",
         "musdb>=0.4.3",

@@ -2,6 +2,8 @@
 
 from . import _compat  # noqa: F401  isort:skip  before the first import of asteroid
 
+import importlib
+
 import asteroid_filterbanks
 
 from .conv_fb import ConvFB
@@ -33,3 +35,10 @@ __all__ = [
 for _filterbank in (ConvFB, ConvSmoothFB, CosFB, ModCosFB, SincSmoothFB):
     if not hasattr(asteroid_filterbanks, _filterbank.__name__):  # a reload finds it registered
         asteroid_filterbanks.register_filterbank(_filterbank)
+
+
+def __getattr__(name: str):
+    """Import `report` when it is first used: nothing else needs matplotlib and jinja2."""
+    if name == "report":
+        return importlib.import_module(".report", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -218,6 +218,18 @@ def costs(representation: Representation, device: torch.device | str = "cpu") ->
     }
 
 
+def metric_title(column: str) -> str:
+    """Name of a metric in tables, the paper's where the paper has one.
+
+    Examples
+        >>> metric_title("si_sdr_bm_0.5")
+        'SI-SDR-BM (dB), threshold 0.5'
+    """
+    if column.startswith("si_sdr_bm_"):
+        return f"SI-SDR-BM (dB), threshold {column.removeprefix('si_sdr_bm_')}"
+    return {"si_sdr": "SI-SDR (dB)", "additivity_error": "additivity error"}.get(column, column)
+
+
 def markdown_table(summary: pd.DataFrame) -> str:
     """Medians as a Markdown table with the paper's column names.
 
@@ -227,8 +239,5 @@ def markdown_table(summary: pd.DataFrame) -> str:
     Returns:
         str
     """
-    titles = {"si_sdr": "SI-SDR (dB)", "additivity_error": "additivity error"}
-    for column in summary.columns[summary.columns.str.startswith("si_sdr_bm_")]:
-        titles[column] = f"SI-SDR-BM (dB), threshold {column.removeprefix('si_sdr_bm_')}"
-    table = summary.rename(columns=titles).astype(object)
+    table = summary.rename(columns=metric_title).astype(object)
     return table.where(table.notna(), None).to_markdown(floatfmt=".2f", missingval="–")

@@ -12,12 +12,15 @@ import torch
 import asteroid_sinudae
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = [module.name for module in pkgutil.iter_modules(asteroid_sinudae.__path__)]
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(asteroid_sinudae.__path__, f"{asteroid_sinudae.__name__}.")
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name):
-    module = importlib.import_module(f"asteroid_sinudae.{name}")
+    module = importlib.import_module(name)
     assert doctest.testmod(module, extraglobs={"torch": torch}).failed == 0
 
 

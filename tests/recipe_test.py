@@ -107,6 +107,7 @@ def test_all_stages_then_again(tmp_path, musdb18, conf):
         "conf.yml",
         "final_metrics.json",
         "logs",
+        "report",
         "segments.csv",
         "table.md",
     }
@@ -271,8 +272,8 @@ def test_full_disk_keeps_the_last_checkpoint(tmp_path, data_dir, conf, monkeypat
 def test_evaluation_without_what_it_needs(tmp_path, data_dir, conf, musdb18):
     with pytest.raises(SystemExit, match="^eval.py: .*conf.yml not found"):
         call("eval.py", exp_dir=tmp_path, data_dir=data_dir)
-    with pytest.raises(SystemExit, match="^tables.py: .*final_metrics.json not found: evaluate"):
-        call("tables.py", tmp_path, output=tmp_path / "table.md")
+    with pytest.raises(SystemExit, match="^compare.py: .*final_metrics.json not found: evaluate"):
+        call("compare.py", tmp_path, output=tmp_path / "table.md")
     call("train.py", exp_dir=tmp_path, data_dir=data_dir, conf=conf)
     only_train = tmp_path / "only_train"
     shutil.copytree(musdb18 / "train", only_train / "train")

@@ -1,0 +1,48 @@
+"""The results page, and its plots for notebooks."""
+
+from .examples import Excerpt, choose_excerpts, make_example, named_excerpt
+from .experiment import (
+    medians_table,
+    provenance_facts,
+    read_losses,
+    read_metrics,
+    read_table,
+)
+from .page import Example, Page, Picture, Player, PlayerGroup, Table, build_page, check_output
+from .pictures import kernel_pictures, loss_pictures
+from .plots import (
+    plot_carriers,
+    plot_kernel_overview,
+    plot_kernels,
+    plot_losses,
+    plot_representation,
+    plot_responses,
+)
+
+__all__ = [
+    "Example",
+    "Excerpt",
+    "Page",
+    "Picture",
+    "Player",
+    "PlayerGroup",
+    "Table",
+    "build_page",
+    "check_output",
+    "choose_excerpts",
+    "kernel_pictures",
+    "loss_pictures",
+    "make_example",
+    "medians_table",
+    "named_excerpt",
+    "plot_carriers",
+    "plot_kernel_overview",
+    "plot_kernels",
+    "plot_losses",
+    "plot_representation",
+    "plot_responses",
+    "provenance_facts",
+    "read_losses",
+    "read_metrics",
+    "read_table",
+]

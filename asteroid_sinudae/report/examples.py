@@ -1,0 +1,200 @@
+"""Excerpts of test tracks, chosen by seed or by name, and what a page lets hear of them."""
+
+import logging
+import math
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+import torch
+
+from .._checks import check, check_positive_int
+from ..data import SAMPLE_RATE, Track
+from ..evaluation import is_silent
+from ..losses import si_sdr
+from ..masks import decode_masked
+from ..representations import Representation, SinuDAE
+from .page import Example, Player, PlayerGroup, decibels
+from .pictures import map_pictures
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A part of a prepared track.
+
+    Args:
+        track (Track): The track.
+        start (int): First sample.
+        n_samples (int): Length in samples; the track may end earlier.
+    """
+
+    track: Track
+    start: int
+    n_samples: int
+
+    def __str__(self) -> str:
+        return f"{self.track.name} at {self.start / SAMPLE_RATE:g} s"
+
+    def read(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vocals and accompaniment, each of shape `(1, 1, time)`."""
+        vocals, accompaniment = (
+            soundfile.read(path, frames=self.n_samples, start=self.start, dtype="float32")[0]
+            for path in (self.track.vocals, self.track.accompaniment)
+        )
+        return torch.from_numpy(vocals)[None, None], torch.from_numpy(accompaniment)[None, None]
+
+    def silent_signal(self) -> str | None:
+        """``'voice'`` or ``'mixture'``, if that is silent by :func:`.is_silent`, else None."""
+        vocals, accompaniment = self.read()
+        signals = {"voice": vocals, "mixture": vocals + accompaniment}
+        return next((name for name, wav in signals.items() if is_silent(wav).item()), None)
+
+
+def n_samples_of(seconds: float) -> int:
+    """Length of an excerpt in samples.
+
+    Raises:
+        ValueError: if it is not finite or less than a sample.
+    """
+    is_valid = math.isfinite(seconds) and round(seconds * SAMPLE_RATE) >= 1
+    check(is_valid, "example_seconds", seconds, "a positive number of seconds")
+    return round(seconds * SAMPLE_RATE)
+
+
+def named_excerpt(text: str, tracks: Sequence[Track], seconds: float) -> Excerpt:
+    """The excerpt that a user asks for.
+
+    Args:
+        text (str): ``<track>@<seconds>``.
+        tracks (sequence of Track): Among which the track is.
+        seconds (float): Length of the excerpt.
+
+    Raises:
+        ValueError: if there is no such track or place, or the voice or the mixture is silent there.
+    """
+    name, _, place = text.rpartition("@")
+    try:
+        start = round(float(place) * SAMPLE_RATE)
+    except (ValueError, OverflowError):
+        raise ValueError(f"example must be TRACK@SECONDS, got {text!r}") from None
+    track = next((track for track in tracks if track.name == name), None)
+    if track is None:
+        known = ", ".join(sorted(track.name for track in tracks))
+        raise ValueError(f"example {text!r}: no test track {name!r}, expected one of: {known}")
+    duration = track.n_samples / SAMPLE_RATE
+    if not 0 <= start < track.n_samples:
+        raise ValueError(f"example {text!r}: expected a start from 0 to before {duration:g} s")
+    excerpt = Excerpt(track, start, n_samples_of(seconds))
+    silent = excerpt.silent_signal()
+    if silent is not None:
+        raise ValueError(f"example {text!r}: the {silent} is silent there, expected audio")
+    return excerpt
+
+
+def choose_excerpts(tracks: Sequence[Track], n: int, seconds: float, seed: int) -> list[Excerpt]:
+    """Random excerpts whose voice and mixture are audible, of different tracks before the same.
+
+    They lie side by side in their track; one that is shorter than an excerpt is taken whole. Fewer
+    than `n` are logged as a warning.
+
+    Args:
+        tracks (sequence of Track): To choose from.
+        n (int): How many.
+        seconds (float): Length of an excerpt.
+        seed (int): Not negative.
+
+    Raises:
+        ValueError: if a number makes no sense, or there is no audible excerpt.
+    """
+    check_positive_int("n_examples", n)
+    check(seed >= 0, "seed", seed, "0 or more")
+    rng = np.random.default_rng(seed)
+    waiting = deque(
+        _audible_excerpts(tracks[i], n_samples_of(seconds), rng)
+        for i in rng.permutation(len(tracks))
+    )
+    chosen = []
+    while waiting and len(chosen) < n:
+        excerpts = waiting.popleft()
+        excerpt = next(excerpts, None)
+        if excerpt is not None:
+            chosen.append(excerpt)
+            waiting.append(excerpts)
+    if not chosen:
+        raise ValueError(f"no audible excerpt in {len(tracks)} test tracks, expected one at least")
+    if len(chosen) < n:
+        logger.warning(
+            "%d of %d examples: no more audible excerpts of %g s", len(chosen), n, seconds
+        )
+    return chosen
+
+
+def _audible_excerpts(track: Track, n_samples: int, rng: np.random.Generator) -> Iterator[Excerpt]:
+    """The audible ones of a track's excerpts, which lie side by side, in random order."""
+    starts = range(0, max(track.n_samples - n_samples, 0) + 1, n_samples)
+    excerpts = (Excerpt(track, int(start), n_samples) for start in rng.permutation(starts))
+    return (excerpt for excerpt in excerpts if excerpt.silent_signal() is None)
+
+
+@torch.no_grad()
+def make_example(
+    number: int,
+    excerpt: Excerpt,
+    systems: dict[str, Representation],
+    threshold: float = 0.5,
+) -> Example:
+    """Players of an excerpt through all systems, and heat maps of the learned ones.
+
+    Args:
+        number (int): Of the example on the page; in its files' names.
+        excerpt (Excerpt): Whose voice and mixture are not silent.
+        systems (dict): Representations by the name they have in tables.
+        threshold (float): of :func:`.binary_mask`.
+
+    Returns:
+        Example
+    """
+    vocals, accompaniment = excerpt.read()
+    mixture = vocals + accompaniment
+    length = vocals.shape[-1]
+    of_mixture = [_player(number, "Mixture", mixture)]
+    of_vocals = [_player(number, "True voice", vocals)]
+    masked, pictures = [], []
+    for name, system in systems.items():
+        encoded = [system.encode(wav) for wav in (mixture, vocals, accompaniment)]
+        estimate = system.decode(encoded[0], length)
+        of_mixture.append(_player(number, f"Mixture by {name}", estimate, mixture))
+        estimate = system.decode(encoded[1], length)
+        of_vocals.append(_player(number, f"Voice by {name}", estimate, vocals))
+        estimate = decode_masked(system, *encoded, threshold, length)
+        masked.append(_player(number, f"Voice masked by {name}", estimate, vocals))
+        if isinstance(system, SinuDAE):
+            signals = {"mixture": mixture, "voice": vocals}
+            pictures += map_pictures(str(number), name, system, signals)
+    of_input = decibels(si_sdr(mixture, vocals).item())
+    return Example(
+        title=str(excerpt),
+        groups=[
+            PlayerGroup("Mixture", "Encoded and decoded; SI-SDR against the mixture.", of_mixture),
+            PlayerGroup("Voice", "Encoded and decoded; SI-SDR against the true voice.", of_vocals),
+            PlayerGroup(
+                "Voice out of the mixture",
+                f"By the binary mask of the true sources at threshold {threshold:g}; SI-SDR "
+                f"against the true voice, where the mixture itself has {of_input}.",
+                masked,
+            ),
+        ],
+        pictures=pictures,
+    )
+
+
+def _player(
+    number: int, label: str, wav: torch.Tensor, target: torch.Tensor | None = None
+) -> Player:
+    name = f"{number}-{re.sub('[^a-z0-9]+', '-', label.lower())}"
+    return Player(name, label, wav[0, 0], None if target is None else si_sdr(wav, target).item())

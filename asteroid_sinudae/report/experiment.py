@@ -1,0 +1,126 @@
+"""What an experiment's folder holds for the page: metrics, losses and tables."""
+
+import csv
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from ..data import read_json
+from ..evaluation import metric_title
+from .page import Table
+
+LOSSES = ("neg_snr", "neg_snr_epoch", "tv")
+
+
+def read_metrics(exp_dir: Path) -> dict:
+    """Content of an experiment's `final_metrics.json`.
+
+    Raises:
+        FileNotFoundError: if the experiment has not been evaluated.
+        ValueError: if the file is damaged, or lacks what the page shows.
+    """
+    path = exp_dir / "final_metrics.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found: evaluate the experiment first (stage 3)")
+    metrics = read_json(path)
+    expected = {"medians", "segments", "test_tracks", "conf", "versions", "device", "finished"}
+    missing = expected - set(metrics)
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: evaluate again (stage 3)")
+    return metrics
+
+
+def read_losses(exp_dir: Path) -> pd.DataFrame:
+    """Losses that a training has logged, also one that was interrupted and continued.
+
+    Each start logs into `logs/csv/version_<n>/metrics.csv`; what two starts have both logged is
+    taken from the later one.
+
+    Args:
+        exp_dir (Path): Folder of the experiment.
+
+    Returns:
+        :class:`pandas.DataFrame` indexed by update, ascending, with columns `neg_snr` (dB,
+        Eq. (4)), `neg_snr_epoch` (dB, its mean over an epoch) and `tv` (Eq. (1)), NaN where not
+        logged; empty if nothing was.
+    """
+    paths = (exp_dir / "logs" / "csv").glob("version_*/metrics.csv")
+    by_version = sorted(paths, key=lambda path: int(path.parent.name.removeprefix("version_")))
+    logged = [pd.read_csv(path) for path in by_version if path.stat().st_size]
+    if not logged:
+        return pd.DataFrame(columns=list(LOSSES), dtype=float)
+    losses = pd.concat(logged).dropna(subset="step").astype({"step": int})
+    return losses.groupby("step").last().reindex(columns=list(LOSSES))
+
+
+def read_table(path: Path) -> Table:
+    """A table of a CSV file, whose first line names the columns and first column the rows.
+
+    Its caption is the name of its folder for a file `table.csv`, and its own name for another.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it has no header, or rows of another length.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found: expected a table (CSV)")
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    if not header or any(len(row) != len(header) for row in rows):
+        raise ValueError(f"{path} is no table: expected a header, and rows of as many cells")
+    caption = path.resolve().parent.name if path.stem == "table" else path.stem
+    return Table(caption, header, [[row[0], *map(format_cell, row[1:])] for row in rows])
+
+
+def format_cell(text: str) -> str:
+    """A cell for people to read: two decimals, none of a whole number, and a dash for no number.
+
+    Examples
+        >>> [format_cell(text) for text in ("-7.046", "6478400", "nan", "", "C = 4")]
+        ['−7.05', '6,478,400', '–', '–', 'C = 4']
+    """
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return text
+    if math.isnan(value):
+        return "–"
+    is_whole = text.strip().lstrip("+-").isdigit()
+    return f"{value:,.{0 if is_whole else 2}f}".replace("-", "−")
+
+
+def medians_table(metrics: dict) -> Table:
+    """The experiment's own medians, one row a system.
+
+    Args:
+        metrics (dict): From :func:`read_metrics`.
+
+    Returns:
+        Table
+    """
+    medians = pd.DataFrame.from_dict(metrics["medians"], orient="index")
+    rows = [
+        [system, *(format_cell(f"{value:.6f}") for value in values)]
+        for system, *values in medians.itertuples()
+    ]
+    caption = f"Medians over {metrics['segments']} segments of {metrics['test_tracks']} test tracks"
+    return Table(caption, ["System", *map(metric_title, medians.columns)], rows)
+
+
+def provenance_facts(metrics: dict) -> dict[str, str]:
+    """What an evaluation was made with, by name.
+
+    Args:
+        metrics (dict): From :func:`read_metrics`.
+
+    Returns:
+        dict of str
+    """
+    versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
+    return {
+        "Evaluated": metrics["finished"],
+        "Device": metrics["device"],
+        "Commit": metrics.get("commit") or "unknown",
+        "Versions": ", ".join(versions),
+    }

@@ -1,0 +1,262 @@
+"""The results page: one static folder of HTML, audio and figures, without server or network."""
+
+import errno
+import io
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+import soundfile
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from tqdm import tqdm
+
+from .._checks import check
+from ..data import SAMPLE_RATE
+
+GENERATOR = "asteroid_sinudae report"  # by which a folder is known to be a report
+TEMPLATES = Path(__file__).parent / "templates"
+CONTENT = {"index.html", "style.css", "audio", "figures"}
+
+
+@dataclass(frozen=True)
+class Player:
+    """A signal to listen to.
+
+    Args:
+        name (str): Of its file, without ending, unique on the page.
+        label (str): What it is.
+        audio (:class:`torch.Tensor`): shape `(time,)`; full scale is 1.
+        si_sdr (float, optional): In dB; None where there is nothing to compare with.
+    """
+
+    name: str
+    label: str
+    audio: torch.Tensor
+    si_sdr: float | None = None
+
+
+@dataclass(frozen=True)
+class PlayerGroup:
+    """Signals that are to be compared with each other.
+
+    Args:
+        heading (str): What they have in common.
+        note (str): What their SI-SDR refers to.
+        players (sequence of Player): The signals.
+    """
+
+    heading: str
+    note: str
+    players: Sequence[Player]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page.
+
+    Args:
+        name (str): Of its file, without ending, unique on the page.
+        figure (:class:`matplotlib.figure.Figure`): The figure.
+        alt (str): What is seen in it, for those who do not see it.
+        caption (str): Written below it.
+        narrow (:class:`matplotlib.figure.Figure`, optional): The same for a phone.
+    """
+
+    name: str
+    figure: Figure
+    alt: str
+    caption: str
+    narrow: Figure | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """An excerpt of a test track.
+
+    Args:
+        title (str): Its track and place.
+        groups (sequence of PlayerGroup): What is heard.
+        pictures (sequence of Picture): What is seen.
+    """
+
+    title: str
+    groups: Sequence[PlayerGroup]
+    pictures: Sequence[Picture]
+
+    @property
+    def gain(self) -> float:
+        """Factor common to all players, by which the loudest sample is within full scale."""
+        peaks = [float(p.audio.abs().max()) for group in self.groups for p in group.players]
+        return 1 / max(1.0, *peaks)
+
+    @property
+    def note(self) -> str:
+        """That the players are turned down, if they are."""
+        if self.gain == 1:
+            return ""
+        return (
+            "All players of this example are turned down by the same "
+            f"{decibels(-20 * math.log10(self.gain), 2)}, so that the loudest stays within full "
+            "scale."
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of results.
+
+    Args:
+        caption (str): What it shows.
+        header (sequence of str): Names of the columns.
+        rows (sequence of sequence of str): Cells, the first one the row's name.
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page shows.
+
+    Args:
+        title (str): Of the page.
+        introduction (str): What was trained and evaluated.
+        tables (sequence of Table): Results.
+        examples (sequence of Example): Excerpts.
+        kernels (sequence of Picture): Of the decoder.
+        training (sequence of Picture): Of the training; empty where nothing was logged.
+        configuration (dict): Two levels of keys, as in `conf.yml`.
+        provenance (dict): What the results were made with, by name.
+    """
+
+    title: str
+    introduction: str
+    tables: Sequence[Table] = ()
+    examples: Sequence[Example] = ()
+    kernels: Sequence[Picture] = ()
+    training: Sequence[Picture] = ()
+    configuration: dict[str, dict] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)
+
+
+def build_page(page: Page, output: str | Path) -> None:
+    """Write the page as a folder with `index.html`, which appears whole or not at all.
+
+    A report that is there is replaced. Audio is 16-bit WAV at 44.1 kHz, figures are PNG.
+
+    Args:
+        page (Page): What to show.
+        output (str or Path): The folder.
+
+    Raises:
+        ValueError: if `output` is something else than a report or an empty folder.
+        OSError: naming `output`, if it cannot be written.
+    """
+    with _replacing_folder(Path(output)) as folder:
+        (folder / "audio").mkdir()
+        (folder / "figures").mkdir()
+        for example in page.examples:
+            for player in (player for group in example.groups for player in group.players):
+                _write_audio(player, example.gain, folder / "audio")
+        pictures = [*page.kernels, *page.training]
+        pictures += [picture for example in page.examples for picture in example.pictures]
+        sizes = {}
+        for picture in tqdm(pictures, "Figures"):
+            sizes |= _write_picture(picture, folder / "figures")
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters["decibels"] = decibels
+        html = environment.get_template("index.html").render(
+            page=page, sizes=sizes, generator=GENERATOR
+        )
+        (folder / "index.html").write_text(html, encoding="utf-8")
+        shutil.copyfile(TEMPLATES / "style.css", folder / "style.css")
+
+
+def decibels(value: float, decimals: int = 1) -> str:
+    """A level for people to read, with a minus sign that is one.
+
+    Examples
+        >>> decibels(-2.345)
+        '−2.3 dB'
+    """
+    return f"{value:.{decimals}f} dB".replace("-", "−")
+
+
+def check_output(output: str | Path) -> None:
+    """Raise a ValueError if :func:`build_page` would have to delete what is no report.
+
+    Args:
+        output (str or Path): A folder, which need not exist.
+    """
+    output = Path(output)
+    if not output.exists():
+        return
+    check(output.is_dir(), "output", str(output), "a folder")
+    found = {path.name for path in output.iterdir()}
+    index = output / "index.html"
+    is_report = found <= CONTENT and index.is_file() and GENERATOR.encode() in index.read_bytes()
+    if found and not is_report:
+        raise ValueError(f"{output} is in the way: expected a report, an empty folder, or none")
+
+
+@contextmanager
+def _replacing_folder(output: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `output` when the block ends without error."""
+    check_output(output)
+    output = output.resolve()
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
+            new, old = Path(temporary, "new"), Path(temporary, "old")
+            new.mkdir()
+            yield new
+            try:
+                if output.exists():
+                    output.rename(old)
+                new.rename(output)
+            except BaseException:
+                if old.exists():
+                    old.rename(output)
+                raise
+    except OSError as error:
+        code = error.errno or errno.EIO
+        raise OSError(code, f"cannot write {output}: {error.strerror or error}") from error
+
+
+def _write_audio(player: Player, gain: float, folder: Path) -> None:
+    samples = (gain * player.audio).cpu().numpy()
+    soundfile.write(folder / f"{player.name}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
+
+
+def _write_picture(picture: Picture, folder: Path) -> dict[str, tuple[int, int]]:
+    """Write a picture's figures; returns the width and height in pixels of each file."""
+    sizes = {}
+    for name, figure in (
+        (picture.name, picture.figure),
+        (f"{picture.name}-narrow", picture.narrow),
+    ):
+        if figure is not None:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png")
+            # A palette takes a quarter of the space of true colours, and no difference is seen.
+            # The other methods spend it on the frequent colours, and the colour bar has steps.
+            image = Image.open(buffer).convert("RGB")
+            image = image.quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+            image.save(folder / f"{name}.png", optimize=True)
+            sizes[name] = image.size
+    return sizes

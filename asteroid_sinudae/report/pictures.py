@@ -1,0 +1,147 @@
+"""The page's figures, each with a caption and a text for those who do not see it."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..representations import SinuDAE
+from . import plots
+from .page import Picture
+
+
+@torch.no_grad()
+def map_pictures(
+    prefix: str, name: str, dae: SinuDAE, signals: dict[str, torch.Tensor]
+) -> list[Picture]:
+    """Heat maps of signals whose levels can be compared.
+
+    Args:
+        prefix (str): Of the files' names.
+        name (str): Of the model.
+        dae (SinuDAE): The model.
+        signals (dict): By what they are, of shape `(1, 1, time)`.
+
+    Returns:
+        list of Picture
+    """
+    encoded = {label: dae.encode(wav)[0] for label, wav in signals.items()}
+    reference = max(float(rep.max()) for rep in encoded.values())
+    pictures = []
+    for label, rep in encoded.items():
+        channel, frame = divmod(int(rep.argmax()), rep.shape[1])
+        time = plots.frame_times(dae, rep.shape[1])[frame]
+        duration = signals[label].shape[-1] / dae.sample_rate
+        pictures.append(
+            Picture(
+                f"{prefix}-map-{label}",
+                plots.plot_representation(dae, signals[label], reference=reference),
+                alt=f"Heat map of {rep.shape[0]} channels over {duration:g} seconds of the "
+                f"{label}, {_carrier_range(dae)}. The largest value is at {max(time, 0):.2f} "
+                f"seconds in {plots.channel_title(dae, channel)}.",
+                caption=f"A of the {label} by the {name}, dB below the largest value of both maps",
+            )
+        )
+    return pictures
+
+
+def kernel_pictures(model: SinuDAE, n: int = 12) -> list[Picture]:
+    """What the decoder has learned: kernels, responses, all of them at once, carriers.
+
+    Args:
+        model (SinuDAE): A model.
+        n (int): Number of kernels, see :func:`.spread_channels`.
+
+    Returns:
+        list of Picture, without the carriers where the decoder has none.
+    """
+    channels = plots.spread_channels(model, n)
+    titles = [plots.channel_title(model, channel) for channel in channels]
+    kernel_size = model.decoder.filterbank.kernel_size
+    frequencies, responses = plots.magnitude_responses(model)
+    peaks = frequencies[responses.argmax(axis=-1)]
+    at_peak = [
+        f"{title}, largest at {plots.hertz(peaks[channel])}"
+        for title, channel in zip(titles, channels, strict=True)
+    ]
+    carriers = plots.channel_frequencies(model)
+    if carriers is None:
+        mark = order = agreement = ""
+    else:
+        mark, order = "; the dashed line marks the carrier", ", in the order of their carriers"
+        agreement = (
+            f". In {plots.n_peaks_at_carrier(model)} of {len(peaks)} kernels the largest magnitude "
+            f"is within {plots.hertz(model.sample_rate / kernel_size)} (1/L) of the carrier"
+        )
+    pictures = [
+        Picture(
+            "kernels",
+            plots.plot_kernels(model, n),
+            alt=f"{len(channels)} waveforms: {'; '.join(titles)}.",
+            caption=f"{len(channels)} of the decoder's {len(peaks)} kernels, each of "
+            f"{1000 * kernel_size / model.sample_rate:.1f} ms",
+            narrow=plots.plot_kernels(model, n, columns=2),
+        ),
+        Picture(
+            "responses",
+            plots.plot_responses(model, n),
+            alt=f"{len(channels)} curves of magnitude over frequency: {'; '.join(at_peak)}.",
+            caption=f"The DFT magnitudes of these kernels, dB below the largest{mark}",
+            narrow=plots.plot_responses(model, n, columns=2),
+        ),
+        Picture(
+            "overview",
+            plots.plot_kernel_overview(model),
+            alt=f"Image of the DFT magnitudes of {len(peaks)} kernels, one a row"
+            f"{order}. The largest magnitudes are between {plots.hertz(peaks.min())} and "
+            f"{plots.hertz(peaks.max())}.",
+            caption=f"The DFT magnitudes of all kernels{order}{mark}{agreement}",
+        ),
+    ]
+    if carriers is not None:
+        pictures.append(_carrier_picture(model))
+    return pictures
+
+
+def _carrier_picture(model: SinuDAE) -> Picture:
+    learned = np.sort(plots.channel_frequencies(model))
+    distance = np.abs(learned - np.sort(plots.start_frequencies(model)))
+    return Picture(
+        "carriers",
+        plots.plot_carriers(model),
+        alt=f"Carriers over {len(learned)} channels as learned and at the start, and their "
+        f"difference; learned, they are {_carrier_range(model)}.",
+        caption="Learned carriers and their start, both in ascending order. They are "
+        f"{plots.hertz(np.median(distance))} apart in the median and "
+        f"{plots.hertz(distance.max())} at most",
+    )
+
+
+def _carrier_range(model: SinuDAE) -> str:
+    carriers = plots.channel_frequencies(model)
+    if carriers is None:
+        return "by their index"
+    return f"from {plots.hertz(carriers.min())} to {plots.hertz(carriers.max())}"
+
+
+def loss_pictures(losses: pd.DataFrame) -> list[Picture]:
+    """Loss curves.
+
+    Args:
+        losses (:class:`pandas.DataFrame`): From :func:`.read_losses`.
+
+    Returns:
+        list of Picture, empty if nothing was logged.
+    """
+    logged = losses["neg_snr"].dropna()
+    if logged.empty:
+        return []
+    return [
+        Picture(
+            "losses",
+            plots.plot_losses(losses),
+            alt=f"Curves over {logged.index[-1] + 1} updates. The negative signal-to-noise ratio "
+            f"goes from {logged.iloc[0]:.1f} to {logged.iloc[-1]:.1f} dB.",
+            caption="What the training lowers: the reconstruction's negative SNR, Eq. (4), and "
+            "the representation's total variation, Eq. (1)",
+        )
+    ]

@@ -1,0 +1,436 @@
+"""Plots of representations, kernels and training, as matplotlib figures.
+
+The figures come from matplotlib's object-oriented interface: they need no display, leave pyplot and
+a notebook's backend alone, show themselves in a notebook, and are saved by ``figure.savefig``.
+"""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .._checks import check, check_positive_int
+from ..mod_cos_fb import CosFB
+from ..representations import STFT, Representation, SinuDAE
+
+DPI = 160
+COLOURS = "magma"  # perceptually uniform, and readable in grey
+BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart by the colour-blind
+STYLE = {"font.size": 9, "axes.titlesize": 9, "axes.grid": False, "figure.dpi": DPI}
+MEL_TICKS = (0, 500, 1000, 2000, 5000, 10000, 20000)  # Hz
+FEW_MEL_TICKS = (0, 1000, 5000, 20000)  # Hz, for small axes
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows also where pyplot has not been imported."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def _figure(width: float, height: float) -> NotebookFigure:
+    """An empty figure of a size in inches."""
+    return NotebookFigure(figsize=(width, height), layout="constrained")
+
+
+def channel_frequencies(representation: Representation) -> np.ndarray | None:
+    """Frequency in Hz that each channel of a representation stands for.
+
+    Args:
+        representation (Representation): A :class:`.SinuDAE` or :class:`.STFT`.
+
+    Returns:
+        :class:`numpy.ndarray` of shape `(freq,)`, the learned carriers or the bins of the DFT;
+        None where the decoder's kernels are free.
+    """
+    filterbank = representation.decoder.filterbank
+    if isinstance(representation, STFT):
+        return np.fft.rfftfreq(filterbank.kernel_size, 1 / representation.sample_rate)
+    if isinstance(filterbank, CosFB):
+        return filterbank.carrier_frequencies().cpu().double().numpy()
+    return None
+
+
+def channel_order(representation: Representation) -> np.ndarray:
+    """Channels in ascending order of :func:`channel_frequencies`, or as they are without any."""
+    frequencies = channel_frequencies(representation)
+    if frequencies is None:
+        return np.arange(representation.decoder.filterbank.n_feats_out)
+    return np.argsort(frequencies, kind="stable")
+
+
+def spread_channels(model: SinuDAE, n: int) -> np.ndarray:
+    """Channels spread evenly over :func:`channel_order`, the first and the last among them.
+
+    Args:
+        model (SinuDAE): With `C` channels.
+        n (int): How many; all where it exceeds `C`.
+
+    Returns:
+        :class:`numpy.ndarray` of shape `(min(n, C),)`.
+
+    Raises:
+        ValueError: if `n` is not an integer of at least 1.
+    """
+    check_positive_int("n", n)
+    order = channel_order(model)
+    return order[np.linspace(0, len(order) - 1, min(n, len(order))).round().astype(int)]
+
+
+@torch.no_grad()
+def decoder_kernels(model: SinuDAE) -> np.ndarray:
+    """Kernels of the decoder.
+
+    Args:
+        model (SinuDAE): With `C` channels and kernels of `L` samples.
+
+    Returns:
+        :class:`numpy.ndarray` of shape `(C, L)`, in double precision.
+
+    Raises:
+        ValueError: if it is no :class:`.SinuDAE`.
+    """
+    check(isinstance(model, SinuDAE), "model", type(model).__name__, "a SinuDAE")
+    return model.decoder.filterbank.filters()[:, 0].cpu().double().numpy()
+
+
+def magnitude_responses(model: SinuDAE, oversampling: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes of the DFT of the decoder's kernels.
+
+    Args:
+        model (SinuDAE): With `C` channels and kernels of `L` samples.
+        oversampling (int): Kernels are zero-padded to this multiple of `L`.
+
+    Returns:
+        tuple of the frequencies in Hz, shape `(bins,)`, and the magnitudes in dB relative to each
+        kernel's largest one, shape `(C, bins)`; `bins = oversampling * L // 2 + 1`.
+    """
+    kernels = decoder_kernels(model)
+    n_fft = oversampling * kernels.shape[-1]
+    magnitudes = np.abs(np.fft.rfft(kernels, n_fft)).astype(np.float32)
+    return np.fft.rfftfreq(n_fft, 1 / model.sample_rate), _decibels(magnitudes, axis=-1)
+
+
+def _decibels(magnitudes: np.ndarray, reference: float | None = None, axis: int | None = None):
+    """Magnitudes in dB relative to `reference`, or to the largest along `axis`."""
+    if reference is None:
+        reference = magnitudes.max(axis=axis, keepdims=axis is not None)
+    reference = np.where(np.greater(reference, 0), reference, 1)
+    return 20 * np.log10(np.maximum(magnitudes / reference, 1e-10))
+
+
+def n_peaks_at_carrier(model: SinuDAE) -> int:
+    """Number of kernels whose largest DFT magnitude is within a bin (1/L) of their carrier."""
+    frequencies, responses = magnitude_responses(model)
+    bin_width = model.sample_rate / model.decoder.filterbank.kernel_size
+    distance = np.abs(frequencies[responses.argmax(axis=-1)] - channel_frequencies(model))
+    return int((distance <= bin_width).sum())
+
+
+@torch.no_grad()
+def plot_representation(
+    representation: Representation,
+    wav: torch.Tensor,
+    title: str | None = None,
+    reference: float | None = None,
+    range_db: float = 60.0,
+) -> Figure:
+    """Heat map of the magnitude of a signal's representation, over time (s) and frequency (Hz).
+
+    The channels of a :class:`.SinuDAE` are equally high, in ascending order of their learned
+    carriers, and the axis says which carriers they have; without carriers it counts channels.
+
+    Args:
+        representation (Representation): A :class:`.SinuDAE` or :class:`.STFT`.
+        wav (:class:`torch.Tensor`): one signal, shape `(1, 1, time)` or `(time,)`, on the
+            representation's device.
+        title (str, optional): Written above the map.
+        reference (float, optional): Magnitude that is 0 dB; if None (default), the largest. Maps
+            with one reference can be compared.
+        range_db (float): Levels below the largest by more than this are drawn alike.
+
+    Returns:
+        :class:`matplotlib.figure.Figure`
+
+    Raises:
+        ValueError: if `wav` is not one signal, or `range_db` is not positive.
+    """
+    shape = tuple(wav.shape)
+    check(0 < wav.numel() == shape[-1], "wav", shape, "one signal, of shape (1, 1, time)")
+    check(range_db > 0, "range_db", range_db, "positive (dB)")
+    magnitude = representation.magnitude(representation.encode(wav.reshape(1, 1, -1)))[0]
+    order = channel_order(representation)
+    levels = _decibels(magnitude.cpu().double().numpy()[order], reference)
+    start, *_, end = frame_times(representation, levels.shape[-1] + 1)
+
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(4.6, 3.4)
+        axes = figure.subplots()
+        image = axes.imshow(
+            levels,
+            cmap=COLOURS,
+            vmin=-range_db,
+            vmax=0,
+            origin="lower",
+            aspect="auto",
+            extent=(start, end, -0.5, len(levels) - 0.5),
+        )
+        axes.set_xlim(0, wav.shape[-1] / representation.sample_rate)
+        axes.set_xlabel("Time (s)")
+        _label_channels(axes, representation)
+        if title is not None:
+            axes.set_title(title)
+        figure.colorbar(image, ax=axes, label="Level (dB)", extend="min", pad=0.02)
+        return figure
+
+
+def frame_times(representation: Representation, frames: int) -> np.ndarray:
+    """Start in s of the hop on which each frame is centred, shape `(frames,)`."""
+    encoder = representation.encoder
+    return (np.arange(frames) - encoder.edges) * encoder.stride / representation.sample_rate
+
+
+def _label_channels(axes: Axes, representation: Representation) -> None:
+    """Label the vertical axis, over channels in :func:`channel_order`, with round frequencies."""
+    frequencies = channel_frequencies(representation)
+    if frequencies is None:
+        axes.set_ylabel("Channel")
+        return
+    ascending = np.sort(frequencies)
+    if isinstance(representation, STFT):
+        ticks = np.arange(0, ascending[-1] + 1, 5000)
+    else:
+        ticks = _spaced_ticks(ascending)
+    axes.set_yticks(
+        np.interp(ticks, ascending, np.arange(len(ascending))), [f"{t:g}" for t in ticks]
+    )
+    is_sorted = bool((np.diff(frequencies) >= 0).all())
+    axes.set_ylabel("Channel frequency (Hz)" + ("" if is_sorted else ", sorted for display"))
+
+
+def _spaced_ticks(ascending: np.ndarray, distance: float = 0.06) -> np.ndarray:
+    """Round frequencies in Hz that are apart by `distance` of all channels at least."""
+    positions = np.linspace(0, 1, len(ascending))
+    decades = 10.0 ** np.arange(-1, 5)
+    kept = {}
+    for tick in (*decades, *(5 * decades), *(2 * decades)):
+        if ascending[0] <= tick <= ascending[-1]:
+            position = np.interp(tick, ascending, positions)
+            if all(abs(position - other) >= distance for other in kept.values()):
+                kept[tick] = position
+    return np.array(sorted(kept))
+
+
+def _mel(hertz: np.ndarray) -> np.ndarray:
+    return 2595 * np.log10(1 + np.asarray(hertz) / 700)
+
+
+def _from_mel(mel: np.ndarray) -> np.ndarray:
+    return 700 * (10 ** (np.asarray(mel) / 2595) - 1)
+
+
+def _label_mel(axes: Axes, sample_rate: float, candidates: Sequence[int]) -> None:
+    """Label a horizontal axis that is in mel with frequencies in Hz, up to half the sample rate."""
+    ticks = np.array([tick for tick in candidates if tick <= sample_rate / 2])
+    axes.set_xlim(0, _mel(sample_rate / 2))
+    axes.set_xticks(_mel(ticks), [f"{t // 1000}k" if t >= 1000 else f"{t}" for t in ticks])
+
+
+def _grid_of_axes(n: int, columns: int, width: float) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of `n` small axes, `columns` a row."""
+    check_positive_int("columns", columns)
+    rows = -(-n // columns)
+    figure = _figure(width * columns, 1.5 * rows + 0.3)
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    for axes in grid[n:]:
+        axes.remove()
+    for axes in grid[max(n - columns, 0) : n]:
+        axes.tick_params(labelbottom=True)
+    return figure, grid[:n]
+
+
+def channel_title(model: SinuDAE, channel: int) -> str:
+    """What a channel is called: its index and carrier."""
+    frequencies = channel_frequencies(model)
+    if frequencies is None:
+        return f"channel {channel}"
+    return f"channel {channel}: {hertz(frequencies[channel])}"
+
+
+def hertz(frequency: float) -> str:
+    """A frequency with three digits or to the Hz."""
+    return f"{frequency:.0f} Hz" if frequency >= 100 else f"{frequency:.3g} Hz"
+
+
+def plot_kernels(model: SinuDAE, n: int = 12, columns: int = 4) -> Figure:
+    """Kernels of the decoder over time (ms), spread over the range of carriers.
+
+    Args:
+        model (SinuDAE): A model.
+        n (int): Number of kernels, see :func:`spread_channels`.
+        columns (int): Kernels in a row.
+
+    Returns:
+        :class:`matplotlib.figure.Figure`
+    """
+    kernels = decoder_kernels(model)
+    time = 1000 * np.arange(kernels.shape[-1]) / model.sample_rate
+    channels = spread_channels(model, n)
+    with matplotlib.rc_context(STYLE):
+        figure, grid = _grid_of_axes(len(channels), columns, 2.3)
+        for axes, channel in zip(grid, channels, strict=True):
+            axes.plot(time, kernels[channel], color=BLUE, linewidth=0.6)
+            axes.set_title(channel_title(model, channel))
+            axes.set_xlim(0, 1000 * kernels.shape[-1] / model.sample_rate)
+            axes.yaxis.set_major_locator(MaxNLocator(4, symmetric=True))
+        figure.supxlabel("Time (ms)", fontsize="medium")
+        figure.supylabel("Amplitude", fontsize="medium")
+        return figure
+
+
+def plot_responses(model: SinuDAE, n: int = 12, columns: int = 4, range_db: float = 60.0) -> Figure:
+    """DFT magnitudes (dB) of the kernels of :func:`plot_kernels` over frequency (Hz, mel scale).
+
+    A dashed line under a triangle marks the carrier.
+
+    Args:
+        model (SinuDAE): A model.
+        n (int): Number of kernels, see :func:`spread_channels`.
+        columns (int): Kernels in a row.
+        range_db (float): Depth of the plots below each kernel's largest magnitude.
+
+    Returns:
+        :class:`matplotlib.figure.Figure`
+    """
+    frequencies, responses = magnitude_responses(model)
+    carriers = channel_frequencies(model)
+    channels = spread_channels(model, n)
+    with matplotlib.rc_context(STYLE):
+        figure, grid = _grid_of_axes(len(channels), columns, 2.3)
+        for axes, channel in zip(grid, channels, strict=True):
+            axes.plot(_mel(frequencies), responses[channel], color=BLUE, linewidth=0.6)
+            if carriers is not None:
+                mark = {"color": ORANGE, "clip_on": False, "label": "carrier"}
+                axes.axvline(_mel(carriers[channel]), linestyle="--", linewidth=1, **mark)
+                axes.plot(_mel(carriers[channel]), 3, marker="v", markersize=5, **mark)
+            axes.set_title(channel_title(model, channel))
+            axes.set_ylim(-range_db, 3)
+        _label_mel(grid[0], model.sample_rate, FEW_MEL_TICKS)
+        figure.supxlabel("Frequency (Hz)", fontsize="medium")
+        figure.supylabel("Magnitude (dB)", fontsize="medium")
+        return figure
+
+
+def plot_kernel_overview(model: SinuDAE, range_db: float = 40.0) -> Figure:
+    """Image of the DFT magnitudes (dB) of all kernels, in ascending order of their carriers.
+
+    The horizontal axis is frequency (Hz) on a mel scale; a line marks the carriers.
+
+    Args:
+        model (SinuDAE): A model.
+        range_db (float): Levels below each kernel's largest by more than this are drawn alike.
+
+    Returns:
+        :class:`matplotlib.figure.Figure`
+    """
+    frequencies, responses = magnitude_responses(model)
+    order = channel_order(model)
+    # Bands of the picture's width take their largest magnitude: a narrow peak is not missed.
+    top = _mel(model.sample_rate / 2)
+    edges = np.linspace(0, top, 481)
+    first = np.searchsorted(frequencies, _from_mel(edges[:-1])).clip(max=len(frequencies) - 1)
+    bands = np.maximum.reduceat(responses[order], first, axis=-1)
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(4.6, 3.8)
+        axes = figure.subplots()
+        image = axes.imshow(
+            bands,
+            cmap=COLOURS,
+            vmin=-range_db,
+            vmax=0,
+            origin="lower",
+            aspect="auto",
+            extent=(0, top, -0.5, len(bands) - 0.5),
+        )
+        carriers = channel_frequencies(model)
+        if carriers is not None:
+            axes.plot(
+                _mel(carriers[order]), np.arange(len(order)), "--", color="cyan", linewidth=0.9
+            )
+        _label_mel(axes, model.sample_rate, MEL_TICKS)
+        _label_channels(axes, model)
+        axes.set_xlabel("Frequency (Hz)")
+        figure.colorbar(image, ax=axes, label="Magnitude (dB)", extend="min", pad=0.02)
+        return figure
+
+
+def start_frequencies(model: SinuDAE) -> np.ndarray:
+    """Carriers in Hz, shape `(C,)`, that a model of the same arguments starts with."""
+    with torch.random.fork_rng(devices=[]):
+        return channel_frequencies(SinuDAE(**model.get_model_args()))
+
+
+def plot_carriers(model: SinuDAE) -> Figure:
+    """Learned carriers and how far they are from their start (Hz), both in ascending order.
+
+    Args:
+        model (SinuDAE): With a `cos` or `mod_cos` decoder.
+
+    Returns:
+        :class:`matplotlib.figure.Figure`
+
+    Raises:
+        ValueError: if the decoder has no carriers.
+    """
+    learned = channel_frequencies(model)
+    check(learned is not None, "decoder", model.get_model_args()["decoder"], "mod_cos or cos")
+    learned, start = np.sort(learned), np.sort(start_frequencies(model))
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(4.6, 3.8)
+        above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
+        above.plot(start, color=ORANGE, linestyle="--", linewidth=1.2, label="start")
+        above.plot(learned, color=BLUE, linewidth=1.2, label="learned")
+        above.set_yscale("symlog", linthresh=1)
+        above.set_ylabel("Carrier (Hz)")
+        above.legend()
+        below.axhline(0, color="0.7", linewidth=0.8)
+        below.plot(learned - start, color=BLUE, linewidth=0.8)
+        below.set_yscale("symlog", linthresh=1)
+        below.set_ylabel("Learned − start (Hz)")
+        below.set_xlabel("Channel")
+        return figure
+
+
+def plot_losses(losses: pd.DataFrame) -> Figure:
+    """Loss curves of a training over its updates.
+
+    Args:
+        losses (:class:`pandas.DataFrame`): Indexed by update, with columns `neg_snr` (dB, Eq. (4)),
+            `neg_snr_epoch` (its mean over an epoch), `tv` (Eq. (1)), as :func:`.read_losses`
+            returns. Where a value was not logged it is NaN.
+
+    Returns:
+        :class:`matplotlib.figure.Figure`
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(4.6, 3.8)
+        above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
+        every = losses["neg_snr"].dropna()
+        above.plot(every.index, every, color=BLUE, linewidth=0.6, alpha=0.6, label="single batches")
+        epochs = losses["neg_snr_epoch"].dropna()
+        above.plot(epochs.index, epochs, color=ORANGE, marker=".", label="means of epochs")
+        above.set_ylabel("Negative SNR, Eq. (4) (dB)")
+        above.legend()
+        variation = losses["tv"].dropna()
+        below.plot(variation.index, variation, color=BLUE, linewidth=0.8)
+        below.set_ylabel("TV, Eq. (1)")
+        below.set_xlabel("Update")
+        return figure

@@ -1,0 +1,71 @@
+"""Write the results page of an evaluated experiment: audio, representations, kernels, tables.
+
+It is one folder that needs no server and no network: open its index.html in a browser.
+"""
+
+import argparse
+from pathlib import Path
+
+from tqdm import tqdm
+from utils import scripts
+from utils.systems import load_systems
+
+from asteroid_sinudae import SinuDAE, report
+from asteroid_sinudae.data import Manifest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser.add_argument("--tables", type=Path, nargs="+", default=[], help="CSV files to show")
+    parser.add_argument("--n_examples", type=int, default=4, help="excerpts of test tracks")
+    parser.add_argument("--example_seconds", type=float, default=3.0, help="length of an excerpt")
+    parser.add_argument("--examples", nargs="+", metavar="TRACK@SECONDS", help="these, not random")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of excerpts")
+    parser.add_argument("--output", type=Path, help="folder to write (default: EXP_DIR/report)")
+    args = parser.parse_args()
+
+    output = args.output or args.exp_dir / "report"
+    report.check_output(output)
+    metrics = report.read_metrics(args.exp_dir)
+    tables = [report.medians_table(metrics), *map(report.read_table, args.tables)]
+    losses = report.read_losses(args.exp_dir)
+    manifest = Manifest.load(args.data_dir)
+    systems = load_systems(args.exp_dir, metrics["conf"], manifest)
+    name, dae = next(iter(systems.items()))
+    tracks, seconds = manifest.subset("test"), args.example_seconds
+    if args.examples:
+        excerpts = [report.named_excerpt(text, tracks, seconds) for text in args.examples]
+    else:
+        excerpts = report.choose_excerpts(tracks, args.n_examples, seconds, args.seed)
+
+    examples = [
+        report.make_example(number, excerpt, systems)
+        for number, excerpt in enumerate(tqdm(excerpts, "Examples"), start=1)
+    ]
+    page = report.Page(
+        title=f"Experiment {args.exp_dir.resolve().name}",
+        introduction=introduction(name, dae),
+        tables=tables,
+        examples=examples,
+        kernels=report.kernel_pictures(dae),
+        training=report.loss_pictures(losses),
+        configuration=metrics["conf"],
+        provenance=report.provenance_facts(metrics),
+    )
+    report.build_page(page, output)
+    print(f"{output / 'index.html'}: the results page")
+
+
+def introduction(name: str, dae: SinuDAE) -> str:
+    """What was compared, in a sentence."""
+    sizes = dae.get_model_args()
+    return (
+        f"A {name} with {sizes['n_filters']} channels, kernels of {sizes['kernel_size']} samples "
+        f"and a hop of {sizes['stride']}, beside the short-time Fourier transform."
+    )
+
+
+if __name__ == "__main__":
+    scripts.run(main)
