@@ -4,6 +4,7 @@ from . import _compat  # noqa: F401  isort:skip  before the first import of aste
 
 import importlib
 
+import asteroid.models
 import asteroid_filterbanks
 
 from .conv_fb import ConvFB
@@ -11,6 +12,7 @@ from .conv_smooth_fb import ConvSmoothFB
 from .enc_dec import Decoder, Encoder, make_enc_dec
 from .masks import binary_mask, informed_separation
 from .mod_cos_fb import CosFB, ModCosFB
+from .models import SinuDAEConvTasNet, SinuDAEDPRNNTasNet, SinuDAEDPTNet, SinuDAELSTMTasNet
 from .representations import STFT, Representation, SinuDAE
 from .sinc_smooth_fb import SincSmoothFB
 
@@ -27,14 +29,42 @@ __all__ = [
     "STFT",
     "SincSmoothFB",
     "SinuDAE",
+    "SinuDAEConvTasNet",
+    "SinuDAEDPRNNTasNet",
+    "SinuDAEDPTNet",
+    "SinuDAELSTMTasNet",
     "binary_mask",
     "informed_separation",
     "make_enc_dec",
 ]
 
-for _filterbank in (ConvFB, ConvSmoothFB, CosFB, ModCosFB, SincSmoothFB):
-    if not hasattr(asteroid_filterbanks, _filterbank.__name__):  # a reload finds it registered
-        asteroid_filterbanks.register_filterbank(_filterbank)
+
+def _register(module, name: str, cls: type) -> None:
+    """Make `module.get(name)` return `cls`; again after a reload, never in the place of another."""
+    registered = getattr(module, name, cls)
+    if getattr(registered, "__module__", None) != cls.__module__:
+        raise ValueError(f"{module.__name__} has another {name} already: {registered!r}")
+    setattr(module, name, cls)
+
+
+for _alias, _filterbank in {
+    "conv": ConvFB,
+    "conv_smooth": ConvSmoothFB,
+    "cos": CosFB,
+    "mod_cos": ModCosFB,
+    "sinc_smooth": SincSmoothFB,
+}.items():
+    _register(asteroid_filterbanks, _filterbank.__name__, _filterbank)
+    _register(asteroid_filterbanks, _alias, _filterbank)
+
+for _model in (
+    SinuDAE,
+    SinuDAEConvTasNet,
+    SinuDAEDPRNNTasNet,
+    SinuDAEDPTNet,
+    SinuDAELSTMTasNet,
+):
+    _register(asteroid.models, _model.__name__, _model)
 
 
 def __getattr__(name: str):

@@ -8,9 +8,15 @@ only where the import fails, torchaudio is imported again as if that file were a
 A module that is really absent gives an error that says what to install; requests is one that
 asteroid 0.7.0 does not declare.
 
-This module does its work at import. It can be deleted once asteroid imports next to any torch.
+Two things stand between asteroid 0.7.0 and its own model files, and are mended here. The files hold
+a TorchVersion, which `torch.load` refuses since torch 2.6. And those of SuDORMRF hold an argument
+that its models do not take: they hand it on to the filterbank, where Asteroid's ignore what they do
+not know and ours do not.
+
+This module does its work at import. It can be deleted once asteroid has no need of it.
 """
 
+import functools
 import importlib
 import logging
 import sys
@@ -79,5 +85,35 @@ def _import_without_extension():
     torchaudio._extension.utils = utils
 
 
+def _allow_torch_version():
+    """Let `from_pretrained` read what `serialize` wrote. The class is a string: no code can run."""
+    from torch.serialization import add_safe_globals
+    from torch.torch_version import TorchVersion
+
+    add_safe_globals([TorchVersion])
+
+
+def _leave_out_encoder_activation(model_class):
+    """Take the argument that `model_class` does not have out of its `get_model_args`."""
+    get_model_args = model_class.get_model_args
+
+    @functools.wraps(get_model_args)
+    def get_known_model_args(self):
+        args = get_model_args(self)
+        args.pop("encoder_activation", None)
+        return args
+
+    model_class.get_model_args = get_known_model_args
+
+
+def _mend_model_files():
+    from asteroid.models import SuDORMRFImprovedNet, SuDORMRFNet
+
+    _allow_torch_version()
+    for model_class in SuDORMRFImprovedNet, SuDORMRFNet:
+        _leave_out_encoder_activation(model_class)
+
+
 _import_torchaudio()
 _import("asteroid")
+_mend_model_files()

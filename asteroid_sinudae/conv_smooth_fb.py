@@ -10,6 +10,9 @@ class ConvSmoothFB(SmoothFB):
     The first convolution is the filterbank; the second, dilated one, its residual and the ReLU
     are applied after the analysis: :math:`A = \mathrm{ReLU}(X + V * X)`, non-negative.
 
+    As a decoder (Asteroid's `make_enc_dec` makes both sides from one class) only the kernels are
+    used, and `smooth_weight` gets no gradient. :func:`.make_enc_dec` makes a pair of two families.
+
     Args:
         n_filters (int): Number of filters.
         kernel_size (int): Length of the filters in samples.

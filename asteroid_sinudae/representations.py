@@ -4,14 +4,14 @@ from typing import Protocol
 
 import scipy.signal
 import torch
-from asteroid.models import BaseModel
+from asteroid.utils.torch_utils import pad_x_to_y
 from asteroid_filterbanks import STFTFB
 from asteroid_filterbanks.transforms import from_torch_complex, to_torch_complex
 from torch import nn
 
 from ._checks import check
+from .base_model import SafeModel
 from .enc_dec import Decoder, Encoder, make_enc_dec
-from .files import load_safely
 
 
 class Representation(Protocol):
@@ -35,7 +35,7 @@ class Representation(Protocol):
         """`(batch, freq, frames)` -> `(batch, 1, length)`."""
 
 
-class SinuDAE(BaseModel):
+class SinuDAE(SafeModel):
     r"""Denoising auto-encoder with a decoder of sinusoids, a non-negative real representation [1].
 
     The defaults are the paper's best configuration.
@@ -127,61 +127,8 @@ class SinuDAE(BaseModel):
 
     def forward(self, wav: torch.Tensor) -> torch.Tensor:
         """Reconstruction of a waveform, of the same shape `(batch, 1, time)`."""
-        return self.decode(self.encode(wav), wav.shape[-1])
-
-    def get_model_args(self):
-        """Arguments needed to re-instantiate the model."""
-        return dict(self._model_args)
-
-    def serialize(self):
-        """Serialize model and output dictionary.
-
-        Returns:
-            dict, with keys `model_name`, `model_args`, `state_dict` and `infos`, of tensors and
-            plain values only: what :func:`torch.save` writes, ``weights_only`` loads.
-        """
-        package = super().serialize()
-        versions = package["infos"]["software_versions"]
-        # torch.__version__ is an object that a safe load refuses.
-        package["infos"]["software_versions"] = {k: str(v) for k, v in versions.items()}
-        return package
-
-    @classmethod
-    def from_pretrained(cls, pretrained):
-        """Instantiate from what :meth:`serialize` returned.
-
-        Args:
-            pretrained (dict, str or Path): the dictionary, or a file of it by :func:`torch.save`.
-
-        Returns:
-            :class:`SinuDAE`
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if the file is refused (see :func:`.load_safely`), or the package is of
-                another model or incomplete, or its weights do not fit its arguments.
-        """
-        if isinstance(pretrained, dict):
-            source, package = "the package", pretrained
-        else:
-            source, package = str(pretrained), load_safely(pretrained)
-        missing = {"model_name", "model_args", "state_dict"} - package.keys()
-        if missing:
-            raise ValueError(
-                f"{source} is no serialized model: {', '.join(sorted(missing))} missing, "
-                f"found {', '.join(sorted(map(str, package)))}"
-            )
-        if package["model_name"] != cls.__name__:
-            raise ValueError(
-                f"{source} holds a model {package['model_name']!r}, expected {cls.__name__!r}"
-            )
-        try:
-            model = cls(**package["model_args"])
-            model.load_state_dict(package["state_dict"])
-        except (TypeError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[-1].strip()
-            raise ValueError(f"{source} does not fit {cls.__name__}: {reason}") from error
-        return model
+        # Unlike `length`, which is a number, this crops a trace to any rank and length.
+        return pad_x_to_y(self.decode(self.encode(wav)), wav)
 
 
 class STFT(nn.Module):

@@ -12,6 +12,9 @@ class SincSmoothFB(SmoothFB):
     a lower edge and a bandwidth, and all share one learned window, which starts as a Hamming
     window. The edges start spaced equally in mel from 30 Hz to half the sample rate.
 
+    As a decoder (Asteroid's `make_enc_dec` makes both sides from one class) only the kernels are
+    used, and `smooth_weight` gets no gradient. :func:`.make_enc_dec` makes a pair of two families.
+
     Args:
         n_filters (int): Number of filters.
         kernel_size (int): Length of the filters in samples.
