@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
 
 from ._checks import check
 from .files import load_safely, save_atomically
@@ -55,8 +55,8 @@ class LastCheckpoint(Checkpoint):
 
     Lightning's own :class:`ModelCheckpoint` cannot do both in one file such that every state of it
     continues exactly: saved after an epoch's last update, the epoch's end is lost, and with it
-    what early stopping would have seen; saved at an epoch's end that `max_steps` brought about, the
-    rest of that epoch is.
+    what early stopping would have seen; saved at an epoch's end that the last update brought about,
+    the rest of that epoch is. Use it with :class:`StopAfter` instead of the trainer's `max_steps`.
 
     Args:
         path (str or Path): The checkpoint.
@@ -81,7 +81,7 @@ class LastCheckpoint(Checkpoint):
         is_due = trainer.strategy.reduce_boolean_decision(
             time.monotonic() - self.saved >= 60 * self.minutes, all=False
         )
-        if not _is_epoch_complete(trainer) and (is_due or trainer.global_step == trainer.max_steps):
+        if not _is_epoch_complete(trainer) and (is_due or trainer.should_stop):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer, pl_module):
@@ -96,6 +96,32 @@ class LastCheckpoint(Checkpoint):
 
 def _is_epoch_complete(trainer: Trainer) -> bool:
     return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+
+class StopAfter(Callback):
+    """Ends a training after a number of updates.
+
+    The trainer's own `max_steps` makes Lightning continue a checkpoint of an epoch's end with one
+    batch more in that epoch, and so with another order of the data from there on.
+
+    Args:
+        max_steps (int): Updates of the whole training, also of what a checkpoint continues.
+    """
+
+    def __init__(self, max_steps: int):
+        self.max_steps = max_steps
+
+    def on_train_start(self, trainer, pl_module):
+        """Stop at once if the checkpoint is of a training that was complete."""
+        self._stop_if_done(trainer)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        """Stop after the last update."""
+        self._stop_if_done(trainer)
+
+    def _stop_if_done(self, trainer: Trainer) -> None:
+        if trainer.global_step >= self.max_steps:
+            trainer.should_stop = True
 
 
 class StopAtPlateau(EarlyStopping):

@@ -19,6 +19,7 @@ from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.checkpoints import (
     AtomicCheckpointIO,
     LastCheckpoint,
+    StopAfter,
     StopAtPlateau,
     check_resumable,
 )
@@ -73,11 +74,12 @@ def make_trainer(conf: dict, exp_dir: Path, timer: Timer) -> pl.Trainer:
     """Trainer that logs, and saves `checkpoints/last.ckpt`."""
     training = conf["training"]
     callbacks = [timer, LastCheckpoint(last_checkpoint(exp_dir), training["checkpoint_minutes"])]
+    if training["max_steps"] >= 0:
+        callbacks.append(StopAfter(training["max_steps"]))
     if training["early_stop"]:
         callbacks.append(StopAtPlateau())
     return pl.Trainer(
         max_epochs=training["epochs"],
-        max_steps=training["max_steps"],
         precision=resolve_precision(training["precision"]),
         callbacks=callbacks,
         logger=[
