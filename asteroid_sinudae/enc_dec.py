@@ -128,6 +128,7 @@ class Encoder(asteroid_filterbanks.Encoder):
 
     def __init__(self, filterbank, is_pinv=False, as_conv1d=True, cover_edges=False):
         super().__init__(filterbank, is_pinv=is_pinv, as_conv1d=as_conv1d)
+        self.cover_edges = cover_edges
         self.edges = edge_frames(filterbank.kernel_size, self.stride) if cover_edges else 0
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
@@ -140,6 +141,11 @@ class Encoder(asteroid_filterbanks.Encoder):
             self.as_conv1d,
         )
         return self.filterbank.post_analysis(spec)
+
+    def get_config(self):
+        """Returns dictionary of arguments to re-instantiate the class and its filterbank."""
+        config = {"as_conv1d": self.as_conv1d, "cover_edges": self.cover_edges}
+        return {**super().get_config(), **config}
 
 
 class Decoder(asteroid_filterbanks.Decoder):
@@ -156,6 +162,7 @@ class Decoder(asteroid_filterbanks.Decoder):
 
     def __init__(self, filterbank, is_pinv=False, cover_edges=False):
         super().__init__(filterbank, is_pinv=is_pinv)
+        self.cover_edges = cover_edges
         self.edges = edge_frames(filterbank.kernel_size, self.stride) if cover_edges else 0
 
     def forward(self, spec: torch.Tensor, length: int | None = None) -> torch.Tensor:
@@ -181,6 +188,10 @@ class Decoder(asteroid_filterbanks.Decoder):
                 f"{spec.shape[-1]} frames at stride {self.stride}, got {length}"
             )
         return wav[..., :length]
+
+    def get_config(self):
+        """Returns dictionary of arguments to re-instantiate the class and its filterbank."""
+        return {**super().get_config(), "cover_edges": self.cover_edges}
 
 
 def make_enc_dec(

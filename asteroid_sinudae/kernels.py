@@ -7,7 +7,19 @@ import math
 
 import torch
 
+from ._checks import check
+
 LOWEST_CARRIER_HZ = 30.0
+
+
+def _check_precision(frequency: torch.Tensor) -> None:
+    """Refuse frequencies that were rounded so far that they are others, as by `module.half()`."""
+    check(
+        frequency.dtype in (torch.float32, torch.float64),
+        "dtype of the frequencies",
+        frequency.dtype,
+        "torch.float32 or torch.float64 (for half precision use torch.autocast, which keeps them)",
+    )
 
 
 def cos_kernels(
@@ -27,6 +39,9 @@ def cos_kernels(
     Returns:
         :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`.
 
+    Raises:
+        ValueError: if `frequency` is of half precision.
+
     References
         [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
         EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
@@ -36,6 +51,7 @@ def cos_kernels(
         >>> cos_kernels(quarter, torch.zeros(1, 1, 1), 4, exponent=2).flatten().round().int()
         tensor([ 1,  0, -1,  0], dtype=torch.int32)
     """
+    _check_precision(frequency)
     # At t = 2047 a single-precision product is off by 1e-4 radians: count cycles in double where
     # the device has it, keep their fraction, and only then go back to the parameters' precision.
     precise = torch.float32 if frequency.device.type == "mps" else torch.float64
@@ -58,6 +74,9 @@ def mod_cos_kernels(
 
     Returns:
         :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`.
+
+    Raises:
+        ValueError: if `frequency` is of half precision.
     """
     return cos_kernels(frequency, phase, modulator.shape[-1], exponent) * modulator
 
@@ -77,10 +96,14 @@ def sinc_kernels(low: torch.Tensor, band: torch.Tensor, window: torch.Tensor) ->
     Returns:
         :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`.
 
+    Raises:
+        ValueError: if `low` is of half precision.
+
     References
         [1] : "Speaker Recognition from raw waveform with SincNet". SLT 2018.
         Mirco Ravanelli, Yoshua Bengio.  https://arxiv.org/abs/1808.00158
     """
+    _check_precision(low)
     kernel_size = window.shape[-1]
     time = torch.arange(kernel_size, dtype=window.dtype, device=window.device)
     time = time - (kernel_size - 1) / 2
