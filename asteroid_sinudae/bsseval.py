@@ -1,8 +1,9 @@
 """BSSEval v4 of whole test tracks, through museval: SDR, SIR, SAR and ISR frame by frame.
 
 Vocals and accompaniment are estimated together, by a binary mask that knows the true sources and
-by its complement (Section 3), and scored together. Each system and track has a JSON file in
-museval's own format and layout, so that an interrupted run continues and museval's tools read it.
+by its complement (Section 3), or by a separator that hears the mixture only, and scored together.
+Each system and track has a JSON file in museval's own format and layout, so that an interrupted run
+continues and museval's tools read it.
 """
 
 import hashlib
@@ -25,14 +26,16 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
+from asteroid.models.base_models import BaseEncoderMaskerDecoder
 from museval import EvalStore, MethodStore, TrackStore, eval_mus_track, json2df
 from torch import nn
 from tqdm import tqdm
 
 from ._checks import check, check_positive_int
+from .chunks import estimate_both, map_blocks, overlap_add, reach, whole_hops
 from .data import SAMPLE_RATE, Track, read_json
 from .files import atomic_path
-from .masks import binary_mask, check_threshold
+from .masks import check_threshold
 from .representations import Representation
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,10 @@ TARGETS = ("vocals", "accompaniment")
 METRICS = ("SDR", "SIR", "SAR", "ISR")
 FRAME = 1.0  # s: museval's window and hop
 BLOCK = 30 * SAMPLE_RATE  # samples encoded at a time: 33 MB a signal with 1600 channels at hop 256
+
+
+# A representation, whose masks know the true sources, or a separator, which hears the mixture only.
+System = Representation | BaseEncoderMaskerDecoder
 
 
 class NotScorable(ValueError):
@@ -74,27 +81,6 @@ class _Job(NamedTuple):
     settings: dict
 
 
-def reach(representation: Representation) -> int:
-    """Bound of how far apart, in samples, audio and what is decoded from it can be.
-
-    Args:
-        representation (Representation): Of Asteroid's encoder and decoder, with kernels of one
-            length.
-
-    Returns:
-        int: a multiple of the hop.
-
-    Examples
-        >>> from asteroid_sinudae import STFT
-        >>> reach(STFT(n_fft=2048, stride=384))  # two kernels
-        4224
-    """
-    config = representation.encoder.get_config()
-    stride = config["stride"]
-    smoothing = config.get("smooth_kernel_size", 1) // 2 * config.get("smooth_dilation", 1)
-    return (math.ceil(2 * config["kernel_size"] / stride) + smoothing) * stride
-
-
 @torch.no_grad()
 def masked_estimates(
     representation: Representation,
@@ -121,43 +107,43 @@ def masked_estimates(
         ValueError: if `threshold` is negative or not finite, or `block` is below 1.
     """
     check_positive_int("block", block)
-    stride = representation.encoder.stride
-    block = math.ceil(block / stride) * stride  # frames stay where they are in the whole
-    margin = reach(representation)
-    length = vocals.shape[-1]
-    pieces = {target: [] for target in TARGETS}
-    for start in range(0, length, block):
-        first, stop = max(0, start - margin), min(start + block, length)
-        around = slice(first, min(stop + margin, length))
-        estimates = _mask_block(
-            representation, vocals[..., around], accompaniment[..., around], threshold
-        )
-        for target, estimate in zip(TARGETS, estimates, strict=True):
-            pieces[target].append(estimate[..., start - first : stop - first])
-    return {target: torch.cat(parts, dim=-1) for target, parts in pieces.items()}
+
+    def estimate(sources: torch.Tensor) -> torch.Tensor:
+        return torch.stack(estimate_both(representation, sources.sum(0), *sources, threshold))
+
+    sources = torch.stack([vocals, accompaniment])
+    block = whole_hops(representation, block)
+    pieces = map_blocks([sources], estimate, block, margin=reach(representation))
+    return dict(zip(TARGETS, torch.cat(list(pieces), dim=-1), strict=True))
 
 
-def _mask_block(
-    representation: Representation,
-    vocals: torch.Tensor,
-    accompaniment: torch.Tensor,
-    threshold: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    length = vocals.shape[-1]
-    mixture = representation.encode(vocals + accompaniment)
-    magnitudes = [
-        representation.magnitude(representation.encode(source))
-        for source in (vocals, accompaniment)
-    ]
-    mask = binary_mask(*magnitudes, threshold)
-    return (
-        representation.decode(mixture * mask, length),
-        representation.decode(mixture * (1 - mask), length),
-    )
+@torch.no_grad()
+def separated_estimates(
+    separator: BaseEncoderMaskerDecoder,
+    mixture: torch.Tensor,
+    chunk: int = 10 * SAMPLE_RATE,
+    overlap: int = SAMPLE_RATE,
+) -> dict[str, torch.Tensor]:
+    """What a separator makes of a mixture, in chunks that fade into each other.
+
+    Args:
+        separator (BaseEncoderMaskerDecoder): Of the :data:`TARGETS`, on the mixture's device.
+        mixture (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+        chunk (int): Samples at a time, see :func:`.overlap_add`.
+        overlap (int): Samples that two chunks share.
+
+    Returns:
+        dict of the :data:`TARGETS`, :class:`torch.Tensor` of shape `(batch, 1, time)`.
+
+    Raises:
+        ValueError: if `chunk` is below 1, or `overlap` is negative or over half of it.
+    """
+    chunks = list(overlap_add([mixture[:, 0]], separator, chunk, overlap))
+    return dict(zip(TARGETS, torch.cat(chunks, dim=-1).split(1, dim=1), strict=True))
 
 
 def score_track(
-    representation: Representation,
+    system: System,
     track: Track,
     threshold: float = 0.5,
     duration: float | None = None,
@@ -165,7 +151,7 @@ def score_track(
     """BSSEval v4 of both targets of a track, by :func:`museval.eval_mus_track`.
 
     Args:
-        representation (Representation): On the CPU.
+        system (Representation or BaseEncoderMaskerDecoder): What makes the estimates, on the CPU.
         track (Track): Prepared track.
         threshold (float): see :func:`.binary_mask`.
         duration (float, optional): Seconds from the start of the track; all of it if None.
@@ -184,7 +170,10 @@ def score_track(
     references = read_sources(track, duration)
     silent_frames = count_silent_frames(references)
     tensors = [torch.from_numpy(references[target])[None, None] for target in TARGETS]
-    estimates = masked_estimates(representation, *tensors, threshold)
+    if isinstance(system, BaseEncoderMaskerDecoder):
+        estimates = separated_estimates(system, sum(tensors))
+    else:
+        estimates = masked_estimates(system, *tensors, threshold)
     for target, estimate in estimates.items():
         if not estimate.isfinite().all():
             raise ValueError(f"the estimate of the {target} is not finite")
@@ -253,18 +242,19 @@ def count_silent_frames(references: dict[str, np.ndarray]) -> dict[str, int]:
     return {**{name: int(frames.sum()) for name, frames in silent.items()}, "frames": n_frames}
 
 
-def model_digest(representation: nn.Module) -> str:
-    """SHA-256 of what a representation computes with: its arguments, parameters and buffers.
+def model_digest(system: nn.Module) -> str:
+    """SHA-256 of what a system computes with: its arguments, parameters and buffers.
 
     Args:
-        representation (:class:`torch.nn.Module`): With Asteroid's `encoder` and `decoder`.
+        system (:class:`torch.nn.Module`): With Asteroid's `encoder`, `decoder` and any `masker`.
     """
-    parts = (representation.encoder, representation.decoder)
-    arguments = [type(representation).__name__, *(part.get_config() for part in parts)]
+    names = ("encoder", "decoder", "masker")
+    parts = [getattr(system, name) for name in names if hasattr(system, name)]
+    arguments = [type(system).__name__, *(part.get_config() for part in parts)]
     digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
-    for parameter in representation.parameters():
+    for parameter in system.parameters():
         digest.update(parameter.detach().cpu().numpy().tobytes())
-    for buffer in representation.buffers():
+    for buffer in system.buffers():
         # Windows and transforms are computed where they are used, and machines round differently;
         # the sum turns -0.0 into 0.0.
         rounded = buffer.double().round(decimals=5) + 0.0
@@ -282,7 +272,7 @@ def audio_digest(track: Track) -> str:
 
 
 def evaluate_tracks(
-    systems: dict[str, Representation],
+    systems: dict[str, System],
     tracks: Sequence[Track],
     output_dir: str | Path,
     threshold: float = 0.5,
@@ -297,7 +287,7 @@ def evaluate_tracks(
     fails is reported, and tried again by the next run.
 
     Args:
-        systems (dict): Representations on the CPU, by the name they have in tables.
+        systems (dict): As of :func:`score_track`, by the name they have in tables.
         tracks (sequence of Track): Prepared tracks, of different names.
         output_dir (str or Path): Folder of the files.
         threshold (float): see :func:`.binary_mask`.
@@ -341,7 +331,7 @@ def evaluate_tracks(
 
 
 def _list_jobs(
-    systems: dict[str, Representation],
+    systems: dict[str, System],
     tracks: Sequence[Track],
     output_dir: Path,
     threshold: float,
@@ -380,7 +370,7 @@ def _is_done(job: _Job) -> bool:
     return True
 
 
-def _work(job: _Job, systems: dict[str, Representation]) -> tuple[_Job, Exception | None]:
+def _work(job: _Job, systems: dict[str, System]) -> tuple[_Job, Exception | None]:
     """Write a job's file, or return why its track cannot be scored."""
     options = {key: job.settings[key] for key in ("threshold", "duration")}
     try:
@@ -406,7 +396,7 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-_systems: dict[str, Representation] = {}  # of a worker process
+_systems: dict[str, System] = {}  # of a worker process
 
 
 def _start_worker(pickled_systems: bytes) -> None:
@@ -422,7 +412,7 @@ def _work_in_worker(job: _Job) -> tuple[_Job, Exception | None]:
 
 
 def _work_all(
-    jobs: list[_Job], systems: dict[str, Representation], n_workers: int
+    jobs: list[_Job], systems: dict[str, System], n_workers: int
 ) -> Iterator[tuple[_Job, Exception | None]]:
     """Yields what `_work` returns for each job, in order."""
     if n_workers == 1:

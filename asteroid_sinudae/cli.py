@@ -2,11 +2,24 @@
 
 import argparse
 import hashlib
+import itertools
+import pickle
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from . import authors_weights
+import torch
+import yaml
+from asteroid.scripts import asteroid_cli
+from torch import nn
+
+from . import authors_weights, songs
+from .audio import AudioFile, open_audio, write_wavs
+from .chunks import Stream, with_progress
+from .encoded import open_encoded, write_encoded
 from .files import load_safely, save_atomically
+from .model_files import describe, load_model, source_names
+from .representations import STFT, SinuDAE
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,33 +60,207 @@ def make_parser() -> argparse.ArgumentParser:
         prog="sinudae", description="A learned, interpretable representation of the singing voice."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_separate(commands)
+    add_mask(commands)
+    add_encode(commands)
+    add_decode(commands)
+    add_info(commands)
     add_import_weights(commands)
+    add_asteroid_infer(commands)
     return parser
+
+
+def add_command(commands, name: str, function, summary: str) -> argparse.ArgumentParser:
+    """Parser of a subcommand that `function` runs."""
+    description = f"{summary[0].upper()}{summary[1:]}."
+    parser = commands.add_parser(name, help=summary, description=description)
+    parser.set_defaults(command=function)
+    return parser
+
+
+def add_chunk_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommands that take a signal through a model."""
+    parser.add_argument(
+        "--chunk",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="what is in memory at a time, in s (default: %(default)g)",
+    )
+    parser.add_argument("--device", help="of PyTorch's (default: a GPU if there is one)")
+
+
+def add_output(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    """Where to write, and whether over what is there."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=text)
+    add_force(parser)
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Option to replace files."""
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+
+
+# Subcommands
+
+
+def add_separate(commands) -> None:
+    """Subcommand `separate`."""
+    summary = "separate a song of any length by a model (a SinuDAE alone gives its reconstruction)"
+    parser = add_command(commands, "separate", separate, summary)
+    parser.add_argument("model", metavar="MODEL", type=Path, help="file of an Asteroid model")
+    parser.add_argument("song", metavar="SONG", type=Path, help="audio file")
+    add_output(parser, "DIR", "folder for SONG_<source>.wav")
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        metavar="SECONDS",
+        help="over which chunks fade into each other, in s (default: a tenth of a chunk); those of "
+        "a SinuDAE alone do not",
+    )
+    add_chunk_options(parser)
+
+
+def separate(args: argparse.Namespace) -> None:
+    """Write what a model makes of a song, a file for each source."""
+    check_folder(args.output)
+    model, infos = load_model(args.model)
+    model = on_device(model, args.device)
+    with open_audio(args.song) as song:
+        # Sources without names may be in any order.
+        keep_order = "sources" not in infos
+        pieces = songs.separated(model, song, args.chunk, args.overlap, keep_order)
+        first = next(pieces)  # how many sources there are, the model itself need not say
+        names = source_names(model, infos, first.shape[1])
+        paths = output_paths(args, song, names, inputs=[args.model, args.song])
+        note_resampling(song, model)
+        write_sources(paths, itertools.chain([first], pieces), song)
+
+
+def add_mask(commands) -> None:
+    """Subcommand `mask`."""
+    summary = "separate a mixture by a binary mask that knows the vocals"
+    parser = add_command(commands, "mask", mask, summary)
+    parser.add_argument("mixture", metavar="MIX", type=Path, help="audio file")
+    parser.add_argument("vocals", metavar="VOCALS", type=Path, help="the vocals in it")
+    parser.add_argument("model", metavar="MODEL", type=Path, nargs="?", help="file of a SinuDAE")
+    parser.add_argument("--stft", action="store_true", help="use Asteroid's STFT instead")
+    add_output(parser, "DIR", "folder for MIX_vocals.wav and MIX_accompaniment.wav")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.5,
+        help="vocals are where they are louder than this times the rest (default: %(default)g)",
+    )
+    add_chunk_options(parser)
+
+
+def mask(args: argparse.Namespace) -> None:
+    """Write the vocals and the accompaniment of the informed separation."""
+    if args.stft == (args.model is not None):
+        raise ValueError("expected either MODEL or --stft")
+    check_folder(args.output)
+    with open_audio(args.mixture) as mixture, open_audio(args.vocals) as vocals:
+        if args.stft:
+            representation = STFT(sample_rate=mixture.sample_rate)
+        else:
+            representation = SinuDAE.from_pretrained(args.model).eval()
+        representation = on_device(representation, args.device)
+        pieces = songs.masked(representation, mixture, vocals, args.threshold, args.chunk)
+        inputs = [path for path in (args.mixture, args.vocals, args.model) if path is not None]
+        paths = output_paths(args, mixture, ["vocals", "accompaniment"], inputs)
+        note_resampling(mixture, representation)
+        write_sources(paths, pieces, mixture)
+
+
+def add_encode(commands) -> None:
+    """Subcommand `encode`."""
+    summary = "write the representation of a song and its frequencies to a .npz file"
+    parser = add_command(commands, "encode", encode, summary)
+    parser.add_argument("model", metavar="MODEL", type=Path, help="file of a SinuDAE")
+    parser.add_argument("song", metavar="SONG", type=Path, help="audio file")
+    add_output(
+        parser,
+        "FILE.npz",
+        "file of A (channels, C, frames), frequencies (Hz), stride, sample_rate and length",
+    )
+    add_chunk_options(parser)
+
+
+def encode(args: argparse.Namespace) -> None:
+    """Write the representation of a song."""
+    check_output(args.output, args.force, [args.model, args.song], suffix=".npz")
+    model = on_device(SinuDAE.from_pretrained(args.model).eval(), args.device)
+    with open_audio(args.song) as song:
+        pieces, signal = songs.encoded(model, song, args.chunk)
+        note_resampling(song, model)
+        stride = model.encoder.stride
+        pieces = with_progress(
+            pieces, song.path.name, signal.length / stride, signal.sample_rate / stride
+        )
+        write_encoded(args.output, model, pieces, signal)
+    print(args.output)
+
+
+def add_decode(commands) -> None:
+    """Subcommand `decode`."""
+    summary = "turn a .npz file of `sinudae encode`, perhaps edited, into audio"
+    parser = add_command(commands, "decode", decode, summary)
+    parser.add_argument("model", metavar="MODEL", type=Path, help="file of the SinuDAE")
+    parser.add_argument("file", metavar="FILE.npz", type=Path, help="file of sinudae encode")
+    add_output(parser, "OUT.wav", "file to write, at the model's sample rate")
+    add_chunk_options(parser)
+
+
+def decode(args: argparse.Namespace) -> None:
+    """Write the waveform of a representation."""
+    check_output(args.output, args.force, [args.model, args.file], suffix=".wav")
+    model = on_device(SinuDAE.from_pretrained(args.model).eval(), args.device)
+    with open_encoded(args.file) as file:
+        length, sample_rate = file.signal.length, round(file.signal.sample_rate)
+        pieces = songs.decoded(model, file, args.chunk)
+        pieces = with_progress(pieces, file.path.name, length, sample_rate)
+        write_wavs([args.output], pieces, sample_rate, length)
+    print(args.output)
+
+
+def add_info(commands) -> None:
+    """Subcommand `info`."""
+    parser = add_command(commands, "info", info, "print what a model file holds, as YAML")
+    parser.add_argument("model", metavar="MODEL", type=Path, help="file of an Asteroid model")
+
+
+def info(args: argparse.Namespace) -> None:
+    """Print what a model file holds."""
+    print(yaml.safe_dump(describe(*load_model(args.model)), sort_keys=False), end="")
 
 
 def add_import_weights(commands) -> None:
     """Subcommand `import-weights`."""
     summary = "turn a checkpoint that the paper's authors published into a SinuDAE file"
-    parser = commands.add_parser(
-        "import-weights",
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}, for SinuDAE.from_pretrained.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = add_command(commands, "import-weights", import_weights, summary)
     parser.add_argument("encoder", metavar="ENC", type=Path, help="state dict of the encoder")
     parser.add_argument("decoder", metavar="DEC", type=Path, help="state dict of the decoder")
     parser.add_argument("out", metavar="OUT", type=Path, help="file to write")
-    parser.add_argument("--stride", type=int, default=256, help="hop in samples")
-    parser.add_argument("--sample_rate", type=float, default=44100.0, help="in Hz")
-    parser.add_argument("--smooth_dilation", type=int, default=10, help="of conv_a2, in frames")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    parser.set_defaults(command=import_weights)
+    parser.add_argument(
+        "--stride", type=int, default=256, help="hop in samples (default: %(default)d)"
+    )
+    parser.add_argument(
+        "--sample_rate", type=float, default=44100.0, help="in Hz (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--smooth_dilation",
+        type=int,
+        default=10,
+        help="of conv_a2, in frames (default: %(default)d)",
+    )
+    add_force(parser)
 
 
 def import_weights(args: argparse.Namespace) -> None:
     """Write a :class:`.SinuDAE` file of the authors' two, whose names and hashes it notes."""
     sources = {"encoder": args.encoder, "decoder": args.decoder}
-    check_output(args.out, args.overwrite, inputs=sources.values())
+    check_output(args.out, args.force, inputs=sources.values())
     state_dicts = {side: load_safely(path) for side, path in sources.items()}
     model = authors_weights.from_state_dicts(
         **state_dicts,
@@ -96,18 +283,89 @@ def import_weights(args: argparse.Namespace) -> None:
     )
 
 
-def check_output(out: Path, overwrite: bool, inputs) -> None:
+def add_asteroid_infer(commands) -> None:
+    """Subcommand `asteroid-infer`."""
+    parser = commands.add_parser(
+        "asteroid-infer",
+        help="run Asteroid's own asteroid-infer, which then knows the models of this package",
+        prefix_chars="\0",  # every option, --help too, is Asteroid's
+        add_help=False,
+    )
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    parser.set_defaults(command=asteroid_infer)
+
+
+def asteroid_infer(args: argparse.Namespace) -> None:
+    """Run `asteroid-infer`, which by itself would not import this package."""
+    try:
+        asteroid_cli.infer(args.arguments)
+    except (RuntimeError, pickle.UnpicklingError) as error:  # for a wrong rate, folder, model
+        raise ValueError(f"asteroid-infer fails: {one_line(error)}") from error
+
+
+# What they share
+
+
+def on_device(model: nn.Module, device: str | None) -> nn.Module:
+    """Move a model to a device, or to a GPU if there is one; a ValueError if that cannot be."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used: {one_line(error)}") from error
+
+
+def note_resampling(song: AudioFile, model: nn.Module) -> None:
+    """Say that a song is resampled, if it is."""
+    if song.sample_rate != model.sample_rate:
+        print(
+            f"sinudae: note: {song.path} is at {song.sample_rate} Hz, resampled to the model's "
+            f"{model.sample_rate:g} Hz",
+            file=sys.stderr,
+        )
+
+
+def output_paths(
+    args: argparse.Namespace, song: AudioFile, names: list[str], inputs: list[Path]
+) -> list[Path]:
+    """File for each source of a song, in the folder that was asked for."""
+    paths = [args.output / f"{song.path.stem}_{name}.wav" for name in names]
+    for path in paths:
+        check_output(path, args.force, inputs)
+    return paths
+
+
+def write_sources(paths: list[Path], pieces: Stream, song: AudioFile) -> None:
+    """Write the sources of a song, with progress, and say where they are."""
+    pieces = with_progress(pieces, song.path.name, song.length, song.sample_rate)
+    write_wavs(paths, pieces, song.sample_rate, song.length)
+    print(*paths, sep="\n")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a ValueError if `folder` is something else."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, expected a folder to write into")
+
+
+def check_output(out: Path, force: bool, inputs: Iterable[Path], suffix: str = "") -> None:
     """Raise a ValueError if `out` would replace a file that was not to be replaced.
 
     Args:
         out (Path): The file to write.
-        overwrite (bool): Whether it may exist already.
+        force (bool): Whether it may exist already.
         inputs (iterable of Path): What is read, which is never replaced.
+        suffix (str): With which its name has to end.
     """
+    if not out.name.endswith(suffix):
+        raise ValueError(f"{out} is to be written, expected a name that ends in {suffix}")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder, expected a file to write")
     if out.resolve() in [path.resolve() for path in inputs]:
         raise ValueError(f"{out} is also to be read, expected another file to write")
-    if out.exists() and not overwrite:
-        raise ValueError(f"{out} exists already, expected a new file, or --overwrite")
+    if out.exists() and not force:
+        raise ValueError(f"{out} exists already, expected a new file, or --force")
 
 
 def sha256(path: Path) -> str:

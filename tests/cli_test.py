@@ -2,17 +2,26 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
+import yaml
 
-from asteroid_sinudae import SinuDAE, cli
+from asteroid_sinudae import SinuDAE, SinuDAEConvTasNet, cli, songs
 from asteroid_sinudae.authors_weights import from_state_dicts
 from asteroid_sinudae.cli import main
 from asteroid_sinudae.files import load_safely
+
+# isort: split
+
+from asteroid.models import ConvTasNet
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -90,18 +99,18 @@ def test_file_says_where_it_comes_from(weights, capsys):
     assert str(weights).encode() not in Path("new/model.pth").read_bytes()
 
 
-def test_existing_output_needs_overwrite(weights, capsys):
+def test_existing_output_needs_force(weights, capsys):
     Path("model.pth").write_text("mine")
     message = mistake(capsys, import_weights())
-    assert message == "model.pth exists already, expected a new file, or --overwrite"
+    assert message == "model.pth exists already, expected a new file, or --force"
     assert Path("model.pth").read_text() == "mine"
-    assert import_weights("--overwrite") == 0
+    assert import_weights("--force") == 0
     assert SinuDAE.from_pretrained("model.pth").get_model_args()["n_filters"] == 12
 
 
 def test_inputs_are_never_replaced(weights, capsys):
     before = Path("decoder.pytorch").read_bytes()
-    message = mistake(capsys, import_weights("--overwrite", out=str(weights / "decoder.pytorch")))
+    message = mistake(capsys, import_weights("--force", out=str(weights / "decoder.pytorch")))
     assert message.endswith("decoder.pytorch is also to be read, expected another file to write")
     assert Path("decoder.pytorch").read_bytes() == before
 
@@ -195,13 +204,17 @@ def test_arguments_that_are_not_the_commands(capsys, argv):
     assert caught.value.code == 2 and "usage: sinudae" in capsys.readouterr().err
 
 
-def test_help_names_the_subcommand_and_its_options(capsys):
+def test_help_names_the_subcommands_and_their_options(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "import-weights" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["import-weights", "--help"])
     text = capsys.readouterr().out
+    commands = "separate", "mask", "encode", "decode", "info", "import-weights", "asteroid-infer"
+    assert all(command in text for command in commands)
+    for command in commands[:-1]:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = capsys.readouterr().out
+        assert f"usage: sinudae {command}" in text and ("--force" in text or command == "info")
     assert "--stride STRIDE" in text and "(default: 256)" in text
 
 
@@ -215,3 +228,415 @@ def test_as_a_module(weights):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("sinudae: cannot write file/model.pth: ")
     assert done.stderr.count("\n") == 1
+
+
+# Songs
+
+RATE = 8000
+SIZES = dict(n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=8, skip_chan=4)
+
+
+@pytest.fixture
+def songs_folder(tmp_path, monkeypatch):
+    """The working folder, with model files, a song of 2 s and its vocals in it."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    dae = SinuDAE(n_filters=12, kernel_size=128, stride=32, sample_rate=RATE, smooth_dilation=3)
+    save(dae, "dae.pth", training={"steps": 7})
+    model = SinuDAEConvTasNet(2, pretrained=dae, freeze=True, **SIZES)
+    save(model, "named.pth", sources=["vocals", "accompaniment"])
+    save(ConvTasNet(2, n_filters=16, sample_rate=RATE, **SIZES), "asteroid.pth")
+    for name in "song", "vocals":
+        soundfile.write(f"{name}.wav", noise(2 * RATE), RATE, subtype="FLOAT")
+    return tmp_path
+
+
+def save(model, path, **infos):
+    package = model.serialize()
+    package["infos"].update(infos)
+    torch.save(package, path)
+
+
+def noise(length, channels=2):
+    return np.random.default_rng(0).uniform(-0.5, 0.5, (length, channels)).astype(np.float32)
+
+
+def change(path, new, **changes):
+    """Another model file, with other values in it; without those that are None."""
+    package = {**load_safely(path), **changes}
+    torch.save({key: value for key, value in package.items() if value is not None}, new)
+
+
+def test_reconstruction_by_the_pair(songs_folder, capsys):
+    assert main(["separate", "dae.pth", "song.wav", "-o", "out/new", "--chunk", "0.3"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "" and printed.out == "out/new/song_reconstruction.wav\n"
+    estimate, rate = soundfile.read("out/new/song_reconstruction.wav", dtype="float32")
+    dae = SinuDAE.from_pretrained("dae.pth")
+    with torch.no_grad():
+        expected = dae(torch.from_numpy(noise(2 * RATE).T.copy())[:, None])[:, 0].T
+    assert rate == RATE and soundfile.info("out/new/song_reconstruction.wav").subtype == "FLOAT"
+    np.testing.assert_allclose(estimate, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "model, names",
+    [("named", ["vocals", "accompaniment"]), ("asteroid", ["source1", "source2"])],
+)
+def test_sources_of_a_model(songs_folder, capsys, model, names):
+    """In files at the song's rate, with its channels and its length."""
+    soundfile.write("a.b.flac", noise(22_051), 11025)
+    arguments = ["separate", f"{model}.pth", "a.b.flac", "-o", "out", "--chunk", "0.4"]
+    assert main([*arguments, "--overlap", "0.1"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "sinudae: note: a.b.flac is at 11025 Hz, resampled to the model's 8000 Hz\n"
+    )
+    paths = [f"out/a.b_{name}.wav" for name in names]
+    assert printed.out.split() == paths
+    first, second = (soundfile.read(path) for path in paths)
+    assert first[1] == second[1] == 11025
+    assert first[0].shape == second[0].shape == (22_051, 2)
+    assert first[0].any() and not np.allclose(first[0], second[0])
+
+
+def test_one_sample(songs_folder, capsys):
+    soundfile.write("one.wav", noise(1), RATE)
+    assert main(["separate", "dae.pth", "one.wav", "-o", "out"]) == 0
+    assert soundfile.info("out/one_reconstruction.wav").frames == 1
+    capsys.readouterr()
+    message = mistake(capsys, main(["separate", "asteroid.pth", "one.wav", "-o", "out"]))
+    assert message.startswith("ConvTasNet, given 1 samples, fails: ")
+
+
+def test_existing_estimates_need_force(songs_folder, capsys):
+    Path("out").mkdir()
+    Path("out/song_accompaniment.wav").write_text("mine")
+    Path("out/other.wav").write_text("mine")
+    arguments = ["separate", "named.pth", "song.wav", "-o", "out"]
+    message = mistake(capsys, main(arguments))
+    assert message == ("out/song_accompaniment.wav exists already, expected a new file, or --force")
+    assert Path("out/song_accompaniment.wav").read_text() == "mine"
+    assert main([*arguments, "--force"]) == 0
+    assert soundfile.info("out/song_accompaniment.wav").frames == 2 * RATE
+    assert sorted(os.listdir("out")) == ["other.wav", "song_accompaniment.wav", "song_vocals.wav"]
+
+
+def test_song_is_never_replaced(songs_folder, capsys):
+    Path("out").mkdir()
+    os.symlink(songs_folder / "song.wav", "out/song_reconstruction.wav")
+    before = Path("song.wav").read_bytes()
+    message = mistake(capsys, main(["separate", "dae.pth", "song.wav", "-o", "out", "--force"]))
+    assert message == (
+        "out/song_reconstruction.wav is also to be read, expected another file to write"
+    )
+    assert Path("song.wav").read_bytes() == before
+
+
+def test_folder_that_is_a_file(songs_folder, capsys):
+    Path("out").touch()
+    message = mistake(capsys, main(["separate", "dae.pth", "song.wav", "-o", "out"]))
+    assert message == "out is a file, expected a folder to write into"
+    message = mistake(capsys, main(["separate", "dae.pth", "song.wav", "-o", "out/new"]))
+    assert message.startswith("cannot write out/new/song_reconstruction.wav: ")
+
+
+@pytest.mark.parametrize("command", ["separate", "encode", "mask"])
+@pytest.mark.parametrize(
+    "samples, message",
+    [
+        (np.zeros((0, 2)), "bad.wav has no samples, expected at least one"),
+        (
+            np.where(np.arange(2 * RATE) < 6000, 0, np.nan)[:, None].repeat(2, axis=1),
+            "bad.wav has a NaN or infinite sample at 0.75 s, expected finite ones",
+        ),
+        (None, "bad.wav not found: expected an audio file"),
+    ],
+)
+def test_song_that_cannot_be_used(songs_folder, capsys, command, samples, message):
+    if samples is not None:
+        soundfile.write("bad.wav", samples, RATE, subtype="FLOAT")
+    arguments = {
+        "separate": ["named.pth", "bad.wav", "-o", "out", "--chunk", "0.2"],
+        "encode": ["dae.pth", "bad.wav", "-o", "out/bad.npz", "--chunk", "0.2"],
+        "mask": ["song.wav", "bad.wav", "dae.pth", "-o", "out", "--chunk", "0.2"],
+    }[command]
+    assert mistake(capsys, main([command, *arguments])) == message
+    assert not Path("out").exists() or os.listdir("out") == []
+
+
+def test_song_that_is_no_audio(songs_folder, capsys):
+    message = mistake(capsys, main(["separate", "dae.pth", "dae.pth", "-o", "out"]))
+    assert message.startswith("dae.pth cannot be read as audio, ffmpeg says: ")
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--chunk", "-1"), "chunk must be positive and finite (s), got -1.0"),
+        (("--chunk", "1", "--overlap", "0.6"), "overlap must be between 0 and half of chunk=1.0 "),
+        (("--chunk", "0.001"), "ConvTasNet, given 8 samples, fails: "),
+        (("--device", "abacus"), "device 'abacus' cannot be used: "),
+    ],
+)
+def test_option_of_separate_that_makes_no_sense(songs_folder, capsys, options, message):
+    arguments = ["separate", "asteroid.pth", "song.wav", "-o", "out", *options]
+    assert mistake(capsys, main(arguments)).startswith(message)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(state_dict=None), "bad.pth is no serialized model of Asteroid: state_dict missing"),
+        (
+            dict(model_name="Demucs"),
+            "bad.pth holds a model 'Demucs', expected a class of Asteroid's or asteroid_sinudae's",
+        ),
+        (dict(model_name="save_publishable"), "bad.pth holds a model 'save_publishable', expec"),
+        (dict(model_name=["ConvTasNet"]), "bad.pth holds a model ['ConvTasNet'], expected"),
+        (dict(model_args={"n_src": 2}), "bad.pth has no sample rate, expected one in its model_"),
+        (dict(model_args=[]), "bad.pth has no sample rate"),
+        (dict(model_args={"sample_rate": 8000, "n_sources": 2}), "bad.pth cannot be loaded: "),
+        (dict(state_dict={}), "bad.pth cannot be loaded: "),
+        (dict(infos={"sources": ["a/b", "c"]}), "the model's file names its sources ['a/b', 'c'],"),
+        (dict(infos={"sources": ["vocals"]}), "the model's file names its sources ['vocals'], exp"),
+        (dict(infos={"sources": 2}), "the model's file names its sources 2, expected 2 different"),
+    ],
+)
+def test_model_file_that_cannot_be_used(songs_folder, capsys, changes, message):
+    change("asteroid.pth", "bad.pth", **changes)
+    status = main(["separate", "bad.pth", "song.wav", "-o", "out"])
+    assert mistake(capsys, status).startswith(message)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("command", ["separate", "encode", "decode", "mask", "info"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: torch.save({"model_name": RunsCode()}, path),
+        lambda path: torch.save({"conv.weight": torch.zeros(2)}, path),
+        lambda path: Path(path).write_bytes(b"noise"),
+        lambda path: None,
+    ],
+    ids=["pickle", "state dict", "noise", "none"],
+)
+def test_model_file_of_another_kind(songs_folder, capsys, command, write):
+    write("bad.pth")
+    assert main(["encode", "dae.pth", "song.wav", "-o", "a.npz"]) == 0
+    capsys.readouterr()
+    arguments = {
+        "separate": ["bad.pth", "song.wav", "-o", "out"],
+        "encode": ["bad.pth", "song.wav", "-o", "out.npz"],
+        "decode": ["bad.pth", "a.npz", "-o", "out.wav"],
+        "mask": ["song.wav", "vocals.wav", "bad.pth", "-o", "out"],
+        "info": ["bad.pth"],
+    }[command]
+    assert mistake(capsys, main([command, *arguments])).startswith("bad.pth ")
+    assert not Path("ran").exists() and not any("out" in name for name in os.listdir())
+
+
+def test_model_of_several_channels(songs_folder, capsys, monkeypatch):
+    def load_model(path):
+        model = ConvTasNet(2, n_filters=16, sample_rate=RATE, **SIZES)
+        model.in_channels = 2
+        return model, {}
+
+    monkeypatch.setattr(cli, "load_model", load_model)
+    message = mistake(capsys, main(["separate", "asteroid.pth", "song.wav", "-o", "out"]))
+    assert message == "in_channels of ConvTasNet must be 1: mono signals, got 2"
+
+
+def test_interrupted_separation(songs_folder, capsys, monkeypatch):
+    """In the third chunk."""
+    separate, calls = songs._separate_channel, []
+
+    def interrupted(model, wav):
+        calls.append(sorted(os.listdir("out")) if Path("out").exists() else [])
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return separate(model, wav)
+
+    monkeypatch.setattr(songs, "_separate_channel", interrupted)
+    assert main(["separate", "named.pth", "song.wav", "-o", "out", "--chunk", "0.3"]) == 130
+    assert capsys.readouterr().err == "sinudae: interrupted\n"
+    assert len(calls[-1]) == 2 and all(name.endswith(".part") for name in calls[-1])
+    assert os.listdir("out") == []
+
+
+@pytest.mark.slow
+def test_interruption_from_outside(songs_folder):
+    """Ctrl-C while the files are written leaves none."""
+    soundfile.write("song.wav", noise(600 * RATE), RATE)
+    command = [sys.executable, "-m", "asteroid_sinudae.cli", "separate", "named.pth", "song.wav"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    options = dict(stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen([*command, "-o", "out", "--chunk", "0.5"], env=env, **options) as process:
+        for _ in range(600):
+            parts = list(Path().glob("out/.song_*.part"))
+            if sum(part.stat().st_size for part in parts) > 100_000 or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "sinudae: interrupted\n")
+    assert os.listdir("out") == []
+
+
+# Informed separation
+
+
+@pytest.mark.parametrize("system", ["dae.pth", "--stft"])
+def test_mask(songs_folder, capsys, system):
+    vocals, rest = 0.5 * noise(2 * RATE), 0.5 * noise(2 * RATE)[::-1]
+    soundfile.write("vocals.wav", vocals, RATE, subtype="FLOAT")
+    soundfile.write("song.wav", vocals + rest, RATE, subtype="FLOAT")
+    arguments = ["mask", "song.wav", "vocals.wav", system, "-o", "out", "--chunk", "1"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out == "out/song_vocals.wav\nout/song_accompaniment.wav\n"
+    first, second = (soundfile.read(path, dtype="float32")[0] for path in printed.out.split())
+    if system == "--stft":
+        np.testing.assert_allclose(first + second, vocals + rest, atol=1e-5)
+        assert np.vdot(first, vocals) > 3 * np.vdot(second, vocals) > 0
+    assert main([*arguments, "--force", "--threshold", "1000"]) == 0
+    assert not np.allclose(soundfile.read("out/song_vocals.wav")[0], first, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["song.wav", "vocals.wav"], "expected either MODEL or --stft"),
+        (["song.wav", "vocals.wav", "dae.pth", "--stft"], "expected either MODEL or --stft"),
+        (
+            ["song.wav", "mono.wav", "dae.pth"],
+            "channels of mono.wav must be that of song.wav, 2 channels, got 1",
+        ),
+        (
+            ["song.wav", "vocals.wav", "--stft", "--threshold", "nan"],
+            "threshold must be finite and not negative, got nan",
+        ),
+        (
+            ["song.wav", "vocals.wav", "named.pth"],
+            "named.pth holds a model 'SinuDAEConvTasNet', expected 'SinuDAE'",
+        ),
+    ],
+)
+def test_mask_that_makes_no_sense(songs_folder, capsys, arguments, message):
+    soundfile.write("mono.wav", noise(2 * RATE, 1), RATE)
+    assert mistake(capsys, main(["mask", *arguments, "-o", "out"])) == message
+
+
+# Encoding
+
+
+def test_encode_and_decode(songs_folder, capsys):
+    assert main(["encode", "dae.pth", "song.wav", "-o", "new/a.npz", "--chunk", "0.3"]) == 0
+    assert main(["decode", "dae.pth", "new/a.npz", "-o", "b.wav", "--chunk", "0.4"]) == 0
+    assert main(["separate", "dae.pth", "song.wav", "-o", "."]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("new/a.npz\nb.wav\nsong_reconstruction.wav\n", "")
+    decoded, rate = soundfile.read("b.wav")
+    assert rate == RATE
+    np.testing.assert_allclose(decoded, soundfile.read("song_reconstruction.wav")[0], atol=1e-6)
+
+
+def test_existing_encoded_file_needs_force(songs_folder, capsys):
+    arguments = ["encode", "dae.pth", "song.wav", "-o", "a.npz"]
+    assert main(arguments) == main([*arguments, "--force"]) == 0
+    capsys.readouterr()
+    assert mistake(capsys, main(arguments)).startswith("a.npz exists already")
+    assert main(["decode", "dae.pth", "a.npz", "-o", "a.wav"]) == 0
+    capsys.readouterr()
+    message = mistake(capsys, main(["decode", "dae.pth", "a.npz", "-o", "a.wav"]))
+    assert message.startswith("a.wav exists already")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ["encode", "dae.pth", "song.wav", "-o", "a.wav"],
+            "a.wav is to be written, expected a name that ends in .npz",
+        ),
+        (
+            ["decode", "dae.pth", "song.wav", "-o", "a.flac"],
+            "a.flac is to be written, expected a name that ends in .wav",
+        ),
+        (
+            ["decode", "dae.pth", "song.wav", "-o", "song.wav", "--force"],
+            "song.wav is also to be read, expected another file to write",
+        ),
+        (
+            ["decode", "dae.pth", "song.wav", "-o", "a.wav"],
+            "song.wav is no file of sinudae encode: File is not a zip file",
+        ),
+        (
+            ["encode", "dae.pth", "song.wav", "-o", "song.wav/a.npz"],
+            "cannot write song.wav/a.npz: ",
+        ),
+        (["encode", "dae.pth", "song.wav", "-o", "d.npz"], "d.npz is a folder, expected a file"),
+    ],
+)
+def test_encoded_file_that_makes_no_sense(songs_folder, capsys, arguments, message):
+    Path("d.npz").mkdir()
+    assert mistake(capsys, main(arguments)).startswith(message)
+    assert not Path("a.wav").exists()
+
+
+# Model files
+
+
+def test_info(songs_folder, capsys):
+    assert main(["info", "dae.pth"]) == 0
+    facts = yaml.safe_load(capsys.readouterr().out)
+    dae = SinuDAE.from_pretrained("dae.pth")
+    carriers = dae.decoder.filterbank.carrier_frequencies()
+    assert facts["class"] == "SinuDAE" and facts["sample rate (Hz)"] == RATE
+    assert facts["parameters"] == sum(parameter.numel() for parameter in dae.parameters())
+    sizes = [facts[key] for key in ("channels", "kernel (samples)", "hop (samples)")]
+    assert sizes == [12, 128, 32] and facts["coefficients a sample"] == 12 / 32
+    assert facts["carriers (Hz)"] == [carriers.min().item(), carriers.max().item()]
+    assert facts["arguments"] == dae.get_model_args()
+    assert facts["infos"]["training"] == {"steps": 7}
+
+
+def test_info_of_other_models(songs_folder, capsys):
+    assert main(["info", "named.pth"]) == 0
+    facts = yaml.safe_load(capsys.readouterr().out)
+    assert facts["infos"]["sources"] == ["vocals", "accompaniment"]
+    assert facts["class"] == "SinuDAEConvTasNet" and "carriers (Hz)" in facts
+    assert main(["info", "asteroid.pth"]) == 0
+    facts = yaml.safe_load(capsys.readouterr().out)
+    assert facts["class"] == "ConvTasNet" and "carriers (Hz)" not in facts
+    assert facts["arguments"]["n_src"] == 2 and facts["coefficients a sample"] == 2.0
+
+
+# Asteroid's own command
+
+
+@pytest.mark.parametrize("model, n_sources", [("dae", 1), ("named", 2), ("asteroid", 2)])
+def test_asteroid_infer(songs_folder, capsys, model, n_sources):
+    soundfile.write("mono.wav", noise(RATE, 1), RATE)
+    Path("out").mkdir()
+    assert main(["asteroid-infer", f"{model}.pth", "--files", "mono.wav", "-o", "out"]) == 0
+    estimates = [f"mono_est{number}.wav" for number in range(1, n_sources + 1)]
+    assert sorted(os.listdir("out")) == estimates
+    assert soundfile.info("out/mono_est1.wav").frames == RATE
+
+
+def test_mistakes_that_asteroid_infer_finds(songs_folder, capsys):
+    soundfile.write("mono.wav", noise(100, 1), 11025)
+    message = mistake(capsys, main(["asteroid-infer", "named.pth", "--files", "mono.wav"]))
+    assert "a sampling rate of 11025Hz for a model of 8000Hz" in message
+    torch.save({"model_name": RunsCode()}, "bad.pth")
+    message = mistake(capsys, main(["asteroid-infer", "bad.pth", "--files", "mono.wav"]))
+    assert message.startswith("asteroid-infer fails: ") and not Path("ran").exists()
+
+
+def test_help_of_asteroid_infer(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["asteroid-infer", "--help"])
+    assert caught.value.code == 0 and "--ola-window" in capsys.readouterr().out

@@ -1,0 +1,206 @@
+"""Audio files of any rate, channels and length through a model, piece by piece.
+
+Each channel is a signal of its own. A file at another sample rate than the model's is resampled,
+and what a model separates is resampled back. The level is kept: nothing is rescaled.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+
+import torch
+from asteroid.models import BaseModel
+from torch import nn
+
+from ._checks import check
+from .audio import AudioFile, check_same, rate_ratio, resampled
+from .chunks import cut, estimate_both, map_blocks, overlap_add, reach, whole_hops
+from .encoded import EncodedFile, Signal
+from .masks import check_threshold
+from .representations import Representation, SinuDAE
+
+
+def separated(
+    model: BaseModel,
+    audio: AudioFile,
+    chunk: float = 10.0,
+    overlap: float | None = None,
+    keep_order: bool = False,
+) -> Iterator[torch.Tensor]:
+    """What a model makes of an audio file.
+
+    What a :class:`.SinuDAE` alone makes of chunks is what it makes of the whole. The chunks of
+    other models, which have no short reach, fade into each other.
+
+    Args:
+        model (:class:`~asteroid.models.BaseModel`): From mono waveforms to waveforms.
+        audio (AudioFile): The file.
+        chunk (float): Seconds at a time.
+        overlap (float, optional): Seconds that two chunks share, of a model other than a
+            :class:`.SinuDAE`; by default a tenth of a chunk.
+        keep_order (bool): see :func:`.overlap_add`.
+
+    Returns:
+        Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, n_src, time)`, of the
+        file's rate and length.
+
+    Raises:
+        ValueError: if an option makes no sense, or the model is one of several channels, cannot
+            take such a chunk or does not give finite waveforms for it.
+    """
+    is_mono = model.in_channels in (None, 1)
+    check(is_mono, f"in_channels of {type(model).__name__}", model.in_channels, "1: mono signals")
+    n_samples = _chunk_samples(chunk, model.sample_rate)
+    overlap = chunk / 10 if overlap is None else overlap
+    check(0 <= overlap <= chunk / 2, "overlap", overlap, f"between 0 and half of {chunk=} (s)")
+    ratio = rate_ratio(audio.sample_rate, model.sample_rate)
+    pieces = resampled(audio.pieces(), ratio, math.ceil(audio.length * ratio))
+    function = partial(_separate_chunk, model)
+    if isinstance(model, SinuDAE):
+        pieces = map_blocks(pieces, function, whole_hops(model, n_samples), reach(model))
+    else:
+        n_shared = min(round(overlap * model.sample_rate), n_samples // 2)
+        pieces = overlap_add(pieces, function, n_samples, n_shared, keep_order)
+    return resampled(pieces, 1 / ratio, audio.length)
+
+
+def masked(
+    representation: Representation,
+    mixture: AudioFile,
+    vocals: AudioFile,
+    threshold: float = 0.5,
+    chunk: float = 10.0,
+) -> Iterator[torch.Tensor]:
+    """Vocals and accompaniment of a mixture by a binary mask that knows the vocals (Section 3).
+
+    Args:
+        representation (Representation): e.g. :class:`.SinuDAE` or :class:`.STFT`.
+        mixture (AudioFile): The mixture.
+        vocals (AudioFile): The true vocals, of the same rate, channels and length; the true
+            accompaniment is the mixture without them.
+        threshold (float): see :func:`.binary_mask`.
+        chunk (float): Seconds at a time, which does not show.
+
+    Returns:
+        Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, 2, time)`, of the
+        mixture's rate and length.
+
+    Raises:
+        ValueError: if an option makes no sense, or the files do not go together.
+    """
+    check_threshold(threshold)
+    check_same(mixture, vocals)
+    block = whole_hops(representation, _chunk_samples(chunk, representation.sample_rate))
+    ratio = rate_ratio(mixture.sample_rate, representation.sample_rate)
+    both = map(torch.stack, zip(mixture.pieces(), vocals.pieces(), strict=True))
+    both = resampled(both, ratio, math.ceil(mixture.length * ratio))
+    function = partial(_mask_chunk, representation, threshold)
+    estimates = map_blocks(both, function, block, reach(representation))
+    return resampled(estimates, 1 / ratio, mixture.length)
+
+
+def encoded(
+    model: SinuDAE, audio: AudioFile, chunk: float = 10.0
+) -> tuple[Iterator[torch.Tensor], Signal]:
+    """Representation of an audio file.
+
+    Args:
+        model (SinuDAE): That encodes.
+        audio (AudioFile): The file.
+        chunk (float): Seconds at a time, which does not show.
+
+    Returns:
+        tuple of an iterator of :class:`torch.Tensor`, a stream of shapes `(channels, C, frames)`,
+        and the :class:`.Signal` that it encodes, which is at the model's sample rate.
+
+    Raises:
+        ValueError: if `chunk` makes no sense.
+    """
+    block = whole_hops(model, _chunk_samples(chunk, model.sample_rate))
+    ratio = rate_ratio(audio.sample_rate, model.sample_rate)
+    signal = Signal(audio.channels, math.ceil(audio.length * ratio), model.sample_rate)
+    pieces = resampled(audio.pieces(), ratio, signal.length)
+    hops = Fraction(1, model.encoder.stride)
+    return map_blocks(pieces, partial(_encode_chunk, model), block, reach(model), hops), signal
+
+
+def decoded(model: SinuDAE, file: EncodedFile, chunk: float = 10.0) -> Iterator[torch.Tensor]:
+    """Waveform of an encoded signal.
+
+    Args:
+        model (SinuDAE): That decodes.
+        file (EncodedFile): What :func:`encoded` gave, or an edited version of it.
+        chunk (float): Seconds at a time, which does not show.
+
+    Returns:
+        Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, 1, time)`.
+
+    Raises:
+        ValueError: if `chunk` makes no sense, or the file is not of such a model.
+    """
+    file.check_fits(model)
+    block = whole_hops(model, _chunk_samples(chunk, model.sample_rate))
+    stride = model.encoder.stride
+    function = partial(_decode_chunk, model)
+    pieces = map_blocks(file.pieces(), function, block // stride, reach(model) // stride, stride)
+    return cut(pieces, file.signal.length)
+
+
+def _chunk_samples(chunk: float, sample_rate: float) -> int:
+    check(0 < chunk < math.inf, "chunk", chunk, "positive and finite (s)")
+    n_samples = round(chunk * sample_rate)
+    check(n_samples >= 1, "chunk", chunk, f"at least one sample, {1 / sample_rate:.2g} s")
+    return n_samples
+
+
+def _device(module: nn.Module) -> torch.device:
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+def _separate_chunk(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
+    """`(channels, time)` -> `(channels, n_src, time)`; one by one, channels take less memory."""
+    return torch.stack([_separate_channel(model, channel) for channel in wav])
+
+
+@torch.inference_mode()
+def _separate_channel(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
+    """`(time,)` -> `(n_src, time)`."""
+    name = f"{type(model).__name__}, given {len(wav)} samples,"
+    try:
+        estimates = model.forward_wav(wav[None, None].to(_device(model)))
+    except Exception as error:  # a length that it does not take fails in each model's own way
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{name} fails: {reason}") from error
+    shape = tuple(getattr(estimates, "shape", ()))
+    if len(shape) != 3 or shape[0] != 1 or shape[2] != len(wav):
+        raise ValueError(f"{name} gives the shape {shape}, expected (1, sources, {len(wav)})")
+    if not wav.any():  # not every model keeps silence silent
+        return torch.zeros(shape[1:])
+    if not estimates.isfinite().all():
+        raise ValueError(f"{name} gives NaN or infinite values, expected finite ones")
+    return estimates[0].cpu()
+
+
+@torch.inference_mode()
+def _mask_chunk(
+    representation: Representation, threshold: float, both: torch.Tensor
+) -> torch.Tensor:
+    """Mixture and vocals, `(2, channels, time)` -> `(channels, 2, time)`."""
+    mixture, vocals = both.unsqueeze(2).to(_device(representation))
+    estimates = estimate_both(representation, mixture, vocals, mixture - vocals, threshold)
+    return torch.cat(estimates, dim=1).cpu()
+
+
+@torch.inference_mode()
+def _encode_chunk(model: SinuDAE, wav: torch.Tensor) -> torch.Tensor:
+    """`(channels, time)` -> `(channels, C, frames)`."""
+    return model.encode(wav[:, None].to(_device(model))).cpu()
+
+
+@torch.inference_mode()
+def _decode_chunk(model: SinuDAE, rep: torch.Tensor) -> torch.Tensor:
+    """`(channels, C, frames)` -> `(channels, 1, time)`."""
+    return model.decode(rep.to(_device(model))).cpu()
