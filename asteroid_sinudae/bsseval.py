@@ -32,10 +32,10 @@ from torch import nn
 from tqdm import tqdm
 
 from ._checks import check, check_positive_int
-from .chunks import estimate_both, map_blocks, overlap_add, reach, whole_hops
+from .chunks import map_blocks, overlap_add, reach, whole_hops
 from .data import SAMPLE_RATE, Track, read_json
 from .files import atomic_path
-from .masks import check_threshold
+from .masks import check_threshold, estimate_both
 from .representations import Representation
 
 logger = logging.getLogger(__name__)

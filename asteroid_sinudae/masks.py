@@ -98,3 +98,38 @@ def informed_separation(
         )
     encoded = [representation.encode(signal) for signal in (mixture, vocals, accompaniment)]
     return decode_masked(representation, *encoded, threshold, mixture.shape[-1])
+
+
+def estimate_both(
+    representation: Representation,
+    mixture: torch.Tensor,
+    vocals: torch.Tensor,
+    accompaniment: torch.Tensor,
+    threshold: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vocals of :func:`informed_separation`, and accompaniment under the complementary mask.
+
+    Args:
+        representation (Representation): On the device of the signals.
+        mixture (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+        vocals (:class:`torch.Tensor`): the true vocals, of the same shape.
+        accompaniment (:class:`torch.Tensor`): the true accompaniment, of the same shape.
+        threshold (float): see :func:`binary_mask`.
+
+    Returns:
+        tuple of the estimates, :class:`torch.Tensor` of shape `(batch, 1, time)`.
+
+    Raises:
+        ValueError: if `threshold` is negative or not finite.
+    """
+    length = mixture.shape[-1]
+    encoded = representation.encode(mixture)
+    magnitudes = [
+        representation.magnitude(representation.encode(source))
+        for source in (vocals, accompaniment)
+    ]
+    mask = binary_mask(*magnitudes, threshold)
+    return (
+        representation.decode(encoded * mask, length),
+        representation.decode(encoded * (1 - mask), length),
+    )

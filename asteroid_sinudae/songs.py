@@ -16,9 +16,9 @@ from torch import nn
 
 from ._checks import check
 from .audio import AudioFile, check_same, rate_ratio, resampled
-from .chunks import cut, estimate_both, map_blocks, overlap_add, reach, whole_hops
+from .chunks import cut, map_blocks, overlap_add, reach, whole_hops
 from .encoded import EncodedFile, Signal
-from .masks import check_threshold
+from .masks import check_threshold, estimate_both
 from .representations import Representation, SinuDAE
 
 

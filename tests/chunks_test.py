@@ -10,13 +10,13 @@ from torch.nn import functional as F
 from asteroid_sinudae import STFT, SinuDAE, informed_separation
 from asteroid_sinudae.chunks import (
     cut,
-    estimate_both,
     map_blocks,
     overlap_add,
     reach,
     whole_hops,
     with_progress,
 )
+from asteroid_sinudae.masks import estimate_both
 
 
 def noise(*shape):
