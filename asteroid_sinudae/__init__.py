@@ -15,6 +15,7 @@ from .mod_cos_fb import CosFB, ModCosFB
 from .models import SinuDAEConvTasNet, SinuDAEDPRNNTasNet, SinuDAEDPTNet, SinuDAELSTMTasNet
 from .representations import STFT, Representation, SinuDAE
 from .sinc_smooth_fb import SincSmoothFB
+from .stft_conv_tasnet import STFTConvTasNet
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ __all__ = [
     "ModCosFB",
     "Representation",
     "STFT",
+    "STFTConvTasNet",
     "SincSmoothFB",
     "SinuDAE",
     "SinuDAEConvTasNet",
@@ -58,6 +60,7 @@ for _alias, _filterbank in {
     _register(asteroid_filterbanks, _alias, _filterbank)
 
 for _model in (
+    STFTConvTasNet,
     SinuDAE,
     SinuDAEConvTasNet,
     SinuDAEDPRNNTasNet,

@@ -133,7 +133,7 @@ def test_all_stages_then_again(tmp_path, musdb18, conf):
     table = (exp_dir / "table.md").read_text()
     assert table in done.stdout and all(system in table for system in systems)
 
-    again = run("--stop_stage", "2")
+    again = run("--stage", "2", "--stop_stage", "2")
     assert again.returncode == 0, again.stderr
     before, after = package["state_dict"], model_of(exp_dir)["state_dict"]
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -13,6 +13,9 @@
 #   3  evaluate the auto-encoder and the STFT
 #   4  write the table
 #   5  make the page to look at and listen to
+#   6  train separators of vocals and accompaniment on the frozen auto-encoder and on the STFT
+#   7  evaluate them beside the masks that know the sources
+# Stages 6 and 7 run when asked for: --stage 6 --stop_stage 7.
 # With --experiment, stages 2 to 4 are one: they run what is left of all rows and write the table.
 #
 # Options:
@@ -24,11 +27,14 @@
 #   --max_steps N       updates of a training at most
 #   --train_args ARGS   options of train.py that replace the configuration's values, in one word:
 #                       --train_args "--lr 1.0e-3 --max_steps 3000"
-#   --museval BOOL      stage 3 also scores whole test tracks by museval, of an experiment those of
-#                       the run that the page shows
+#   --museval BOOL      stages 3 and 7 also score whole test tracks by museval, of an experiment
+#                       those of the run that the page shows
 #   --n_tracks N        ... the first N tracks only
 #   --duration SECONDS  ... the first seconds of each only
-#   --tag NAME          results are in exp/train_sinudae_NAME
+#   --separator_conf FILE  configuration of stage 6
+#   --separator_args ARGS  options of train_separator.py, as --train_args
+#   --tag NAME          results are in exp/train_sinudae_NAME, those of stages 6 and 7 in
+#                       exp/train_separator_NAME
 #   --id GPU            CUDA_VISIBLE_DEVICES
 #   --python_path FILE  interpreter
 #
@@ -55,6 +61,8 @@ strict=false
 conf=local/conf.yml
 max_steps=
 train_args=
+separator_conf=local/conf_separator.yml
+separator_args=
 museval=false
 n_tracks=
 duration=
@@ -80,6 +88,10 @@ if [[ -z $data_dir ]]; then
 fi
 if [[ -n $max_steps ]]; then
   train_args+=" --max_steps $max_steps"
+fi
+if [[ -n $experiment ]] && ((stop_stage >= 6)); then
+  echo "run.sh: stages 6 and 7 need a --tag, not an --experiment" >&2
+  exit 1
 fi
 if [[ -z $experiment ]]; then
   if [[ -n $rows$seeds$shard$report_row ]]; then
@@ -161,4 +173,23 @@ if [[ -z $shard ]] && ((stage <= 5 && stop_stage >= 5)); then
     table_args=(--tables exp/*/table.csv)
   fi
   "$python_path" report.py --exp_dir "$exp_dir" --data_dir "$data_dir" "${table_args[@]}"
+fi
+
+separator_dir=exp/train_separator_$tag
+if ((stage <= 6 && stop_stage >= 6)); then
+  echo "Stage 6: train separators"
+  # separator_args holds several words
+  # shellcheck disable=SC2086
+  "$python_path" train_separator.py --conf "$separator_conf" --exp_dir "$separator_dir" \
+    --pair_dir "$exp_dir" --data_dir "$data_dir" $separator_args
+fi
+
+if ((stage <= 7 && stop_stage >= 7)); then
+  echo "Stage 7: evaluate separators"
+  museval_args=()
+  if [[ $museval == true ]]; then
+    museval_args=(--museval ${n_tracks:+--n_tracks "$n_tracks"} ${duration:+--duration "$duration"})
+  fi
+  "$python_path" eval_separator.py --exp_dir "$separator_dir" --pair_dir "$exp_dir" \
+    --data_dir "$data_dir" "${museval_args[@]}"
 fi

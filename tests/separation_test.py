@@ -1,0 +1,553 @@
+"""Separators on the pair and on the STFT: one masker, one objective, the same batches; scores."""
+
+import json
+import subprocess
+
+import museval
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+import yaml
+from recipe_test import RECIPE, call
+from system_test import STEPS_PER_EPOCH, assert_same_bits, every_step, fit, state_of
+from torch.utils.data import DataLoader
+
+from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet
+from asteroid_sinudae.bsseval import (
+    evaluate_tracks,
+    masked_estimates,
+    model_digest,
+    score_track,
+    separated_estimates,
+)
+from asteroid_sinudae.data import SAMPLE_RATE, Manifest, SetShuffleSampler, Track, TrainSegments
+from asteroid_sinudae.evaluation import MIXTURE
+from asteroid_sinudae.files import load_safely, save_atomically
+from asteroid_sinudae.separation import (
+    SOURCES,
+    SeparatorSystem,
+    bounded_neg_snr,
+    evaluate_separation,
+    make_separators,
+    mixture_estimator,
+    separator_estimator,
+)
+from asteroid_sinudae.stft_conv_tasnet import STFTConvTasNet
+
+PAIR = dict(n_filters=8, kernel_size=64, stride=16)
+SIZES = dict(n_fft=64, stride=24, window="hamming")
+MASKER = dict(
+    n_blocks=2,
+    n_repeats=1,
+    bn_chan=6,
+    hid_chan=7,
+    skip_chan=5,
+    conv_kernel_size=3,
+    norm_type="gLN",
+    mask_act="sigmoid",
+)
+NAMES = ("sinudae", "stft")
+
+
+def make_pair():
+    torch.manual_seed(0)
+    return SinuDAE(**PAIR)
+
+
+def make_both(pair=None, **options):
+    return make_separators(pair or make_pair(), SIZES, {**MASKER, **options})
+
+
+def write_track(root, subset, name, n_samples, silent=None):
+    """A tone and a little noise as vocals, noise as the other; `silent` is a source and a slice."""
+    track = Track(name, subset, n_samples, 0, root / subset / name)
+    track.folder.mkdir(parents=True)
+    rng = np.random.default_rng(sum(map(ord, name)))
+    tone = 0.2 * np.sin(rng.uniform(0.3, 0.6) * np.arange(n_samples))
+    for source, level in zip(SOURCES, (0.01, 0.1), strict=True):
+        samples = level * rng.standard_normal(n_samples) + (tone if source == "vocals" else 0)
+        if silent and silent[0] == source:
+            samples[silent[1]] = 0
+        soundfile.write(getattr(track, source), samples, SAMPLE_RATE, subtype="PCM_16")
+    return track
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """A prepared folder: five tracks to train on, two to test."""
+    root = tmp_path_factory.mktemp("prepared")
+    tracks = [write_track(root, "train", name, 750) for name in "abcde"]
+    tracks.append(write_track(root, "test", "f", 2 * SAMPLE_RATE))
+    tracks.append(write_track(root, "test", "g", 2500, ("accompaniment", slice(1000, 2000))))
+    source = {"kind": "wav", "path": "nowhere", "tracks": []}
+    Manifest(SAMPLE_RATE, source, tuple(tracks), (), {}, "").save(root)
+    return root
+
+
+@pytest.fixture
+def tracks(data_dir):
+    return Manifest.load(data_dir).subset("train")
+
+
+@pytest.fixture
+def test_tracks(data_dir):
+    return Manifest.load(data_dir).subset("test")
+
+
+# The separators
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_separator_is_a_masker_on_a_representation(name):
+    pair = make_pair()
+    representation = {"sinudae": pair, "stft": STFT(**SIZES)}[name]
+    separator = make_both(pair)[name]
+    wav = torch.randn(3, 1, 1001)
+    with torch.no_grad():
+        rep = representation.encode(wav)
+        masks = separator.masker(representation.magnitude(rep))
+        expected = [representation.decode(rep * mask, 1001) for mask in masks.unbind(1)]
+        found = separator(wav)
+    assert masks.shape == (3, 2, *rep.shape[1:]) and masks.std() > 0.01
+    torch.testing.assert_close(found, torch.cat(expected, dim=1), atol=1e-5, rtol=1e-4)
+
+
+def test_both_have_the_same_masker_and_only_it_to_learn():
+    separators = make_both()
+    configs = [separator.masker.get_config() for separator in separators.values()]
+    sizes = [(config.pop("in_chan"), config.pop("out_chan")) for config in configs]
+    assert configs[0] == configs[1] and configs[0].items() >= MASKER.items()
+    assert sizes == [(8, 8), (33, 33)]
+    for separator in separators.values():
+        learned = [name for name, p in separator.named_parameters() if p.requires_grad]
+        assert learned and all(name.startswith("masker.") for name in learned)
+
+
+@pytest.mark.parametrize("shape", [(500,), (2, 500), (2, 1, 500)])
+def test_stft_separator_from_its_file(tmp_path, shape):
+    separator = make_both(mask_act="relu", n_blocks=1)["stft"]
+    path = tmp_path / "model.pth"
+    save_atomically(separator.serialize(), path)
+    loaded = STFTConvTasNet.from_pretrained(path)
+    assert loaded.get_model_args() == separator.get_model_args()
+    assert loaded.sample_rate == separator.sample_rate == SAMPLE_RATE
+    wav = torch.randn(shape)
+    estimates = loaded(wav)
+    assert estimates.shape == ((2, 500) if len(shape) == 1 else (2, 2, 500))
+    assert torch.equal(estimates, separator(wav))
+
+
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        (dict(n_blocks=0), "n_blocks must be an integer of at least 1, got 0"),
+        (dict(n_repeats=1.5), "n_repeats must be an integer of at least 1, got 1.5"),
+        (dict(conv_kernel_size=4), "conv_kernel_size must be odd, to keep frames in place, got 4"),
+        (dict(skip_chan=-1), "skip_chan must be 0 or more, got -1"),
+        (dict(norm_type="zLN"), "Could not interpret normalization identifier: zLN"),
+        (dict(mask_act="round"), "Could not interpret activation identifier: round"),
+    ],
+)
+def test_maskers_that_make_no_sense(option, message):
+    with pytest.raises(ValueError, match=message):
+        make_both(**option)
+
+
+# The objective
+
+
+def reference_loss(estimate, source, mixture, snr_max):
+    estimate, source, mixture = (x.double().numpy() for x in (estimate, source, mixture))
+    floor = np.sum(mixture**2) * 10 ** (-snr_max / 10)
+    return -10 * np.log10((np.sum(source**2) + floor) / (np.sum((source - estimate) ** 2) + floor))
+
+
+def test_objective_against_a_reference():
+    sources, estimates = torch.randn(2, 3, 2, 400)
+    found = bounded_neg_snr(estimates, sources, snr_max=12.0)
+    for signal in range(3):
+        for n in range(2):
+            mixture = sources[signal].sum(0)
+            expected = reference_loss(estimates[signal, n], sources[signal, n], mixture, 12.0)
+            assert found[signal, n].item() == pytest.approx(expected, abs=1e-4)
+    assert (bounded_neg_snr(sources, sources, 12.0) > -15.5).all()  # bounded where exact
+    plain = 10 * torch.log10((sources - estimates).square().sum(-1) / sources.square().sum(-1))
+    torch.testing.assert_close(bounded_neg_snr(estimates, sources, 90.0), plain)
+
+
+def test_objective_of_silence():
+    sources = torch.stack([torch.zeros(400), torch.randn(400)])[None]
+    estimates = (0.1 * torch.randn(1, 2, 400)).requires_grad_()
+    loss = bounded_neg_snr(estimates, sources)
+    (gradient,) = torch.autograd.grad(loss[0, 0], estimates)
+    assert loss[0, 0] > 1 and (gradient[0, 0] * estimates[0, 0] > 0).all()  # towards silence
+    assert bounded_neg_snr(0 * estimates, sources)[0, 0] == 0
+    assert bounded_neg_snr(estimates, 0 * sources).isfinite().all()
+
+
+# Training
+
+
+def make_system(separator, tracks, **options):
+    sampler = SetShuffleSampler(TrainSegments(tracks, segment=500, hop=250), batch_size=4, seed=1)
+    learned = [parameter for parameter in separator.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learned, lr=3e-3, fused=True)
+    dataset = TrainSegments(tracks, segment=500, hop=250)
+    loader = DataLoader(dataset, batch_sampler=sampler)
+    return SeparatorSystem(separator, optimizer, loader, **options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_update_is_that_of_adam_on_the_masker(tracks, tmp_path, name):
+    system = make_system(make_both()[name], tracks, snr_max=20.0)
+    before = {key: value.clone() for key, value in system.model.state_dict().items()}
+    batch = []
+    system.on_train_batch_start = lambda sources, _: batch.extend(sources)
+    trainer = fit(system, tmp_path, max_steps=1)
+    after = system.model.state_dict()
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    masker = {key for key in before if key.startswith("masker.")}
+    # A bias before gLN has no effect, and with 0 as its gradient Adam leaves it.
+    assert changed <= masker and len(masker - changed) < len(masker) / 4
+
+    twin = make_both()[name]
+    vocals, accompaniment = batch
+    loss = bounded_neg_snr(
+        twin(vocals + accompaniment), torch.cat([vocals, accompaniment], dim=1), 20.0
+    ).mean()
+    assert trainer.callback_metrics["loss"].item() == pytest.approx(loss.item(), abs=1e-4)
+    loss.backward()
+    torch.optim.Adam(twin.masker.parameters(), lr=3e-3).step()
+    torch.testing.assert_close(twin.state_dict(), after, atol=1e-5, rtol=1e-4)
+
+
+def test_training_lowers_the_loss(tracks, tmp_path):
+    system = make_system(make_both()["stft"], tracks)
+    losses = []
+    system.on_train_batch_end = lambda outputs, *_: losses.append(outputs["loss"].item())
+    fit(system, tmp_path, max_epochs=15)
+    assert np.mean(losses[-6:]) < np.mean(losses[:6]) - 0.3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_run_cut_off_after_any_update_ends_where_an_uncut_one_ends(tracks, tmp_path, name):
+    whole = make_system(make_both()[name], tracks)
+    fit(whole, tmp_path, [every_step(tmp_path / "checkpoints")], max_epochs=2)
+    for step in (1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 2):
+        other_pair = SinuDAE(**PAIR)  # nothing of it may be left
+        resumed = make_system(make_both(other_pair)[name], tracks)
+        path = tmp_path / f"checkpoints/step={step}.ckpt"
+        trainer = fit(resumed, tmp_path, ckpt_path=path, max_epochs=2)
+        assert trainer.global_step == 2 * STEPS_PER_EPOCH
+        assert_same_bits(state_of(resumed), state_of(whole))
+
+
+def test_objectives_that_make_no_sense(tracks):
+    with pytest.raises(ValueError, match="snr_max must be positive .dB., got 0"):
+        make_system(make_both()["stft"], tracks, snr_max=0)
+
+
+# Evaluation
+
+
+def reference_si_sdr(estimate, source):
+    estimate, source = estimate.double().numpy().ravel(), source.double().numpy().ravel()
+    target = source * (estimate @ source) / (source @ source)
+    return 10 * np.log10(np.sum(target**2) / np.sum((estimate - target) ** 2))
+
+
+def read_segment(track, start, length):
+    signals = [
+        soundfile.read(getattr(track, source), length, start, dtype="float32")[0]
+        for source in SOURCES
+    ]
+    return [torch.from_numpy(signal)[None, None] for signal in signals]
+
+
+def test_scores_are_those_of_each_segment(test_tracks):
+    separator = make_both()["sinudae"]
+    stft = STFT(**SIZES)
+
+    def informed(vocals, accompaniment):
+        return masked_estimates(stft, vocals, accompaniment, 1.0)
+
+    estimators = {"separator": separator_estimator(separator), "informed": informed}
+    results, n_left_out = evaluate_separation(estimators, test_tracks, segment=1000, batch_size=3)
+    found = results.set_index(["track", "start", "system"])
+    # 89 segments of f, of which the last is whole zeros after 200 samples; g has 3, one without
+    # accompaniment.
+    assert len(found) == 3 * (89 + 2) and n_left_out == 1
+    for track, start in ((test_tracks[0], 7000), (test_tracks[1], 0)):
+        sources = read_segment(track, start, 1000)
+        mixture = sum(sources)
+        with torch.no_grad():
+            estimates = {
+                "separator": separator(mixture).split(1, dim=1),
+                "informed": list(informed(*sources).values()),
+                MIXTURE: [mixture, mixture],
+            }
+        for system, signals in estimates.items():
+            row = found.loc[(track.name, start, system)]
+            for source, signal, truth in zip(SOURCES, signals, sources, strict=True):
+                expected = reference_si_sdr(signal, truth)
+                unprocessed = reference_si_sdr(mixture, truth)
+                assert row[f"si_sdr_{source}"] == pytest.approx(expected, abs=1e-3)
+                assert row[f"si_sdri_{source}"] == pytest.approx(expected - unprocessed, abs=1e-3)
+    assert (results.loc[results["system"] == MIXTURE, "si_sdri_vocals"] == 0).all()
+
+
+def test_nothing_to_evaluate(tmp_path):
+    estimators = {"mixture": mixture_estimator}
+    with pytest.raises(ValueError, match="no test tracks to evaluate, expected at least one"):
+        evaluate_separation(estimators, [])
+    for source in SOURCES:
+        track = write_track(tmp_path / source, "test", "h", 2000, (source, slice(None)))
+        with pytest.raises(ValueError, match="none of 2 test segments has both sources"):
+            evaluate_separation(estimators, [track], segment=1000)
+
+
+def test_whole_tracks_are_separated_in_chunks_that_fade():
+    separator = make_both()["stft"]
+    mixture = torch.randn(1, 1, 1000)
+    with torch.no_grad():
+        whole = separator(mixture)
+        first, last = separator(mixture[..., :600]), separator(mixture[..., 400:])
+    found = separated_estimates(separator, mixture)
+    assert list(found) == list(SOURCES)
+    assert torch.equal(torch.cat(list(found.values()), dim=1), whole)
+    chunks = separated_estimates(separator, mixture, chunk=600, overlap=200)
+    for n, source in enumerate(SOURCES):
+        assert torch.equal(chunks[source][..., :400], first[:, n : n + 1, :400])
+        assert torch.equal(chunks[source][..., 600:], last[:, n : n + 1, 200:])
+
+
+def test_museval_of_a_separator(test_tracks, tmp_path):
+    separator, track = make_both()["sinudae"], test_tracks[0]
+    sources = read_segment(track, 0, track.n_samples)
+    with torch.no_grad():
+        estimates = separator(sum(sources))[0, :, :, None].numpy()
+    references = np.stack([source[0, 0, :, None].numpy() for source in sources])
+    sdr, *_ = museval.evaluate(references, estimates, win=SAMPLE_RATE, hop=SAMPLE_RATE)
+    for target, expected in zip(score_track(separator, track).scores["targets"], sdr, strict=True):
+        found = [float(frame["metrics"]["SDR"]) for frame in target["frames"]]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    options = dict(tracks=[track], output_dir=tmp_path / "museval", n_workers=1)
+    evaluate_tracks({"separator": separator}, **options)
+    with pytest.raises(ValueError, match="has scores of another model"):
+        evaluate_tracks({"separator": make_both(mask_act="relu")["sinudae"]}, **options)
+
+
+def test_digest_knows_the_masker():
+    # The same parameters, of which dilations make another function.
+    digests = []
+    for masker in (dict(n_blocks=4, n_repeats=1), dict(n_blocks=2, n_repeats=2)):
+        torch.manual_seed(0)
+        digests.append(model_digest(STFTConvTasNet(2, **{**SIZES, **MASKER, **masker})))
+    assert digests[0] != digests[1]
+
+
+# The recipe
+
+
+@pytest.fixture
+def pair_dir(tmp_path):
+    """An experiment's folder as far as it matters: the trained pair and its configuration."""
+    folder = tmp_path / "pair"
+    save_pair(folder, make_pair())
+    conf = {
+        "filterbank": {"decoder": "mod_cos", "kernel_size": 64},
+        "baseline": {f"stft_{key}": value for key, value in SIZES.items()},
+    }
+    (folder / "conf.yml").write_text(yaml.safe_dump(conf))
+    return folder
+
+
+def save_pair(folder, pair):
+    save_atomically(pair.serialize(), folder / "best_model.pth")
+
+
+@pytest.fixture
+def conf(tmp_path):
+    path = tmp_path / "conf_small.yml"
+    content = {
+        "masker": MASKER,
+        "data": {"segment": 500, "segment_hop": 250},
+        "optim": {"lr_decay": False},
+        "training": {"batch_size": 4, "epochs": 9, "max_steps": 4, "num_workers": 0},
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture
+def options(tmp_path, pair_dir, data_dir):
+    return dict(exp_dir=tmp_path / "separators", pair_dir=pair_dir, data_dir=data_dir)
+
+
+def package_of(options, name):
+    return load_safely(options["exp_dir"] / name / "best_model.pth")
+
+
+def test_both_stages(options, conf, capsys, monkeypatch):
+    heard = []
+    original = SeparatorSystem.training_step
+
+    def training_step(self, batch, batch_nb):
+        heard.append((type(self.model).__name__, [source.clone() for source in batch]))
+        return original(self, batch, batch_nb)
+
+    monkeypatch.setattr(SeparatorSystem, "training_step", training_step)
+    call("train_separator.py", conf=conf, **options)
+    batches = {
+        cls.__name__: [batch for name, batch in heard if name == cls.__name__]
+        for cls in (SinuDAEConvTasNet, STFTConvTasNet)
+    }
+    assert [len(seen) for seen in batches.values()] == [4, 4]
+    for one, other in zip(*batches.values(), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+    pair = load_safely(options["pair_dir"] / "best_model.pth")["state_dict"]
+    packages = {name: package_of(options, name) for name in NAMES}
+    kept = packages["sinudae"]["state_dict"]
+    assert all(torch.equal(kept[key], value) for key, value in pair.items())
+    for package in packages.values():
+        assert package["infos"]["sources"] == ["vocals", "accompaniment"]
+        assert package["infos"]["training"]["steps"] == 4
+
+    capsys.readouterr()
+    call("eval_separator.py", "--museval", n_tracks=1, duration=1, n_workers=1, **options)
+    printed = capsys.readouterr().out
+    exp_dir = options["exp_dir"]
+    segments = pd.read_csv(exp_dir / "segments.csv")
+    metrics = json.loads((exp_dir / "final_metrics.json").read_text())
+    masks = [f"{name}, informed mask {t}" for name in ("mod-cos DAE", "STFT") for t in ("0.5", "1")]
+    systems = ["mod-cos DAE, separator", "STFT, separator", *masks, MIXTURE]
+    assert list(segments["system"].unique()) == list(metrics["medians"]) == systems
+    for system in systems:
+        rows = segments[segments["system"] == system]
+        assert len(rows) == metrics["segments"]
+        for column, median in metrics["medians"][system].items():
+            assert median == pytest.approx(rows[column].median(), abs=1e-9)
+            by_track = metrics["medians_by_track"]["g"][system][column]
+            assert by_track == pytest.approx(rows[rows["track"] == "g"][column].median(), abs=1e-9)
+    assert metrics["separators"]["stft"]["steps"] == 4
+    assert metrics["conf"]["masker"] == MASKER
+    table = (exp_dir / "table.md").read_text()
+    assert table in printed and "SI-SDRi accompaniment (dB)" in table
+    scores = json.loads((exp_dir / "museval.json").read_text())
+    informed = ["mod-cos DAE, informed mask", "STFT, informed mask"]
+    assert list(scores["medians"]) == [*systems[:2], *informed]
+    assert scores["test_tracks"] == 1 and scores["failed"] == {}
+
+
+def test_continued_training_ends_where_a_whole_one_ends(tmp_path, options, conf):
+    whole = {**options, "exp_dir": tmp_path / "whole"}
+    call("train_separator.py", conf=conf, **{**whole, "max_steps": 7})
+    call("train_separator.py", conf=conf, **options)
+    call("train_separator.py", conf=conf, **{**options, "max_steps": 7})
+    for name in NAMES:
+        assert_same_bits(
+            package_of(options, name)["state_dict"], package_of(whole, name)["state_dict"]
+        )
+    with pytest.raises(SystemExit, match="last.ckpt was trained with n_blocks=2, asked for 3"):
+        call("train_separator.py", conf=conf, n_blocks=3, **options)
+    save_pair(options["pair_dir"], SinuDAE(**PAIR))
+    with pytest.raises(SystemExit, match="^train_separator.py: .*last.ckpt was trained with pair="):
+        call("train_separator.py", conf=conf, **options)
+    with pytest.raises(SystemExit, match="best_model.pth was trained on another pair, or beside"):
+        call("eval_separator.py", **options)
+
+
+def test_separators_that_cannot_be_compared(options, conf):
+    with pytest.raises(SystemExit, match="^eval_separator.py: .*sinudae/best_model.pth not found"):
+        call("eval_separator.py", **options)
+    call("train_separator.py", conf=conf, **options)
+    path = options["exp_dir"] / "stft" / "best_model.pth"
+    package = load_safely(path)
+    package["infos"]["training"]["steps"] = 3
+    torch.save(package, path)
+    with pytest.raises(SystemExit, match="were not trained alike, after 4 and 3 updates: train"):
+        call("eval_separator.py", **options)
+    with pytest.raises(SystemExit, match="^eval_separator.py: n_tracks must be 1 or more, got 0"):
+        call("eval_separator.py", n_tracks=0, **options)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (dict(n_blocks=0), "n_blocks must be an integer of at least 1, got 0"),
+        (dict(norm_type="zLN"), "Could not interpret normalization identifier: zLN"),
+        (
+            dict(segment=63, segment_hop=60),
+            "segment=63 is shorter than a kernel, expected at least 64",
+        ),
+        (dict(clip_norm=0.0), "clip_norm must be positive, got 0.0"),
+        (dict(snr_max=-1.0), r"snr_max must be positive \(dB\), got -1.0"),
+        (dict(epochs=0), "epochs must be at least 1 and max_steps -1 or at least 1, got epochs=0"),
+        (dict(lr=1e30), "loss must be finite, got nan after . updates: choose a lower lr"),
+        (dict(data_dir="nowhere"), "nowhere/manifest.json not found: prepare the data first"),
+        (dict(pair_dir="nowhere"), "nowhere/best_model.pth not found: train the pair .* .stage 2."),
+    ],
+)
+def test_options_that_make_no_sense(options, conf, given, message):
+    with pytest.raises(SystemExit, match=f"^train_separator.py: {message}[^\n]*$"):
+        call("train_separator.py", **{**options, "conf": conf, **given})
+    assert not list(options["exp_dir"].rglob("best_model.pth"))
+
+
+def test_configurations_that_make_no_sense(tmp_path, options):
+    path = tmp_path / "conf.yml"
+    for text in ("masker:\n  n_blokcs: 8\n", "filterbank:\n  n_filters: 8\n"):
+        path.write_text(text)
+        with pytest.raises(SystemExit, match="^train_separator.py: .*unknown key .*, expected"):
+            call("train_separator.py", conf=path, **options)
+
+
+def test_pairs_that_make_no_sense(options, conf):
+    path = options["pair_dir"] / "best_model.pth"
+    save_pair(options["pair_dir"], SinuDAE(**PAIR, sample_rate=16000))
+    for script, given in (("train_separator.py", {"conf": conf}), ("eval_separator.py", {})):
+        message = f"^{script}: {path} is for 16000 Hz, the data has 44100 Hz"
+        with pytest.raises(SystemExit, match=message):
+            call(script, **given, **options)
+    save_atomically(make_both()["stft"].serialize(), path)
+    with pytest.raises(SystemExit, match="holds a model 'STFTConvTasNet', expected 'SinuDAE'"):
+        call("train_separator.py", conf=conf, **options)
+
+
+def test_demo_configuration_has_known_keys():
+    base, demo = (
+        yaml.safe_load((RECIPE / "local" / name).read_text())
+        for name in ("conf_separator.yml", "conf_separator_demo.yml")
+    )
+    for group, values in demo.items():
+        assert values.items() - base[group].items() and values.keys() <= base[group].keys()
+
+
+def run_stages(tmp_path, *arguments):
+    """Command lines that run.sh gives its interpreter."""
+    fake = tmp_path / "python"
+    log = tmp_path / "log"
+    fake.write_text(f'#!/bin/sh\necho "$*" >>{log}\n')
+    fake.chmod(0o755)
+    command = [RECIPE / "run.sh", "--python_path", fake, "--tag", "t", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done, log.read_text().splitlines() if log.exists() else []
+
+
+def test_stages_6_and_7_run_when_asked_for(tmp_path):
+    _, lines = run_stages(tmp_path)
+    assert lines and not any("separator" in line for line in lines)
+    (tmp_path / "log").unlink()
+    arguments = ["--stage", "6", "--stop_stage", "7", "--data_dir", "d", "--museval", "true"]
+    done, lines = run_stages(tmp_path, *arguments, "--separator_args", "--n_blocks 6 --lr 1.0")
+    assert done.returncode == 0
+    folders = "--exp_dir exp/train_separator_t --pair_dir exp/train_sinudae_t --data_dir d"
+    assert lines == [
+        f"train_separator.py --conf local/conf_separator.yml {folders} --n_blocks 6 --lr 1.0",
+        f"eval_separator.py {folders} --museval",
+    ]
+    done, _ = run_stages(tmp_path, *arguments, "--experiment", "table1")
+    assert done.returncode == 1 and "stages 6 and 7 need a --tag" in done.stderr
