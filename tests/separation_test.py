@@ -460,6 +460,14 @@ def test_continued_training_ends_where_a_whole_one_ends(tmp_path, options, conf)
         call("eval_separator.py", **options)
 
 
+def test_both_train_in_bf16(options, conf):
+    call("train_separator.py", conf=conf, precision="bf16", **options)
+    for name in NAMES:
+        package = package_of(options, name)
+        assert package["infos"]["training"]["conf"]["training"]["precision"] == "bf16"
+        assert all(value.dtype == torch.float32 for value in package["state_dict"].values())
+
+
 def test_separators_that_cannot_be_compared(options, conf):
     with pytest.raises(SystemExit, match="^eval_separator.py: .*sinudae/best_model.pth not found"):
         call("eval_separator.py", **options)

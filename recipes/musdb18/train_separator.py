@@ -57,7 +57,8 @@ def train(separator: nn.Module, dataset: TrainSegments, conf: dict, run: dict, e
     loader = training.make_loader(dataset, conf)
     decay_steps = training.decay_steps(conf, loader)
     learned = [parameter for parameter in separator.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(learned, lr=conf["optim"]["lr"], fused=True)
+    # Not fused: Lightning refuses to clip the gradients of a fused optimiser under autocast.
+    optimizer = torch.optim.Adam(learned, lr=conf["optim"]["lr"])
     system = SeparatorSystem(
         separator,
         optimizer,
