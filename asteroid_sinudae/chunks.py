@@ -177,10 +177,11 @@ def in_order_of(estimates: torch.Tensor, reference: torch.Tensor) -> torch.Tenso
     return PITLossWrapper.reorder_source(estimates, order)
 
 
-def cut(pieces: Stream, length: int) -> Iterator[torch.Tensor]:
-    """The first `length` samples of a stream; a ValueError if it has fewer."""
-    missing = length
+def cut(pieces: Stream, length: int, first: int = 0) -> Iterator[torch.Tensor]:
+    """Samples of a stream, `length` of them from `first`; a ValueError if it has fewer."""
+    skipped, missing = first, length
     for piece in pieces:
+        piece, skipped = piece[..., skipped:], max(0, skipped - piece.shape[-1])
         if missing == 0:
             return
         yield piece[..., :missing]

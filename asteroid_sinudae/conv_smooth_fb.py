@@ -21,6 +21,9 @@ class ConvSmoothFB(SmoothFB):
         sample_rate (float): Sample rate of the expected audio in Hz. Defaults to 8000.
         smooth_kernel_size (int): Taps of the second convolution, odd.
         smooth_dilation (int): Distance of its taps in frames.
+        smooth_groups (int): 1 for a full convolution as in the paper, or `n_filters` for a
+            depthwise one, which smooths each channel by itself and has `n_filters` times fewer
+            weights.
 
     Attributes:
         n_feats_out (int): Number of output filters.
@@ -33,7 +36,7 @@ class ConvSmoothFB(SmoothFB):
         EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
     """
 
-    channel_dims = {"_filters": (0,), "smooth_weight": (0, 1)}
+    kernel_channel_dims = {"_filters": (0,)}
 
     def __init__(
         self,
@@ -43,9 +46,16 @@ class ConvSmoothFB(SmoothFB):
         sample_rate=8000.0,
         smooth_kernel_size=5,
         smooth_dilation=10,
+        smooth_groups=1,
     ):
         super().__init__(
-            n_filters, kernel_size, stride, sample_rate, smooth_kernel_size, smooth_dilation
+            n_filters,
+            kernel_size,
+            stride,
+            sample_rate,
+            smooth_kernel_size,
+            smooth_dilation,
+            smooth_groups,
         )
         self._filters = nn.Parameter(torch.empty(n_filters, 1, kernel_size))
         nn.init.kaiming_uniform_(self._filters)

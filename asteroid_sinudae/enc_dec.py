@@ -13,14 +13,16 @@ import torch
 from asteroid_filterbanks.scripting import script_if_tracing
 from torch.nn import functional as F
 
-from ._checks import check_choice
+from ._checks import check, check_choice
 from .conv_fb import ConvFB
 from .conv_smooth_fb import ConvSmoothFB
 from .mod_cos_fb import CosFB, ModCosFB
+from .multires import as_bands, start_multires
 from .sinc_smooth_fb import SincSmoothFB
 
 ENCODERS = {"conv_smooth": ConvSmoothFB, "sinc_smooth": SincSmoothFB}
 DECODERS = ("mod_cos", "cos", "conv", "conv_tanh")
+INITS = ("paper", "multires")
 
 
 def edge_frames(kernel_size: int, stride: int) -> int:
@@ -205,6 +207,10 @@ def make_enc_dec(
     frequency_init="mel",
     smooth_kernel_size=5,
     smooth_dilation=10,
+    smooth_groups=1,
+    init="paper",
+    bands="",
+    cover_edges=None,
 ):
     """Creates an encoder and a decoder, each with a filterbank of its own family.
 
@@ -219,6 +225,14 @@ def make_enc_dec(
         frequency_init (str): Of the cosine decoders, see :class:`.CosFB`.
         smooth_kernel_size (int): Taps :math:`L'` of the encoder's second convolution.
         smooth_dilation (int): Its dilation :math:`D` in frames.
+        smooth_groups (int): 1, or `n_filters` for a depthwise second convolution.
+        init (str): ``'paper'``, where only the frequencies have an order, or ``'multires'``, of a
+            `conv_smooth` encoder and a `mod_cos` decoder: equal kernels on both sides, without
+            smoothing, which reconstruct before any training, see :mod:`.multires`.
+        bands (str or sequence of Band): Of ``'multires'``, see :func:`.parse_bands`. Empty (the
+            default): those of :func:`.layout_bands`.
+        cover_edges (bool, optional): Whether to add the frames at both ends that exact
+            reconstruction needs, see :class:`.Encoder`. None (the default): with ``'multires'``.
 
     Returns:
         :class:`.Encoder`, :class:`.Decoder`
@@ -234,10 +248,16 @@ def make_enc_dec(
     """
     check_choice("encoder", encoder, tuple(ENCODERS))
     check_choice("decoder", decoder, DECODERS)
+    check_choice("init", init, INITS)
+    check_choice("cover_edges", cover_edges, (None, False, True))
     sizes = dict(
         n_filters=n_filters, kernel_size=kernel_size, stride=stride, sample_rate=sample_rate
     )
-    smoothing = dict(smooth_kernel_size=smooth_kernel_size, smooth_dilation=smooth_dilation)
+    smoothing = dict(
+        smooth_kernel_size=smooth_kernel_size,
+        smooth_dilation=smooth_dilation,
+        smooth_groups=smooth_groups,
+    )
     carriers = dict(exponent=exponent, frequency_init=frequency_init)
     analysis = ENCODERS[encoder](**sizes, **smoothing)
     if decoder == "mod_cos":
@@ -247,4 +267,13 @@ def make_enc_dec(
     else:
         activation = "tanh" if decoder == "conv_tanh" else "linear"
         synthesis = ConvFB(**sizes, output_activation=activation)
-    return Encoder(analysis), Decoder(synthesis)
+    if init == "multires":
+        is_pair = (encoder, decoder) == ("conv_smooth", "mod_cos")
+        expected = "'paper' for any pair but conv_smooth and mod_cos"
+        check(is_pair, "init", init, expected)
+        start_multires(analysis, synthesis, as_bands(bands, **sizes))
+    else:
+        check(not bands, "bands", bands, "empty, unless init is 'multires'")
+    if cover_edges is None:
+        cover_edges = init == "multires"
+    return Encoder(analysis, cover_edges=cover_edges), Decoder(synthesis, cover_edges=cover_edges)

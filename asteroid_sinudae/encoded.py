@@ -58,7 +58,7 @@ def write_encoded(path: Path, model: SinuDAE, pieces: Stream, signal: Signal) ->
         OSError: naming `path`, if it cannot be written.
     """
     n_filters, stride = model.encoder.filterbank.n_feats_out, model.encoder.stride
-    shape = (signal.channels, n_filters, math.ceil(signal.length / stride))
+    shape = (signal.channels, n_filters, n_frames(model, signal.length))
     header = {"descr": "<f4", "fortran_order": True, "shape": shape}
     values = {
         "frequencies": carriers(model),
@@ -74,6 +74,11 @@ def write_encoded(path: Path, model: SinuDAE, pieces: Stream, signal: Signal) ->
             npy.write_array_header_2_0(member, header)
             for piece in pieces:
                 member.write(piece.permute(2, 1, 0).contiguous().numpy().astype("<f4").data)
+
+
+def n_frames(model: SinuDAE, length: int) -> int:
+    """Frames of a signal of `length` samples, those beyond its ends included."""
+    return math.ceil(length / model.encoder.stride) + 2 * model.encoder.edges
 
 
 def carriers(model: SinuDAE) -> np.ndarray:
@@ -125,7 +130,7 @@ class EncodedFile:
         check(self.stride == stride, f"stride of {self.path}", self.stride, f"the model's {stride}")
         is_rate = rate == model.sample_rate
         check(is_rate, f"sample_rate of {self.path}", rate, f"the model's {model.sample_rate} Hz")
-        rows = (model.encoder.filterbank.n_feats_out, math.ceil(self.signal.length / stride))
+        rows = (model.encoder.filterbank.n_feats_out, n_frames(model, self.signal.length))
         expected = f"(channels, {rows[0]}, {rows[1]}), of the model and the length"
         is_shape = self.shape[1:] == rows and min(self.shape) > 0
         check(is_shape, f"shape of A in {self.path}", self.shape, expected)

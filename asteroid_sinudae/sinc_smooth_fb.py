@@ -23,6 +23,7 @@ class SincSmoothFB(SmoothFB):
         sample_rate (float): Sample rate of the expected audio in Hz. Defaults to 8000.
         smooth_kernel_size (int): Taps of the second convolution, odd.
         smooth_dilation (int): Distance of its taps in frames.
+        smooth_groups (int): see :class:`ConvSmoothFB`.
 
     Attributes:
         n_feats_out (int): Number of output filters.
@@ -38,7 +39,7 @@ class SincSmoothFB(SmoothFB):
         Mirco Ravanelli, Yoshua Bengio.  https://arxiv.org/abs/1808.00158
     """
 
-    channel_dims = {"low": (0,), "band": (0,), "smooth_weight": (0, 1)}
+    kernel_channel_dims = {"low": (0,), "band": (0,)}
 
     def __init__(
         self,
@@ -48,9 +49,16 @@ class SincSmoothFB(SmoothFB):
         sample_rate=8000.0,
         smooth_kernel_size=5,
         smooth_dilation=10,
+        smooth_groups=1,
     ):
         super().__init__(
-            n_filters, kernel_size, stride, sample_rate, smooth_kernel_size, smooth_dilation
+            n_filters,
+            kernel_size,
+            stride,
+            sample_rate,
+            smooth_kernel_size,
+            smooth_dilation,
+            smooth_groups,
         )
         edges = mel_frequencies(n_filters + 1, sample_rate).view(n_filters + 1, 1, 1)
         self.low = nn.Parameter(edges[:-1].clone())

@@ -151,6 +151,10 @@ def test_arguments_and_sizes_reach_the_model():
         "frequency_init": "mel",
         "smooth_kernel_size": 7,
         "smooth_dilation": 3,
+        "smooth_groups": 1,
+        "init": "paper",
+        "bands": "",
+        "cover_edges": False,
     }
 
 
