@@ -28,7 +28,10 @@ setup(
     author="asteroid_sinudae authors",
     license="MIT",
     packages=find_packages(include=["asteroid_sinudae", "asteroid_sinudae.*"]),
-    package_data={"asteroid_sinudae.report": ["templates/*"]},
+    package_data={
+        "asteroid_sinudae": ["pretrained_models/*"],
+        "asteroid_sinudae.report": ["templates/*"],
+    },
     python_requires=">=3.11",
     install_requires=[
         # Tried: torch 2.11, 2.13 and 2.15 with Python 3.11, torch 2.13 with 3.13. With torch 2.1
@@ -54,6 +57,7 @@ setup(
         "musdb>=0.4.3",
         "museval>=0.4.1",
         "stempeg>=0.2.6",
+        "POT>=0.9.7",
         "pyyaml",
         "tensorboard",
         "tqdm",

@@ -214,8 +214,9 @@ class SetShuffleSampler(Sampler):
     accompaniment sources. Each multi-track is partitioned into overlapping segments [...] We then
     randomly shuffle the segments for each source" (paper, Sec. 3). An epoch shuffles the tracks,
     groups them, and pairs two independent permutations of each set's segments, so that every
-    segment of each source appears once. Batches run across the borders of sets; the last one of
-    an epoch may be smaller. The order depends on `seed` and the epoch only.
+    segment of each source appears once. Matched pairs, of one permutation, are real music instead.
+    Batches run across the borders of sets; the last one of an epoch may be smaller. The order
+    depends on `seed`, `matched` and the epoch only.
 
     Args:
         dataset (TrainSegments): The segments to draw from.
@@ -225,6 +226,7 @@ class SetShuffleSampler(Sampler):
         rank (int): This process, which gets the `rank`-th contiguous share of each batch.
         world_size (int): Number of processes. The last batch of an epoch is filled up to a
             multiple of it from the start of the epoch.
+        matched (bool): Whether vocals and accompaniment of a pair are from the same place.
 
     Raises:
         ValueError: If an argument is out of range or `batch_size` does not divide by
@@ -239,6 +241,7 @@ class SetShuffleSampler(Sampler):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        matched: bool = False,
     ) -> None:
         check(batch_size >= 1, "batch_size", batch_size, "1 or more")
         check(tracks_per_set >= 1, "tracks_per_set", tracks_per_set, "1 or more")
@@ -247,6 +250,7 @@ class SetShuffleSampler(Sampler):
         self.batch_size = batch_size
         self.tracks_per_set = tracks_per_set
         self.seed = seed
+        self.matched = matched
         self.set_shard(rank, world_size)
         self.epoch = 0
         self.first_batch = 0
@@ -282,7 +286,9 @@ class SetShuffleSampler(Sampler):
         for first in range(0, len(tracks), self.tracks_per_set):
             chosen = tracks[first : first + self.tracks_per_set]
             together = np.concatenate([segments[track] for track in chosen])
-            pairs.append(np.stack([rng.permutation(together), rng.permutation(together)], axis=1))
+            vocals = rng.permutation(together)
+            accompaniment = vocals if self.matched else rng.permutation(together)
+            pairs.append(np.stack([vocals, accompaniment], axis=1))
         return np.concatenate(pairs)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:

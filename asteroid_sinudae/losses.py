@@ -1,12 +1,20 @@
-"""Objectives of the denoising auto-encoder: Eq. (1), Eq. (4) and the metric of Eq. (6)."""
+"""What trainings minimise and evaluations measure, as pure functions of tensors.
+
+Equations (1), (4) and (6) are those of the paper.
+"""
+
+import math
 
 import torch
 from asteroid.losses.sdr import SingleSrcNegSDR
 
-from ._checks import check_choice
+from ._checks import check, check_choice
 
 TV_NORMS = ("l1", "l2")
 SNR_PER = ("signal", "batch")
+SINKHORN_NORMS = (1, 2)
+SINKHORN_ITERATIONS = 100
+SILENCE_DB = -10.0
 
 # Asteroid's losses, without mean removal: Eq. (4), and the negative of Eq. (6).
 _neg_snr = SingleSrcNegSDR("snr", zero_mean=False, reduction="mean")
@@ -79,3 +87,83 @@ def si_sdr(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         -160 dB.
     """
     return -_neg_si_sdr(estimate.double().flatten(1), target.double().flatten(1))
+
+
+def sinkhorn_distance(rep: torch.Tensor, p: int = 1, entropy: float = 0.5) -> torch.Tensor:
+    r"""Cost of the entropic optimal transport between the frames of a representation [1].
+
+    Each channel is made a distribution over the frames, frames are compared by their
+    :math:`p`-norm, and the plan :math:`P` moves a uniform distribution over the frames to itself:
+
+    .. math:: A'[c,t] = \frac{A[c,t] + 1/C}{\sum_{t'} (A[c,t'] + 1/C)}, \quad
+              M[t,t'] = \|A'[:,t] - A'[:,t']\|_p,
+
+    .. math:: \langle P, M \rangle, \quad P = \arg\min_{P \ge 0}\ \langle P, M \rangle
+              + \epsilon \sum_{t,t'} P[t,t'] \log P[t,t'], \quad
+              P \mathbf{1} = P^T \mathbf{1} = \mathbf{1}/T.
+
+    Without entropy the plan is diagonal and costs nothing; with much of it, it is uniform and the
+    cost is the mean distance of two frames. At most 100 iterations are made, in the logarithmic
+    domain, and the gradient is that of the iterations.
+
+    Args:
+        rep (:class:`torch.Tensor`): non-negative, shape `(batch, n_filters, frames)`.
+        p (int): 1 or 2.
+        entropy (float): :math:`\epsilon`, positive.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(batch,)`.
+
+    Raises:
+        ValueError: if `p` or `entropy` makes no sense.
+
+    References
+        [1] : "Revisiting Representation Learning for Singing Voice Separation with Sinkhorn
+        Distances". 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
+        https://arxiv.org/abs/2007.02780
+    """
+    check_choice("p", p, SINKHORN_NORMS)
+    check(0 < entropy < math.inf, "entropy", entropy, "positive and finite")
+    import ot  # here, since it takes over a second, and few need it
+
+    shifted = rep + 1 / rep.shape[-2]
+    frames = (shifted / shifted.sum(dim=-1, keepdim=True)).transpose(-2, -1)
+    # Not by matrix products, which lose the small distances of similar frames.
+    costs = torch.cdist(frames, frames, p=p, compute_mode="donot_use_mm_for_euclid_dist")
+    plan = ot.solve_batch(costs, reg=entropy, max_iter=SINKHORN_ITERATIONS, grad="autodiff")
+    return plan.value_linear
+
+
+def additivity_error(
+    mixture: torch.Tensor, vocals: torch.Tensor, accompaniment: torch.Tensor
+) -> torch.Tensor:
+    r"""How far magnitudes are from adding up, :math:`\|A_m - A_v - A_b\|_1 / \|A_m\|_1`.
+
+    Zero where a mask can be exact: the representation of a sum is the sum of representations.
+
+    Args:
+        mixture (:class:`torch.Tensor`): magnitudes, shape `(batch, freq, frames)`.
+        vocals (:class:`torch.Tensor`): magnitudes, of the same shape.
+        accompaniment (:class:`torch.Tensor`): magnitudes, of the same shape.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(batch,)`; NaN where the mixture is zero.
+
+    Examples
+        >>> additivity_error(*torch.tensor([4.0, 2.0, 1.0]).view(3, 1, 1, 1))
+        tensor([0.2500])
+    """
+    norm = {"dim": (-2, -1)}
+    return (mixture - vocals - accompaniment).abs().sum(**norm) / mixture.abs().sum(**norm)
+
+
+def is_silent(wav: torch.Tensor) -> torch.Tensor:
+    r"""Whether :math:`10 \log_{10} \|x\|_2 < -10`, as in the authors' public code.
+
+    Args:
+        wav (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+
+    Returns:
+        :class:`torch.Tensor` of bool, shape `(batch,)`.
+    """
+    return 10 * torch.log10(wav.flatten(1).norm(dim=-1)) < SILENCE_DB

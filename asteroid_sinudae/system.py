@@ -1,13 +1,15 @@
 """Training of the denoising auto-encoder, an Asteroid System."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from asteroid.engine.system import System
 
 from ._checks import check, check_choice
-from .losses import SNR_PER, TV_NORMS, neg_snr, total_variation
+from .losses import SNR_PER, neg_snr
+from .objectives import EncodedBatch, Objective, TotalVariation
 from .representations import SinuDAE
 from .sorting import sort_channels
 
@@ -32,12 +34,13 @@ def step_generator(seed: int, epoch: int, step: int, device: torch.device) -> to
 
 
 class DAESystem(System):
-    r"""Trains a :class:`.SinuDAE` by Eq. (5) of [1], :math:`L_{neg-SNR} + \lambda L_{TV}`.
+    r"""Trains a :class:`.SinuDAE` by :math:`L_{neg-SNR} + \sum_k \lambda_k L_k`.
 
     Vocals with Gaussian noise are encoded and decoded; the clean vocals are the target of
-    Eq. (4). Vocals with accompaniment that was drawn at random are encoded, and the total
-    variation of that representation is Eq. (1). All randomness is a function of
-    `(seed, epoch, step)`, so that a resumed run continues as an uninterrupted one.
+    Eq. (4) of [1], the negative SNR. The mixture, vocals plus accompaniment, and the accompaniment
+    are encoded as far as the further objectives need them. By default there is one, the total
+    variation of the mixture's representation with :math:`\lambda = 0.5`: Eq. (5). All randomness
+    is a function of `(seed, epoch, step)`, so that a resumed run continues as an uninterrupted one.
 
     Args:
         model (SinuDAE): Instance of model.
@@ -46,18 +49,16 @@ class DAESystem(System):
             each `(batch, 1, time)`, from a :class:`.SetShuffleSampler`.
         seed (int): Of the noise.
         noise_std (float): Standard deviation of the Gaussian noise, full scale being 1.
-        tv_weight (float): :math:`\lambda`; 0 leaves the mixture out altogether.
-        tv_on (str): Representation that is regularised, ``'mixture'`` (:math:`A_m`) or
-            ``'vocals'`` (:math:`A_v`).
-        tv_norm (str): See :func:`.total_variation`.
+        objectives (sequence of Objective): Further ones, each with its weight, see
+            :mod:`.objectives`.
         snr_per (str): See :func:`.neg_snr`.
         sort (bool): Whether to sort the channels after each update, see :func:`.sort_channels`.
         scheduler (dict, optional): Of the learning rate, see Asteroid's :class:`System`.
         config: Anything to be saved with the checkpoints during training.
 
     Raises:
-        ValueError: naming the argument that makes no sense, or if `sort` is asked of a decoder
-            without carriers.
+        ValueError: naming the argument that makes no sense, if `sort` is asked of a decoder without
+            carriers, or an objective needs accompaniment that the loader does not give.
 
     References
         [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
@@ -71,27 +72,22 @@ class DAESystem(System):
         train_loader: torch.utils.data.DataLoader,
         seed: int = 0,
         noise_std: float = 1e-4,
-        tv_weight: float = 0.5,
-        tv_on: str = "mixture",
-        tv_norm: str = "l1",
+        objectives: Sequence[Objective] = (TotalVariation(0.5),),
         snr_per: str = "signal",
         sort: bool = True,
         scheduler: dict | None = None,
         config: dict | None = None,
     ):
-        for name, value in (("seed", seed), ("noise_std", noise_std), ("tv_weight", tv_weight)):
-            check(value >= 0, name, value, "0 or more")
-        check_choice("tv_on", tv_on, ("mixture", "vocals"))
-        check_choice("tv_norm", tv_norm, TV_NORMS)
+        check(seed >= 0, "seed", seed, "0 or more")
+        check(noise_std >= 0, "noise_std", noise_std, "0 or more")
         check_choice("snr_per", snr_per, SNR_PER)
+        check_objectives(objectives, is_matched=train_loader.batch_sampler.matched)
         super().__init__(
             model, optimizer, neg_snr, train_loader, scheduler=scheduler, config=config
         )
         self.seed = seed
         self.noise_std = noise_std
-        self.tv_weight = tv_weight
-        self.tv_on = tv_on
-        self.tv_norm = tv_norm
+        self.objectives = tuple(objectives)
         self.snr_per = snr_per
         self.sort = sort
         if sort:
@@ -126,37 +122,53 @@ class DAESystem(System):
         noise = torch.randn(shape, generator=generator, device=vocals.device, dtype=vocals.dtype)
         return noise[batch * self.global_rank : batch * (self.global_rank + 1)]
 
-    def objectives(
+    def encode(
         self, vocals: torch.Tensor, accompaniment: torch.Tensor, noise: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The two parts of Eq. (5): Eq. (4) and Eq. (1).
+    ) -> EncodedBatch:
+        """Encode the vocals with noise, and what the objectives need besides, in one pass.
 
         Args:
             vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
-            accompaniment (:class:`torch.Tensor`): of other seconds of music, of the same shape.
+            accompaniment (:class:`torch.Tensor`): of the same shape.
+            noise (:class:`torch.Tensor`): standard normal, of the same shape.
+        """
+        needed = {name for objective in self.objectives for name in objective.needs}
+        signals = {"vocals": vocals}
+        if "mixture" in needed:
+            signals["mixture"] = vocals + accompaniment
+        if "accompaniment" in needed:
+            signals["accompaniment"] = accompaniment
+        inputs = {**signals, "vocals": vocals + self.noise_std * noise}
+        # One pass has larger matrix products, and builds the kernels once.
+        encoded = self.model.encode(torch.cat(list(inputs.values()))).chunk(len(inputs))
+        return EncodedBatch(self.model, signals, dict(zip(inputs, encoded, strict=True)))
+
+    def losses(
+        self, vocals: torch.Tensor, accompaniment: torch.Tensor, noise: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Eq. (4) as `neg_snr` and the further objectives by their names, without weights.
+
+        Args:
+            vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+            accompaniment (:class:`torch.Tensor`): of the same shape.
             noise (:class:`torch.Tensor`): standard normal, of the same shape.
 
         Returns:
-            tuple of two scalars
+            dict of scalars
         """
-        corrupted = vocals + self.noise_std * noise
-        use_mixture = self.tv_weight > 0 and self.tv_on == "mixture"
-        if use_mixture:  # both in one pass: larger matrix products, and kernels built once
-            corrupted = torch.cat([corrupted, vocals + accompaniment])
-        rep = self.model.encode(corrupted)
-        rep_vocals = rep[: vocals.shape[0]]
-        estimate = self.model.decode(rep_vocals, vocals.shape[-1])
+        batch = self.encode(vocals, accompaniment, noise)
+        estimate = self.model.decode(batch.encoded["vocals"], vocals.shape[-1])
         snr = neg_snr(estimate.float(), vocals, per=self.snr_per)
-        if self.tv_weight == 0:
-            return snr, torch.zeros_like(snr)
-        regularised = rep[vocals.shape[0] :] if use_mixture else rep_vocals
-        return snr, total_variation(regularised.float(), norm=self.tv_norm)
+        return {"neg_snr": snr, **{each.name: each(batch) for each in self.objectives}}
 
     def training_step(self, batch, batch_nb):
-        """Eq. (5) on a batch; a ValueError if it is not finite."""
+        """The weighted sum of the objectives on a batch; a ValueError if it is not finite."""
         vocals, accompaniment = batch
-        snr, variation = self.objectives(vocals, accompaniment, self.noise_like(vocals))
-        loss = snr + self.tv_weight * variation
+        losses = self.losses(vocals, accompaniment, self.noise_like(vocals))
+        snr = losses["neg_snr"]
+        loss = snr
+        for objective in self.objectives:
+            loss = loss + objective.weight * losses[objective.name]
         if not loss.isfinite():  # before it is in the model, and the model in the checkpoint
             raise ValueError(
                 f"loss must be finite, got {loss.item()} after {self.global_step} updates: "
@@ -165,8 +177,8 @@ class DAESystem(System):
         snr_of_all = self.trainer.strategy.reduce(snr.detach().clone(), reduce_op="mean")
         self.epoch_neg_snr += torch.stack([snr_of_all, torch.ones_like(snr_of_all)]) * len(vocals)
         self.log("loss", loss, logger=True, sync_dist=True)
-        self.log("neg_snr", snr, prog_bar=True, logger=True, sync_dist=True)
-        self.log("tv", variation, prog_bar=True, logger=True, sync_dist=True)
+        for name, value in losses.items():
+            self.log(name, value, prog_bar=True, logger=True, sync_dist=True)
         return loss
 
     def optimizer_step(self, *args, **kwargs):
@@ -179,7 +191,11 @@ class DAESystem(System):
         """Refuse objectives that are not the mean of what each device computes."""
         if self.trainer.world_size > 1:
             check(self.snr_per == "signal", "snr_per", self.snr_per, "'signal' on several devices")
-            check(self.tv_norm == "l1", "tv_norm", self.tv_norm, "'l1' on several devices")
+            for objective in self.objectives:
+                if not objective.is_mean:
+                    raise ValueError(
+                        f"{objective} is not a mean over signals, as several devices need it"
+                    )
 
     def on_train_epoch_start(self):
         """Go to the epoch's order of the data."""
@@ -194,6 +210,23 @@ class DAESystem(System):
         """Log the mean of Eq. (4) over the epoch's signals, which early stopping watches."""
         total, number = self.epoch_neg_snr.tolist()
         self.log("neg_snr_epoch", total / number, prog_bar=True, logger=True)
+
+
+def check_objectives(objectives: Sequence[Objective], is_matched: bool) -> None:
+    """Raise a ValueError if objectives share a name, or need other data.
+
+    Args:
+        objectives (sequence of Objective): Those of a training.
+        is_matched (bool): Whether the accompaniment is from the same place as the vocals.
+    """
+    names = [objective.name for objective in objectives]
+    check(len(set(names)) == len(names), "names of objectives", names, "different from each other")
+    for objective in objectives:
+        if objective.needs_matched and not is_matched:
+            raise ValueError(
+                f"{objective.name}_weight={objective.weight} needs the accompaniment of the same "
+                "place as the vocals: use matched=True"
+            )
 
 
 def resolve_precision(name: str) -> str:

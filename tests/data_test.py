@@ -149,6 +149,24 @@ def test_order_depends_on_seed_and_epoch_only(tracks):
     np.testing.assert_array_equal(pairs[: len(first_set)], expected)
 
 
+def test_matched_pairs_are_one_permutation_inside_sets(tracks):
+    def epoch(number, **options):
+        batches = sampler(tracks, matched=True, **options)
+        batches.set_epoch(number)
+        return list(batches)
+
+    pairs = np.array(pairs_of(epoch(0)))
+    assert (pairs[:, 0] == pairs[:, 1]).all() and sorted(pairs[:, 0]) == list(range(21))
+    rng = np.random.default_rng([0, 0])  # it is this order, on any machine
+    segments = np.split(np.arange(21), np.cumsum([4, 4, 1, 7, 2]))
+    order = rng.permutation(6)
+    for chosen in (order[:4], order[4:]):
+        expected = rng.permutation(np.concatenate([segments[track] for track in chosen]))
+        np.testing.assert_array_equal(pairs[: len(expected), 0], expected)
+        pairs = pairs[len(expected) :]
+    assert epoch(0) == epoch(0) != epoch(1) and epoch(0) != epoch(0, seed=1)
+
+
 def test_resumed_run_continues_with_the_batches_of_an_uninterrupted_one(tracks):
     def run(batches, epochs):
         for epoch in epochs:

@@ -21,6 +21,8 @@ from asteroid_sinudae.checkpoints import (
 )
 from asteroid_sinudae.data import SetShuffleSampler, Track, TrainSegments
 from asteroid_sinudae.losses import neg_snr, total_variation
+from asteroid_sinudae.objectives import Additivity, MaskAware, Sinkhorn, TotalVariation
+from asteroid_sinudae.step_sizes import relative_groups
 from asteroid_sinudae.system import DAESystem, resolve_precision, step_generator
 
 SMALL = dict(n_filters=8, kernel_size=64, stride=16, sample_rate=44100)
@@ -40,12 +42,12 @@ def tracks(tmp_path):
     return result
 
 
-def make_system(tracks, model=None, **options):
+def make_system(tracks, model=None, matched=False, optimizer=None, **options):
     torch.manual_seed(0)
     model = model or SinuDAE(**SMALL)
     dataset = TrainSegments(tracks, segment=500, hop=250)
-    sampler = SetShuffleSampler(dataset, batch_size=4, seed=1)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
+    sampler = SetShuffleSampler(dataset, batch_size=4, seed=1, matched=matched)
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
     loader = DataLoader(dataset, batch_sampler=sampler)
     return DAESystem(model, optimizer, loader, **{"seed": 1, **options})
 
@@ -88,25 +90,63 @@ def assert_same_bits(mine, theirs):
 def test_objective_is_eq_5(tracks):
     system = make_system(tracks, noise_std=0.01)
     vocals, accompaniment, noise = torch.randn(3, 2, 1, 500)
-    snr, variation = system.objectives(vocals, accompaniment, noise)
+    losses = system.losses(vocals, accompaniment, noise)
+    assert list(losses) == ["neg_snr", "tv"] and system.objectives == (TotalVariation(0.5),)
     model = system.model
     estimate = model.decode(model.encode(vocals + 0.01 * noise), 500)
-    torch.testing.assert_close(snr, neg_snr(estimate, vocals))
-    torch.testing.assert_close(variation, total_variation(model.encode(vocals + accompaniment)))
+    torch.testing.assert_close(losses["neg_snr"], neg_snr(estimate, vocals))
+    variation = total_variation(model.encode(vocals + accompaniment))
+    torch.testing.assert_close(losses["tv"], variation)
 
 
 def test_variants_of_the_objective(tracks):
     vocals, accompaniment, noise = torch.randn(3, 2, 1, 500)
-    on_vocals = make_system(tracks, noise_std=0.01, tv_on="vocals", tv_norm="l2", snr_per="batch")
-    model = on_vocals.model
+    on_vocals = TotalVariation(0.5, on="vocals", norm="l2")
+    system = make_system(tracks, noise_std=0.01, objectives=[on_vocals], snr_per="batch")
+    model = system.model
     rep = model.encode(vocals + 0.01 * noise)
-    snr, variation = on_vocals.objectives(vocals, accompaniment, noise)
-    torch.testing.assert_close(snr, neg_snr(model.decode(rep, 500), vocals, per="batch"))
-    torch.testing.assert_close(variation, total_variation(rep, norm="l2"))
-    # The mixture is left out altogether: NaN would show.
-    without = make_system(tracks, tv_weight=0.0)
-    snr, variation = without.objectives(vocals, accompaniment * torch.nan, noise)
-    assert snr.isfinite() and variation == 0
+    # What no objective needs is left out altogether: NaN would show.
+    losses = system.losses(vocals, accompaniment * torch.nan, noise)
+    torch.testing.assert_close(
+        losses["neg_snr"], neg_snr(model.decode(rep, 500), vocals, per="batch")
+    )
+    torch.testing.assert_close(losses["tv"], total_variation(rep, norm="l2"))
+    alone = make_system(tracks, objectives=[])
+    losses = alone.losses(vocals, accompaniment * torch.nan, noise)
+    assert list(losses) == ["neg_snr"] and losses["neg_snr"].isfinite()
+
+
+def test_all_signals_are_encoded_at_once_and_those_needed_only(tracks, monkeypatch):
+    def encoded_signals(*objectives):
+        system = make_system(tracks, matched=True, noise_std=0.01, objectives=objectives)
+        sizes, encode = [], system.model.encode
+        monkeypatch.setattr(
+            system.model, "encode", lambda wav: sizes.append(len(wav)) or encode(wav)
+        )
+        batch = system.encode(vocals, accompaniment, noise)
+        inputs = {**batch.signals, "vocals": vocals + 0.01 * noise}
+        for name, rep in batch.encoded.items():
+            torch.testing.assert_close(rep, encode(inputs[name]))
+        assert torch.equal(batch.signals["vocals"], vocals)
+        return sizes, list(batch.encoded)
+
+    vocals, accompaniment, noise = torch.randn(3, 2, 1, 500)
+    assert encoded_signals() == ([2], ["vocals"])
+    assert encoded_signals(Sinkhorn(1.0, on="vocals")) == ([2], ["vocals"])
+    assert encoded_signals(TotalVariation(0.5)) == ([4], ["vocals", "mixture"])
+    everything = TotalVariation(0.5), Sinkhorn(1.0), Additivity(1.0), MaskAware(1.0)
+    assert encoded_signals(*everything) == ([6], ["vocals", "mixture", "accompaniment"])
+
+
+def test_loss_is_the_weighted_sum_of_what_is_logged(tracks, tmp_path):
+    objectives = [TotalVariation(0.5), Sinkhorn(0.2), Additivity(3.0), MaskAware(0.25)]
+    system = make_system(tracks, matched=True, objectives=objectives)
+    trainer = fit(system, tmp_path, max_epochs=1)
+    logged = {name: value.item() for name, value in trainer.logged_metrics.items()}
+    weights = {"neg_snr": 1.0, "tv": 0.5, "sinkhorn": 0.2, "additivity": 3.0, "mask": 0.25}
+    assert logged.keys() >= {"loss", "neg_snr_epoch", *weights}
+    expected = sum(weight * logged[name] for name, weight in weights.items())
+    assert logged["loss"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_training_lowers_the_loss_and_keeps_the_channels_sorted(tracks, tmp_path):
@@ -144,6 +184,47 @@ def test_run_cut_off_after_any_update_ends_where_an_uncut_one_ends(tracks, tmp_p
         trainer = fit(resumed, tmp_path, ckpt_path=tmp_path / f"checkpoints/step={step}.ckpt")
         assert trainer.global_step == 3 * STEPS_PER_EPOCH
         assert_same_bits(state_of(resumed), expected)
+
+
+def test_run_with_relative_step_sizes_and_every_objective_can_be_cut_off(tracks, tmp_path):
+    def fresh_system(model):
+        optimizer = torch.optim.Adam(relative_groups(model, 0.01), lr=0.01, fused=True)
+        objectives = [TotalVariation(0.5), Sinkhorn(0.2), Additivity(3.0), MaskAware(0.25)]
+        return make_system(
+            tracks,
+            model,
+            matched=True,
+            optimizer=optimizer,
+            objectives=objectives,
+            scheduler={"scheduler": linear_decay(optimizer), "interval": "step"},
+        )
+
+    def rates_of(system):
+        return [group["lr"] for group in system.optimizer.param_groups]
+
+    def start():
+        torch.manual_seed(0)
+        return SinuDAE(**SMALL)
+
+    whole = fresh_system(start())
+    rates = rates_of(whole)
+    fit(whole, tmp_path, [every_step(tmp_path / "checkpoints")])
+    n_steps = 3 * STEPS_PER_EPOCH
+    assert len(set(rates)) == 5 and rates_of(whole) == pytest.approx(
+        [rate * (1 - n_steps / 20) for rate in rates], rel=1e-9
+    )
+    for step in (1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 1):
+        other = start()
+        with torch.no_grad():  # of other sizes than the start of the run that is continued
+            for parameter in other.parameters():
+                parameter.mul_(3)
+        resumed = fresh_system(other)
+        assert rates_of(resumed) != rates
+        checkpoint = tmp_path / f"checkpoints/step={step}.ckpt"
+        trainer = fit(resumed, tmp_path, ckpt_path=checkpoint)
+        assert_same_bits(state_of(resumed), state_of(whole))
+        assert rates_of(resumed) == rates_of(whole)
+        assert trainer.lr_scheduler_configs[0].scheduler.base_lrs == rates
 
 
 @pytest.mark.parametrize("part", [dict(max_epochs=1), dict(max_epochs=2)])
@@ -235,8 +316,14 @@ def test_noise_is_a_function_of_seed_epoch_and_step():
     assert not any(torch.equal(draw(1, 2, 3), other) for other in others)
 
 
-def test_bf16_update_is_close_to_the_fp32_one(tracks, tmp_path):
-    systems = {precision: make_system(tracks) for precision in ("32-true", "bf16-mixed")}
+@pytest.mark.parametrize(
+    "objectives", [[TotalVariation(0.5)], [Sinkhorn(0.5), Additivity(3.0), MaskAware(0.25)]]
+)
+def test_bf16_update_is_close_to_the_fp32_one(tracks, tmp_path, objectives):
+    systems = {
+        precision: make_system(tracks, matched=True, objectives=objectives)
+        for precision in ("32-true", "bf16-mixed")
+    }
     start = make_system(tracks).model.state_dict()
     updates = []
     for precision, system in systems.items():
@@ -251,16 +338,44 @@ def test_bf16_update_is_close_to_the_fp32_one(tracks, tmp_path):
     "options, message",
     [
         (dict(noise_std=-1e-4), "noise_std must be 0 or more, got -0.0001"),
-        (dict(tv_weight=float("nan")), "tv_weight must be 0 or more, got nan"),
         (dict(seed=-1), "seed must be 0 or more, got -1"),
-        (dict(tv_on="accompaniment"), "tv_on must be one of 'mixture', 'vocals'"),
-        (dict(tv_norm="l0"), "tv_norm must be one of 'l1', 'l2', got 'l0'"),
         (dict(snr_per="song"), "snr_per must be one of 'signal', 'batch', got 'song'"),
+        (
+            dict(objectives=[MaskAware(0.25)]),
+            "mask_weight=0.25 needs the accompaniment of the same place as the vocals: use matched",
+        ),
+        (
+            dict(objectives=[TotalVariation(0.5), Additivity(3.0)]),
+            "additivity_weight=3.0 needs the accompaniment of the same place as the vocals",
+        ),
+        (
+            dict(objectives=[TotalVariation(0.5), TotalVariation(0.5, on="vocals")]),
+            r"names of objectives must be different from each other, got \['tv', 'tv'\]",
+        ),
     ],
 )
 def test_options_that_make_no_sense(tracks, options, message):
     with pytest.raises(ValueError, match=message):
         make_system(tracks, **options)
+
+
+def test_objectives_that_several_devices_cannot_share(tracks):
+    class Trainer:
+        world_size = 2
+
+    def start(**options):
+        system = make_system(tracks, **options)
+        system._trainer = Trainer()
+        system.on_fit_start()
+
+    start()
+    with pytest.raises(
+        ValueError, match="snr_per must be 'signal' on several devices, got 'batch'"
+    ):
+        start(snr_per="batch")
+    message = r"TotalVariation\(weight=0.5, on='mixture', norm='l2'\) is not a mean over signals"
+    with pytest.raises(ValueError, match=message):
+        start(objectives=[TotalVariation(0.5, norm="l2")])
 
 
 def test_sorting_needs_carriers(tracks):

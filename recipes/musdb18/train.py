@@ -1,7 +1,7 @@
 """Train the denoising auto-encoder, or continue a training that was cut off.
 
 Writes into --exp_dir: conf.yml, checkpoints/last.ckpt, logs/ and, at the end, best_model.pth, the
-model after the last update.
+model after the last update; with max_steps 0, the model at its start.
 """
 
 import argparse
@@ -14,7 +14,12 @@ from utils import scripts, training
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.checkpoints import StopAtPlateau
 from asteroid_sinudae.data import Manifest, TrainSegments
+from asteroid_sinudae.objectives import make_objectives
+from asteroid_sinudae.step_sizes import relative_groups
 from asteroid_sinudae.system import DAESystem
+
+# Keys of the group `objective` that are the system's own; the others are those of the objectives.
+OF_SYSTEM = ("noise_std", "snr_per", "sort")
 
 
 def main() -> None:
@@ -28,7 +33,7 @@ def main() -> None:
         manifest.subset("train"), conf["data"]["segment"], conf["data"]["segment_hop"]
     )
     check_conf(conf, manifest)
-    loader = training.make_loader(dataset, conf)
+    loader = training.make_loader(dataset, conf, conf["data"]["matched"])
     decay_steps = training.decay_steps(conf, loader)
     # What a resumed run must share with its checkpoint.
     run = {
@@ -39,7 +44,9 @@ def main() -> None:
 
     pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
     model = SinuDAE(**conf["filterbank"])
-    optimizer = torch.optim.Adam(model.parameters(), lr=conf["optim"]["lr"], fused=True)
+    optimizer = make_optimizer(model, conf["optim"])
+    objective = dict(conf["objective"])
+    of_system = {key: objective.pop(key) for key in OF_SYSTEM}
     system = DAESystem(
         model,
         optimizer,
@@ -47,14 +54,21 @@ def main() -> None:
         scheduler=training.linear_decay(optimizer, decay_steps),
         seed=conf["training"]["seed"],
         config={**conf, "run": run},
-        **conf["objective"],
+        objectives=make_objectives(**objective),
+        **of_system,
     )
     callbacks = [StopAtPlateau()] if conf["training"]["early_stop"] else []
     training.train(system, conf, args.exp_dir, callbacks)
 
 
+def make_optimizer(model: SinuDAE, optim: dict) -> torch.optim.Optimizer:
+    """Adam, with one learning rate, or with one a tensor that is a fraction of its size."""
+    groups = relative_groups(model, optim["lr"]) if optim["lr_relative"] else model.parameters()
+    return torch.optim.Adam(groups, lr=optim["lr"], fused=True)
+
+
 def check_conf(conf: dict, manifest: Manifest) -> None:
-    """Raise a ValueError if segments, kernels and data do not go together, or nothing is to do."""
+    """Raise a ValueError if segments, kernels and data do not go together."""
     if conf["data"]["segment"] < conf["filterbank"]["kernel_size"]:
         raise ValueError(
             f"segment={conf['data']['segment']} is shorter than a kernel, expected at least "

@@ -67,12 +67,12 @@ def parse_args_with_conf(
 
 
 def check_training(conf: dict) -> None:
-    """Raise a ValueError if nothing is to do, or the batches do not go with the devices."""
+    """Raise a ValueError if a length makes no sense, or the batches do not go with the devices."""
     training = conf["training"]
     epochs, max_steps = training["epochs"], training["max_steps"]
-    if epochs < 1 or max_steps < -1 or max_steps == 0:
+    if epochs < 1 or max_steps < -1:
         raise ValueError(
-            f"epochs must be at least 1 and max_steps -1 or at least 1, got {epochs=}, {max_steps=}"
+            f"epochs must be at least 1 and max_steps -1 or more, got {epochs=}, {max_steps=}"
         )
     devices, num_nodes, batch_size = (
         training[key] for key in ("devices", "num_nodes", "batch_size")
@@ -91,13 +91,14 @@ def n_processes(conf: dict) -> int:
     return conf["training"]["devices"] * conf["training"]["num_nodes"]
 
 
-def make_loader(dataset: TrainSegments, conf: dict) -> DataLoader:
-    """Batches of vocals and accompaniment in the order of the run's seed."""
+def make_loader(dataset: TrainSegments, conf: dict, matched: bool = False) -> DataLoader:
+    """Batches of vocals and accompaniment, of one place if `matched`, in the seed's order."""
     sampler = SetShuffleSampler(
         dataset,
         batch_size=conf["training"]["batch_size"],
         tracks_per_set=conf["data"]["tracks_per_set"],
         seed=conf["training"]["seed"],
+        matched=matched,
     )
     num_workers = conf["training"]["num_workers"]
     return DataLoader(
@@ -171,7 +172,8 @@ def train(
     """Train a system, or continue where its training was cut off, and write its model.
 
     Writes into `exp_dir`: conf.yml, checkpoints/last.ckpt, logs/ and, at the end, best_model.pth,
-    the model after the last update.
+    the model after the last update. With `max_steps: 0` nothing is trained, and best_model.pth is
+    the model at its start.
 
     Args:
         system (System): Whose `config` is what a continued training must share.
@@ -182,16 +184,20 @@ def train(
         infos (dict, optional): What the file of the model tells besides how it was trained.
 
     Raises:
-        ValueError: if there is a checkpoint of another training.
+        ValueError: if there is a checkpoint of another training, or of one where none is wanted.
     """
+    is_untrained = conf["training"]["max_steps"] == 0
     checkpoint = last_checkpoint(exp_dir) if last_checkpoint(exp_dir).exists() else None
+    if checkpoint is not None and is_untrained:
+        raise ValueError(f"{checkpoint} is of a training: choose another folder for max_steps=0")
     if checkpoint is not None:
         check_resumable(load_safely(checkpoint), system.config, checkpoint)
     timer = Timer()
     trainer = make_trainer(conf, exp_dir, [timer, *callbacks], clip_norm)
     if trainer.is_global_zero:
         scripts.write_conf(conf, exp_dir / "conf.yml")
-    trainer.fit(system, ckpt_path=checkpoint)
+    if not is_untrained:
+        trainer.fit(system, ckpt_path=checkpoint)
     if trainer.is_global_zero:
         package = system.model.serialize()
         package["infos"].update(infos or {})
