@@ -7,10 +7,11 @@ import importlib
 import asteroid.models
 import asteroid_filterbanks
 
+from . import pretrained
 from .conv_fb import ConvFB
 from .conv_smooth_fb import ConvSmoothFB
 from .enc_dec import Decoder, Encoder, make_enc_dec
-from .masks import binary_mask, informed_separation
+from .masks import binary_mask, energy_ratio_mask, informed_separation, ratio_mask
 from .mod_cos_fb import CosFB, ModCosFB
 from .models import SinuDAEConvTasNet, SinuDAEDPRNNTasNet, SinuDAEDPTNet, SinuDAELSTMTasNet
 from .representations import STFT, Representation, SinuDAE
@@ -36,8 +37,11 @@ __all__ = [
     "SinuDAEDPTNet",
     "SinuDAELSTMTasNet",
     "binary_mask",
+    "energy_ratio_mask",
     "informed_separation",
     "make_enc_dec",
+    "pretrained",
+    "ratio_mask",
 ]
 
 

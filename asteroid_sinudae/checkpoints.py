@@ -11,7 +11,15 @@ from ._checks import check
 from .files import load_safely, save_atomically
 
 # Keys of a configuration that may change when a run is continued.
-MAY_CHANGE = ("epochs", "max_steps", "num_workers", "checkpoint_minutes", "devices", "num_nodes")
+MAY_CHANGE = (
+    "epochs",
+    "max_steps",
+    "num_workers",
+    "checkpoint_minutes",
+    "devices",
+    "num_nodes",
+    "pretrained",  # models that are evaluated beside
+)
 
 
 def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:

@@ -18,6 +18,7 @@ from .audio import AudioFile, open_audio, write_wavs
 from .chunks import Stream, with_progress
 from .encoded import open_encoded, write_encoded
 from .files import load_safely, save_atomically
+from .masks import RULES
 from .model_files import describe, load_model, source_names
 from .representations import STFT, SinuDAE
 
@@ -108,7 +109,12 @@ def add_separate(commands) -> None:
     """Subcommand `separate`."""
     summary = "separate a song of any length by a model (a SinuDAE alone gives its reconstruction)"
     parser = add_command(commands, "separate", separate, summary)
-    parser.add_argument("model", metavar="MODEL", type=Path, help="file of an Asteroid model")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        help="file of an Asteroid model, or name of one that comes with the package",
+    )
     parser.add_argument("song", metavar="SONG", type=Path, help="audio file")
     add_output(parser, "DIR", "folder for SONG_<source>.wav")
     parser.add_argument(
@@ -139,19 +145,28 @@ def separate(args: argparse.Namespace) -> None:
 
 def add_mask(commands) -> None:
     """Subcommand `mask`."""
-    summary = "separate a mixture by a binary mask that knows the vocals"
+    summary = "separate a mixture by a mask that knows the vocals"
     parser = add_command(commands, "mask", mask, summary)
     parser.add_argument("mixture", metavar="MIX", type=Path, help="audio file")
     parser.add_argument("vocals", metavar="VOCALS", type=Path, help="the vocals in it")
-    parser.add_argument("model", metavar="MODEL", type=Path, nargs="?", help="file of a SinuDAE")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        nargs="?",
+        help="file of a SinuDAE, or name of one that comes with the package",
+    )
     parser.add_argument("--stft", action="store_true", help="use Asteroid's STFT instead")
     add_output(parser, "DIR", "folder for MIX_vocals.wav and MIX_accompaniment.wav")
     parser.add_argument(
-        "--threshold",
-        type=float,
-        default=0.5,
-        help="vocals are where they are louder than this times the rest (default: %(default)g)",
+        "--rule",
+        choices=list(RULES),
+        default="binary",
+        help="binary: vocals are where |v| > threshold * |rest|; ratio: weigh by |v| / (|v| + "
+        "|rest|); energy_ratio: vocals are where v^2 / (v^2 + rest^2) > threshold (default: "
+        "%(default)s)",
     )
+    parser.add_argument("--threshold", type=float, help="of the rule (default: 0.5; ratio: none)")
     add_chunk_options(parser)
 
 
@@ -166,7 +181,9 @@ def mask(args: argparse.Namespace) -> None:
         else:
             representation = SinuDAE.from_pretrained(args.model).eval()
         representation = on_device(representation, args.device)
-        pieces = songs.masked(representation, mixture, vocals, args.threshold, args.chunk)
+        pieces = songs.masked(
+            representation, mixture, vocals, args.threshold, args.chunk, args.rule
+        )
         inputs = [path for path in (args.mixture, args.vocals, args.model) if path is not None]
         paths = output_paths(args, mixture, ["vocals", "accompaniment"], inputs)
         note_resampling(mixture, representation)
@@ -177,7 +194,12 @@ def add_encode(commands) -> None:
     """Subcommand `encode`."""
     summary = "write the representation of a song and its frequencies to a .npz file"
     parser = add_command(commands, "encode", encode, summary)
-    parser.add_argument("model", metavar="MODEL", type=Path, help="file of a SinuDAE")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        help="file of a SinuDAE, or name of one that comes with the package",
+    )
     parser.add_argument("song", metavar="SONG", type=Path, help="audio file")
     add_output(
         parser,
@@ -206,7 +228,7 @@ def add_decode(commands) -> None:
     """Subcommand `decode`."""
     summary = "turn a .npz file of `sinudae encode`, perhaps edited, into audio"
     parser = add_command(commands, "decode", decode, summary)
-    parser.add_argument("model", metavar="MODEL", type=Path, help="file of the SinuDAE")
+    parser.add_argument("model", metavar="MODEL", type=Path, help="file or name of the SinuDAE")
     parser.add_argument("file", metavar="FILE.npz", type=Path, help="file of sinudae encode")
     add_output(parser, "OUT.wav", "file to write, at the model's sample rate")
     add_chunk_options(parser)
@@ -227,7 +249,12 @@ def decode(args: argparse.Namespace) -> None:
 def add_info(commands) -> None:
     """Subcommand `info`."""
     parser = add_command(commands, "info", info, "print what a model file holds, as YAML")
-    parser.add_argument("model", metavar="MODEL", type=Path, help="file of an Asteroid model")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        help="file of an Asteroid model, or name of one that comes with the package",
+    )
 
 
 def info(args: argparse.Namespace) -> None:

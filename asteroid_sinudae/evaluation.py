@@ -9,12 +9,12 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .data import TestSegments, Track
-from .losses import si_sdr
-from .masks import decode_masked
+from .losses import additivity_error, is_silent, si_sdr
+from .masks import make_mask
 from .representations import Representation
 
-SILENCE_DB = -10.0
 MIXTURE = "unprocessed mixture"
+RM_COLUMN = "si_sdr_rm"
 
 
 class Segments(NamedTuple):
@@ -31,22 +31,10 @@ class Segments(NamedTuple):
     locations: list[tuple[str, int]]
 
 
-def is_silent(vocals: torch.Tensor) -> torch.Tensor:
-    r"""Whether :math:`10 \log_{10} \|v\|_2 < -10`, as in the authors' public code.
-
-    Args:
-        vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
-
-    Returns:
-        :class:`torch.Tensor` of bool, shape `(batch,)`.
-    """
-    return 10 * torch.log10(vocals.flatten(1).norm(dim=-1)) < SILENCE_DB
-
-
 def audible_segments(
     segments: TestSegments, batch_size: int = 8, device: torch.device | str = "cpu"
 ) -> Iterator[Segments]:
-    """Batches of the segments whose vocals are not silent, see :func:`is_silent`, with progress.
+    """Batches of the segments whose vocals are not silent, see :func:`.is_silent`, with progress.
 
     Args:
         segments (TestSegments): Non-overlapping segments of test tracks.
@@ -83,46 +71,40 @@ def segment_metrics(
         thresholds (sequence of float): of :func:`.binary_mask`.
 
     Returns:
-        dict: `si_sdr` (dB), for each threshold :func:`bm_column` (dB), and `additivity_error`, see
-        :func:`additivity_error`; a value a segment.
+        dict: `si_sdr` (dB), for each of :func:`mask_columns` its SI-SDR (dB), and
+        `additivity_error`, see :func:`.additivity_error`; a value a segment.
     """
-    length = vocals.shape[-1]
-    signals = (vocals + accompaniment, vocals, accompaniment)
-    encoded = [representation.encode(signal) for signal in signals]
-    metrics = {"si_sdr": si_sdr(representation.decode(encoded[1], length), vocals).tolist()}
-    for threshold in thresholds:
-        estimate = decode_masked(representation, *encoded, threshold, length)
-        metrics[bm_column(threshold)] = si_sdr(estimate, vocals).tolist()
+    signals = torch.cat([vocals + accompaniment, vocals, accompaniment])
+    # All in one batch: kernels that are functions of parameters are computed once.
+    encoded = representation.encode(signals).chunk(3)
     magnitudes = [representation.magnitude(rep) for rep in encoded]
+    masks = mask_columns(thresholds)
+    masked = [encoded[0] * make_mask(*magnitudes[1:], **mask) for mask in masks.values()]
+    decoded = representation.decode(torch.cat([encoded[1], *masked]), vocals.shape[-1])
+    metrics = {
+        column: si_sdr(estimate, vocals).tolist()
+        for column, estimate in zip(["si_sdr", *masks], decoded.split(len(vocals)), strict=True)
+    }
     return {**metrics, "additivity_error": additivity_error(*magnitudes).tolist()}
-
-
-def additivity_error(
-    mixture: torch.Tensor, vocals: torch.Tensor, accompaniment: torch.Tensor
-) -> torch.Tensor:
-    r"""How far magnitudes are from adding up, :math:`\|A_m - A_v - A_b\|_1 / \|A_m\|_1`.
-
-    Zero where a mask can be exact: the representation of a sum is the sum of representations.
-
-    Args:
-        mixture (:class:`torch.Tensor`): magnitudes, shape `(batch, freq, frames)`.
-        vocals (:class:`torch.Tensor`): magnitudes, of the same shape.
-        accompaniment (:class:`torch.Tensor`): magnitudes, of the same shape.
-
-    Returns:
-        :class:`torch.Tensor` of shape `(batch,)`; NaN where the mixture is zero.
-
-    Examples
-        >>> additivity_error(*torch.tensor([4.0, 2.0, 1.0]).view(3, 1, 1, 1))
-        tensor([0.2500])
-    """
-    norm = {"dim": (-2, -1)}
-    return (mixture - vocals - accompaniment).abs().sum(**norm) / mixture.abs().sum(**norm)
 
 
 def bm_column(threshold: float) -> str:
     """Name of the column of SI-SDR after binary masking with a threshold."""
     return f"si_sdr_bm_{threshold:g}"
+
+
+def mask_columns(thresholds: Sequence[float]) -> dict[str, dict]:
+    """Arguments of :func:`.make_mask` by the columns of SI-SDR after masking.
+
+    Args:
+        thresholds (sequence of float): of :func:`.binary_mask`, a column each.
+
+    Examples
+        >>> mask_columns([1.0])
+        {'si_sdr_bm_1': {'rule': 'binary', 'threshold': 1.0}, 'si_sdr_rm': {'rule': 'ratio'}}
+    """
+    binary = {bm_column(value): {"rule": "binary", "threshold": value} for value in thresholds}
+    return {**binary, RM_COLUMN: {"rule": "ratio"}}
 
 
 def evaluate(
@@ -166,7 +148,7 @@ def evaluate(
             metrics = segment_metrics(system, batch.vocals, batch.accompaniment, thresholds)
             frames.append(pd.DataFrame({**where, "system": name, **metrics}))
         mixture = si_sdr(batch.vocals + batch.accompaniment, batch.vocals).tolist()
-        columns = {bm_column(threshold): mixture for threshold in thresholds}
+        columns = dict.fromkeys(mask_columns(thresholds), mixture)
         frames.append(pd.DataFrame({**where, "system": MIXTURE, **columns}))
     if not frames:
         raise ValueError(f"all {len(segments)} test segments are silent, nothing to evaluate")
@@ -227,7 +209,12 @@ def metric_title(column: str) -> str:
     """
     if column.startswith("si_sdr_bm_"):
         return f"SI-SDR-BM (dB), threshold {column.removeprefix('si_sdr_bm_')}"
-    return {"si_sdr": "SI-SDR (dB)", "additivity_error": "additivity error"}.get(column, column)
+    titles = {
+        "si_sdr": "SI-SDR (dB)",
+        RM_COLUMN: "SI-SDR, ratio mask (dB)",
+        "additivity_error": "additivity error",
+    }
+    return titles.get(column, column)
 
 
 def markdown_table(summary: pd.DataFrame) -> str:

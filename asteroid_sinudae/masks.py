@@ -1,10 +1,12 @@
 """Masks over representations, and separation informed by the true sources."""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
-from ._checks import check
+from ._checks import check, check_choice
 from .representations import Representation
 
 
@@ -32,10 +34,118 @@ def binary_mask(
     return (vocals > threshold * accompaniment).to(vocals.dtype)
 
 
+def ratio_mask(vocals: torch.Tensor, accompaniment: torch.Tensor) -> torch.Tensor:
+    r"""The soft mask :math:`|v| / (|v| + |a|)`, zero where both are zero.
+
+    Args:
+        vocals (:class:`torch.Tensor`): magnitudes of the vocals, shape `(..., freq, frames)`.
+        accompaniment (:class:`torch.Tensor`): magnitudes of the accompaniment, of the same shape.
+
+    Returns:
+        :class:`torch.Tensor` of the same shape and dtype.
+
+    Examples
+        >>> ratio_mask(torch.tensor([0.0, 3.0, 1.0]), torch.tensor([0.0, 1.0, 0.0]))
+        tensor([0.0000, 0.7500, 1.0000])
+    """
+    # The sum of two huge magnitudes is not finite, their ratio is.
+    return torch.where(vocals == 0, vocals, 1 / (1 + accompaniment / vocals))
+
+
+def energy_ratio_mask(
+    vocals: torch.Tensor, accompaniment: torch.Tensor, threshold: float = 0.5
+) -> torch.Tensor:
+    r"""One where :math:`|v|^2 / (|v|^2 + |a|^2) > \theta`, zero elsewhere, also where that is 0/0.
+
+    It equals :func:`binary_mask` with the threshold :math:`\sqrt{\theta / (1 - \theta)}`, and is
+    computed so, without squares that are not finite or vanish: 0.5 is the threshold 1 there.
+
+    Args:
+        vocals (:class:`torch.Tensor`): magnitudes of the vocals, shape `(..., freq, frames)`.
+        accompaniment (:class:`torch.Tensor`): magnitudes of the accompaniment, of the same shape.
+        threshold (float): :math:`\theta`, the part of the energy that the vocals must exceed.
+
+    Returns:
+        :class:`torch.Tensor` of the same shape and dtype.
+
+    Raises:
+        ValueError: if `threshold` is not from 0 to below 1.
+
+    Examples
+        >>> energy_ratio_mask(torch.tensor([0.0, 0.6, 1.1]), torch.tensor([0.0, 1.0, 1.0]))
+        tensor([0., 0., 1.])
+    """
+    check_energy_threshold(threshold)
+    return binary_mask(vocals, accompaniment, math.sqrt(threshold / (1 - threshold)))
+
+
 def check_threshold(threshold: float) -> None:
     """Raise a ValueError if a threshold of :func:`binary_mask` is negative or not finite."""
     is_valid = math.isfinite(threshold) and threshold >= 0
     check(is_valid, "threshold", threshold, "finite and not negative")
+
+
+def check_energy_threshold(threshold: float) -> None:
+    """Raise a ValueError if a threshold of :func:`energy_ratio_mask` is not from 0 to below 1."""
+    check(0 <= threshold < 1, "threshold", threshold, "at least 0 and below 1")
+
+
+class MaskRule(NamedTuple):
+    """How a mask is made.
+
+    Attributes:
+        mask (callable): Takes the magnitudes of vocals and accompaniment, and a threshold if the
+            rule has one, for which it has a default.
+        check_threshold (callable or None): Raises a ValueError for a threshold that makes no sense;
+            None if the rule has no threshold.
+    """
+
+    mask: Callable[..., torch.Tensor]
+    check_threshold: Callable[[float], None] | None
+
+
+RULES = {
+    "binary": MaskRule(binary_mask, check_threshold),
+    "ratio": MaskRule(ratio_mask, None),
+    "energy_ratio": MaskRule(energy_ratio_mask, check_energy_threshold),
+}
+
+
+def check_rule(rule: str, threshold: float | None = None) -> None:
+    """Raise a ValueError if there is no such rule, or a threshold given makes no sense for it."""
+    check_choice("rule", rule, RULES)
+    if threshold is None:
+        return
+    if RULES[rule].check_threshold is None:
+        raise ValueError(f"the {rule} mask has no threshold, got threshold={threshold!r}")
+    RULES[rule].check_threshold(threshold)
+
+
+def make_mask(
+    vocals: torch.Tensor,
+    accompaniment: torch.Tensor,
+    threshold: float | None = None,
+    rule: str = "binary",
+) -> torch.Tensor:
+    """Mask of the vocals by one of the :data:`RULES`.
+
+    Args:
+        vocals (:class:`torch.Tensor`): magnitudes of the vocals, shape `(..., freq, frames)`.
+        accompaniment (:class:`torch.Tensor`): magnitudes of the accompaniment, of the same shape.
+        threshold (float, optional): Of the rule. If None (default), the rule's own: 0.5 of
+            ``'binary'``, see :func:`binary_mask`, and of ``'energy_ratio'``, see
+            :func:`energy_ratio_mask`. The rule ``'ratio'``, see :func:`ratio_mask`, has none.
+        rule (str): Among [``'binary'``, ``'ratio'``, ``'energy_ratio'``].
+
+    Returns:
+        :class:`torch.Tensor` of the same shape and dtype, from 0 to 1.
+
+    Raises:
+        ValueError: if there is no such rule, or `threshold` makes no sense for it.
+    """
+    check_rule(rule, threshold)
+    options = {} if threshold is None else {"threshold": threshold}
+    return RULES[rule].mask(vocals, accompaniment, **options)
 
 
 def decode_masked(
@@ -43,27 +153,29 @@ def decode_masked(
     mixture: torch.Tensor,
     vocals: torch.Tensor,
     accompaniment: torch.Tensor,
-    threshold: float,
+    threshold: float | None,
     length: int,
+    rule: str = "binary",
 ) -> torch.Tensor:
-    """Waveform of an encoded mixture under the binary mask of the encoded sources.
+    """Waveform of an encoded mixture under the mask of the encoded sources.
 
     Args:
         representation (Representation): That encoded the signals.
         mixture (:class:`torch.Tensor`): encoded, shape `(batch, freq, frames)`.
         vocals (:class:`torch.Tensor`): encoded, of the same shape.
         accompaniment (:class:`torch.Tensor`): encoded, of the same shape.
-        threshold (float): see :func:`binary_mask`.
+        threshold (float or None): see :func:`make_mask`.
         length (int): Number of samples of the encoded signals.
+        rule (str): see :func:`make_mask`.
 
     Returns:
         :class:`torch.Tensor` of shape `(batch, 1, length)`.
 
     Raises:
-        ValueError: if `threshold` is negative or not finite.
+        ValueError: if there is no such rule, or `threshold` makes no sense for it.
     """
     magnitudes = representation.magnitude(vocals), representation.magnitude(accompaniment)
-    return representation.decode(mixture * binary_mask(*magnitudes, threshold), length)
+    return representation.decode(mixture * make_mask(*magnitudes, threshold, rule), length)
 
 
 def informed_separation(
@@ -71,9 +183,10 @@ def informed_separation(
     mixture: torch.Tensor,
     vocals: torch.Tensor,
     accompaniment: torch.Tensor | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    rule: str = "binary",
 ) -> torch.Tensor:
-    """Vocals estimated by a binary mask that knows the true sources (Section 3).
+    """Vocals estimated by a mask that knows the true sources (Section 3).
 
     Args:
         representation (Representation): e.g. :class:`.SinuDAE` or :class:`.STFT`.
@@ -81,13 +194,15 @@ def informed_separation(
         vocals (:class:`torch.Tensor`): the true vocals, of the same shape.
         accompaniment (:class:`torch.Tensor`, optional): the true accompaniment, of the same
             shape. If None (default), mixture minus vocals.
-        threshold (float): see :func:`binary_mask`.
+        threshold (float, optional): see :func:`make_mask`; 0.5 of the default rule.
+        rule (str): see :func:`make_mask`.
 
     Returns:
         :class:`torch.Tensor` of shape `(batch, 1, time)`.
 
     Raises:
-        ValueError: if the shapes differ, or `threshold` is negative or not finite.
+        ValueError: if the shapes differ, there is no such rule, or `threshold` makes no sense for
+            it.
     """
     if accompaniment is None:
         accompaniment = mixture - vocals
@@ -97,7 +212,7 @@ def informed_separation(
             f"vocals {tuple(vocals.shape)}, accompaniment {tuple(accompaniment.shape)}"
         )
     encoded = [representation.encode(signal) for signal in (mixture, vocals, accompaniment)]
-    return decode_masked(representation, *encoded, threshold, mixture.shape[-1])
+    return decode_masked(representation, *encoded, threshold, mixture.shape[-1], rule)
 
 
 def estimate_both(
@@ -105,7 +220,8 @@ def estimate_both(
     mixture: torch.Tensor,
     vocals: torch.Tensor,
     accompaniment: torch.Tensor,
-    threshold: float,
+    threshold: float | None,
+    rule: str = "binary",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Vocals of :func:`informed_separation`, and accompaniment under the complementary mask.
 
@@ -114,13 +230,14 @@ def estimate_both(
         mixture (:class:`torch.Tensor`): shape `(batch, 1, time)`.
         vocals (:class:`torch.Tensor`): the true vocals, of the same shape.
         accompaniment (:class:`torch.Tensor`): the true accompaniment, of the same shape.
-        threshold (float): see :func:`binary_mask`.
+        threshold (float or None): see :func:`make_mask`.
+        rule (str): see :func:`make_mask`.
 
     Returns:
         tuple of the estimates, :class:`torch.Tensor` of shape `(batch, 1, time)`.
 
     Raises:
-        ValueError: if `threshold` is negative or not finite.
+        ValueError: if there is no such rule, or `threshold` makes no sense for it.
     """
     length = mixture.shape[-1]
     encoded = representation.encode(mixture)
@@ -128,7 +245,7 @@ def estimate_both(
         representation.magnitude(representation.encode(source))
         for source in (vocals, accompaniment)
     ]
-    mask = binary_mask(*magnitudes, threshold)
+    mask = make_mask(*magnitudes, threshold, rule)
     return (
         representation.decode(encoded * mask, length),
         representation.decode(encoded * (1 - mask), length),

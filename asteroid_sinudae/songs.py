@@ -13,12 +13,13 @@ from functools import partial
 import torch
 from asteroid.models import BaseModel
 from torch import nn
+from torch.nn.functional import pad
 
 from ._checks import check
 from .audio import AudioFile, check_same, rate_ratio, resampled
 from .chunks import cut, map_blocks, overlap_add, reach, whole_hops
 from .encoded import EncodedFile, Signal
-from .masks import check_threshold, estimate_both
+from .masks import check_rule, estimate_both
 from .representations import Representation, SinuDAE
 
 
@@ -70,18 +71,20 @@ def masked(
     representation: Representation,
     mixture: AudioFile,
     vocals: AudioFile,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     chunk: float = 10.0,
+    rule: str = "binary",
 ) -> Iterator[torch.Tensor]:
-    """Vocals and accompaniment of a mixture by a binary mask that knows the vocals (Section 3).
+    """Vocals and accompaniment of a mixture by a mask that knows the vocals (Section 3).
 
     Args:
         representation (Representation): e.g. :class:`.SinuDAE` or :class:`.STFT`.
         mixture (AudioFile): The mixture.
         vocals (AudioFile): The true vocals, of the same rate, channels and length; the true
             accompaniment is the mixture without them.
-        threshold (float): see :func:`.binary_mask`.
+        threshold (float, optional): see :func:`.make_mask`; 0.5 of the default rule.
         chunk (float): Seconds at a time, which does not show.
+        rule (str): see :func:`.make_mask`.
 
     Returns:
         Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, 2, time)`, of the
@@ -90,13 +93,13 @@ def masked(
     Raises:
         ValueError: if an option makes no sense, or the files do not go together.
     """
-    check_threshold(threshold)
+    check_rule(rule, threshold)
     check_same(mixture, vocals)
     block = whole_hops(representation, _chunk_samples(chunk, representation.sample_rate))
     ratio = rate_ratio(mixture.sample_rate, representation.sample_rate)
     both = map(torch.stack, zip(mixture.pieces(), vocals.pieces(), strict=True))
     both = resampled(both, ratio, math.ceil(mixture.length * ratio))
-    function = partial(_mask_chunk, representation, threshold)
+    function = partial(_mask_chunk, representation, threshold, rule)
     estimates = map_blocks(both, function, block, reach(representation))
     return resampled(estimates, 1 / ratio, mixture.length)
 
@@ -122,6 +125,9 @@ def encoded(
     ratio = rate_ratio(audio.sample_rate, model.sample_rate)
     signal = Signal(audio.channels, math.ceil(audio.length * ratio), model.sample_rate)
     pieces = resampled(audio.pieces(), ratio, signal.length)
+    # Frames beyond the ends of the signal are those of the silence there.
+    silence = torch.zeros(audio.channels, model.encoder.edges * model.encoder.stride)
+    pieces = itertools.chain([silence], pieces, [silence])
     hops = Fraction(1, model.encoder.stride)
     return map_blocks(pieces, partial(_encode_chunk, model), block, reach(model), hops), signal
 
@@ -145,7 +151,7 @@ def decoded(model: SinuDAE, file: EncodedFile, chunk: float = 10.0) -> Iterator[
     stride = model.encoder.stride
     function = partial(_decode_chunk, model)
     pieces = map_blocks(file.pieces(), function, block // stride, reach(model) // stride, stride)
-    return cut(pieces, file.signal.length)
+    return cut(pieces, file.signal.length, first=model.decoder.edges * stride)
 
 
 def _chunk_samples(chunk: float, sample_rate: float) -> int:
@@ -186,21 +192,24 @@ def _separate_channel(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def _mask_chunk(
-    representation: Representation, threshold: float, both: torch.Tensor
+    representation: Representation, threshold: float | None, rule: str, both: torch.Tensor
 ) -> torch.Tensor:
     """Mixture and vocals, `(2, channels, time)` -> `(channels, 2, time)`."""
     mixture, vocals = both.unsqueeze(2).to(_device(representation))
-    estimates = estimate_both(representation, mixture, vocals, mixture - vocals, threshold)
+    estimates = estimate_both(representation, mixture, vocals, mixture - vocals, threshold, rule)
     return torch.cat(estimates, dim=1).cpu()
 
 
 @torch.inference_mode()
 def _encode_chunk(model: SinuDAE, wav: torch.Tensor) -> torch.Tensor:
-    """`(channels, time)` -> `(channels, C, frames)`."""
-    return model.encode(wav[:, None].to(_device(model))).cpu()
+    """`(channels, time)` -> `(channels, C, ceil(time / stride))`."""
+    rep = model.encode(wav[:, None].to(_device(model))).cpu()
+    edges = model.encoder.edges
+    return rep[..., edges : rep.shape[-1] - edges]
 
 
 @torch.inference_mode()
 def _decode_chunk(model: SinuDAE, rep: torch.Tensor) -> torch.Tensor:
-    """`(channels, C, frames)` -> `(channels, 1, time)`."""
-    return model.decode(rep.to(_device(model))).cpu()
+    """`(channels, C, frames)` -> `(channels, 1, stride * frames)`."""
+    edges = model.decoder.edges
+    return model.decode(pad(rep.to(_device(model)), [edges, edges])).cpu()

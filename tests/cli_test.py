@@ -197,7 +197,15 @@ def test_interruption(weights, capsys, monkeypatch):
     assert sorted(os.listdir()) == ["decoder.pytorch", "encoder.pytorch"]
 
 
-@pytest.mark.parametrize("argv", [[], ["import"], ["import-weights", "a", "b", "c", "--strides"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["import"],
+        ["import-weights", "a", "b", "c", "--strides"],
+        ["mask", "a.wav", "b.wav", "--stft", "-o", "out", "--rule", "soft"],
+    ],
+)
 def test_arguments_that_are_not_the_commands(capsys, argv):
     with pytest.raises(SystemExit) as caught:
         main(argv)
@@ -503,6 +511,11 @@ def test_mask(songs_folder, capsys, system):
         assert np.vdot(first, vocals) > 3 * np.vdot(second, vocals) > 0
     assert main([*arguments, "--force", "--threshold", "1000"]) == 0
     assert not np.allclose(soundfile.read("out/song_vocals.wav")[0], first, atol=1e-3)
+    # The energy ratio of a fifth is the threshold 0.5, which is the default.
+    assert main([*arguments, "--force", "--rule", "energy_ratio", "--threshold", "0.2"]) == 0
+    np.testing.assert_allclose(soundfile.read("out/song_vocals.wav")[0], first, atol=1e-6)
+    assert main([*arguments, "--force", "--rule", "ratio"]) == 0
+    assert not np.allclose(soundfile.read("out/song_vocals.wav")[0], first, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -517,6 +530,14 @@ def test_mask(songs_folder, capsys, system):
         (
             ["song.wav", "vocals.wav", "--stft", "--threshold", "nan"],
             "threshold must be finite and not negative, got nan",
+        ),
+        (
+            ["song.wav", "vocals.wav", "--stft", "--rule", "ratio", "--threshold", "0.5"],
+            "the ratio mask has no threshold, got threshold=0.5",
+        ),
+        (
+            ["song.wav", "vocals.wav", "--stft", "--rule", "energy_ratio", "--threshold", "1"],
+            "threshold must be at least 0 and below 1, got 1.0",
         ),
         (
             ["song.wav", "vocals.wav", "named.pth"],

@@ -15,6 +15,7 @@ from asteroid_sinudae.evaluation import (
     is_silent,
     markdown_table,
     medians,
+    segment_metrics,
 )
 from asteroid_sinudae.losses import si_sdr
 
@@ -76,6 +77,7 @@ def test_both_systems_and_the_mixture_on_the_same_segments(tracks, systems, batc
         "si_sdr",
         "si_sdr_bm_0.5",
         "si_sdr_bm_1",
+        "si_sdr_rm",
         "additivity_error",
     ]
     for _, rows in results.groupby("system"):
@@ -89,14 +91,32 @@ def test_both_systems_and_the_mixture_on_the_same_segments(tracks, systems, batc
         with torch.no_grad():
             rebuilt = system.decode(system.encode(vocals), SEGMENT)
             masked = informed_separation(system, mixture, vocals, accompaniment, threshold=1)
+            soft = informed_separation(system, mixture, vocals, accompaniment, rule="ratio")
             parts = [system.magnitude(system.encode(x)) for x in (mixture, vocals, accompaniment)]
-        metrics = [si_sdr(rebuilt, vocals), si_sdr(masked, vocals), additivity_error(*parts)]
-        columns = ["si_sdr", "si_sdr_bm_1", "additivity_error"]
+        metrics = [*(si_sdr(estimate, vocals) for estimate in (rebuilt, masked, soft))]
+        metrics.append(additivity_error(*parts))
+        columns = ["si_sdr", "si_sdr_bm_1", "si_sdr_rm", "additivity_error"]
         found = here.loc[name, columns].astype(float)
         np.testing.assert_allclose(found, torch.cat(metrics), rtol=1e-4, atol=1e-4)
     assert here.loc[MIXTURE, ["si_sdr", "additivity_error"]].isna().all()
     expected = pytest.approx(si_sdr(mixture, vocals).item(), abs=1e-5)
-    assert here.loc[MIXTURE, "si_sdr_bm_0.5"] == here.loc[MIXTURE, "si_sdr_bm_1"] == expected
+    masked = here.loc[MIXTURE, ["si_sdr_bm_0.5", "si_sdr_bm_1", "si_sdr_rm"]]
+    assert list(masked) == [expected] * 3
+
+
+def test_signals_are_encoded_once(systems):
+    """Kernels that are functions of parameters are costly to compute."""
+    calls = []
+
+    class Counting:
+        def __getattr__(self, name):
+            calls.append(name)
+            return getattr(systems["DAE"], name)
+
+    vocals, accompaniment = torch.randn(2, 3, 1, 1000)
+    metrics = segment_metrics(Counting(), vocals, accompaniment, (0.5, 1.0))
+    assert calls.count("encode") == calls.count("decode") == 1
+    assert {len(values) for values in metrics.values()} == {3}
 
 
 def test_nothing_to_evaluate(tracks, systems):
@@ -132,9 +152,11 @@ def test_medians_and_their_table():
             "system": ["DAE", MIXTURE] * 3,
             "si_sdr": [1.0, None, 30.0, None, 2.0, None],
             "si_sdr_bm_0.5": [5.0, -1.0, 7.0, -2.0, 100.0, -3.0],
+            "si_sdr_rm": [6.0, -1.0, 8.0, -2.0, 100.0, -3.0],
         }
     )
     table = markdown_table(medians(results)).splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
-    assert cells[0] == ["system", "SI-SDR (dB)", "SI-SDR-BM (dB), threshold 0.5"]
-    assert cells[2:] == [["DAE", "2.00", "7.00"], [MIXTURE, "–", "-2.00"]]
+    titles = ["SI-SDR (dB)", "SI-SDR-BM (dB), threshold 0.5", "SI-SDR, ratio mask (dB)"]
+    assert cells[0] == ["system", *titles]
+    assert cells[2:] == [["DAE", "2.00", "7.00", "8.00"], [MIXTURE, "–", "-2.00", "-2.00"]]

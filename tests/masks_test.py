@@ -1,8 +1,17 @@
+import numpy as np
 import pytest
 import torch
 
 import asteroid_sinudae as sinudae
 from asteroid_sinudae.losses import si_sdr
+from asteroid_sinudae.masks import (
+    RULES,
+    decode_masked,
+    energy_ratio_mask,
+    estimate_both,
+    make_mask,
+    ratio_mask,
+)
 
 STFT = sinudae.STFT(n_fft=512, stride=128, sample_rate=8000)
 
@@ -28,6 +37,103 @@ def test_binary_mask_keeps_what_exceeds_the_threshold_and_drops_zero_over_zero()
 def test_thresholds_that_make_no_sense(threshold):
     with pytest.raises(ValueError, match="threshold must be finite and not negative, got"):
         sinudae.binary_mask(torch.ones(1), torch.ones(1), threshold)
+
+
+def magnitudes():
+    """Pairs of magnitudes over the range of single precision, some alike, some zero."""
+    rng = np.random.default_rng(0)
+    values = 10.0 ** rng.uniform(-36, 38, (2, 60, 50))
+    values[1, :40] = np.minimum(values[0, :40] * rng.uniform(0.1, 3, (40, 50)), 3e38)
+    values[rng.random(values.shape) < 0.1] = 0
+    return torch.from_numpy(values).float()
+
+
+def test_ratio_mask_over_the_range_of_single_precision():
+    vocals, accompaniment = magnitudes()
+    mask = ratio_mask(vocals, accompaniment)
+    v, a = vocals.double().numpy(), accompaniment.double().numpy()
+    expected = np.divide(v, v + a, out=np.zeros_like(v), where=v + a > 0)
+    np.testing.assert_allclose(mask, expected, rtol=1e-6, atol=1e-37)
+    assert mask.dtype == vocals.dtype and (v + a == 0).any()
+    huge = torch.full((1,), 3e38)  # whose sum is not finite
+    assert ratio_mask(huge, huge).item() == 0.5
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 0.8])
+def test_energy_ratio_mask_over_the_range_of_single_precision(threshold):
+    vocals, accompaniment = magnitudes()
+    mask = energy_ratio_mask(vocals, accompaniment, threshold)
+    v, a = vocals.double().numpy(), accompaniment.double().numpy()
+    # In double precision the squares of these are finite and, but for zeros, positive.
+    ratio = np.divide(v**2, v**2 + a**2, out=np.zeros_like(v), where=v + a > 0)
+    assert mask.dtype == vocals.dtype and 0 < mask.mean() < 1
+    near = (np.abs(ratio - threshold) < 1e-6) & (v > 0)
+    np.testing.assert_array_equal(mask.numpy()[~near], (ratio > threshold)[~near])
+    equivalent = np.sqrt(threshold / (1 - threshold))
+    assert torch.equal(mask, sinudae.binary_mask(vocals, accompaniment, equivalent))
+
+
+def test_energy_ratio_of_a_half_keeps_the_louder():
+    vocals = torch.tensor([1e-30, 2e-30, 1e30, 2e30, 0.0, 1e-45])
+    accompaniment = torch.tensor([2e-30, 1e-30, 2e30, 1e30, 0.0, 0.0])
+    assert energy_ratio_mask(vocals, accompaniment).tolist() == [0, 1, 0, 1, 0, 1]
+    assert torch.equal(
+        energy_ratio_mask(*magnitudes()), sinudae.binary_mask(*magnitudes(), threshold=1)
+    )
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan"), float("inf")])
+def test_thresholds_of_energy_ratios_that_make_no_sense(threshold):
+    with pytest.raises(ValueError, match="threshold must be at least 0 and below 1, got"):
+        energy_ratio_mask(torch.ones(1), torch.ones(1), threshold)
+
+
+def test_rules_are_the_masks_and_have_their_own_thresholds():
+    pair = magnitudes()
+    assert list(RULES) == ["binary", "ratio", "energy_ratio"]
+    assert torch.equal(make_mask(*pair), sinudae.binary_mask(*pair, threshold=0.5))
+    assert torch.equal(make_mask(*pair, 0.7), sinudae.binary_mask(*pair, threshold=0.7))
+    assert torch.equal(make_mask(*pair, rule="ratio"), ratio_mask(*pair))
+    assert torch.equal(make_mask(*pair, rule="energy_ratio"), energy_ratio_mask(*pair, 0.5))
+    assert torch.equal(make_mask(*pair, 0.3, "energy_ratio"), energy_ratio_mask(*pair, 0.3))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(rule="soft"), "rule must be one of 'binary', 'ratio', 'energy_ratio', got 'soft'"),
+        (dict(rule="ratio", threshold=0.5), "the ratio mask has no threshold, got threshold=0.5"),
+        (dict(threshold=-1.0), "threshold must be finite and not negative, got -1.0"),
+        (dict(rule="energy_ratio", threshold=1), "threshold must be at least 0 and below 1, got 1"),
+    ],
+)
+def test_rules_that_make_no_sense(options, message):
+    mixture, vocals, accompaniment = tones()
+    encoded = [STFT.encode(signal) for signal in (mixture, vocals, accompaniment)]
+    options = {"threshold": None, **options}
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        sinudae.informed_separation(STFT, mixture, vocals, **options)
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        estimate_both(STFT, mixture, vocals, accompaniment, **options)
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        decode_masked(STFT, *encoded, length=8000, **options)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_one_call_for_all_rules_and_systems(rule):
+    torch.manual_seed(0)
+    dae = sinudae.SinuDAE(n_filters=10, kernel_size=64, stride=16, sample_rate=8000)
+    mixture, vocals, accompaniment = tones()
+    for system in (dae, STFT):
+        encoded = [system.encode(signal) for signal in (mixture, vocals, accompaniment)]
+        mask = RULES[rule].mask(*map(system.magnitude, encoded[1:]))
+        expected = system.decode(encoded[0] * mask, 8000)
+        estimate = sinudae.informed_separation(system, mixture, vocals, accompaniment, rule=rule)
+        torch.testing.assert_close(estimate, expected)
+        first, second = estimate_both(system, mixture, vocals, accompaniment, None, rule)
+        torch.testing.assert_close(first, expected)
+        torch.testing.assert_close(first + second, system.decode(encoded[0], 8000))
+        assert system is dae or si_sdr(first, vocals).item() > 20
 
 
 def test_separates_tones_and_takes_the_difference_as_accompaniment():

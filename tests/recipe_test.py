@@ -17,7 +17,10 @@ import soundfile
 import torch
 import yaml
 
-from asteroid_sinudae import SinuDAE, files
+from asteroid_sinudae import SinuDAE, files, pretrained
+from asteroid_sinudae.data import Manifest
+from asteroid_sinudae.evaluation import MIXTURE
+from asteroid_sinudae.evaluation import evaluate as evaluate_systems
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "musdb18"
@@ -161,6 +164,38 @@ def test_killed_training_ends_where_an_uninterrupted_one_ends(tmp_path, data_dir
         assert torch.equal(value, cut["state_dict"][name]), name
 
 
+def test_untrained_model_is_the_start_of_a_training(tmp_path, data_dir, conf):
+    options = dict(data_dir=data_dir, conf=conf, seed=5, lr_decay=True)
+    call("train.py", exp_dir=tmp_path / "start", max_steps=0, **options)
+    package = model_of(tmp_path / "start")
+    training = package["infos"]["training"]
+    assert (training["steps"], training["epochs"], training["seconds"]) == (0, 0, 0)
+    torch.manual_seed(5)
+    for name, value in SinuDAE(**package["model_args"]).state_dict().items():
+        assert torch.equal(package["state_dict"][name], value), name  # mel carriers are in order
+    assert sorted(os.listdir(tmp_path / "start")) == ["best_model.pth", "conf.yml"]
+    call("train.py", exp_dir=tmp_path / "trained", max_steps=1, **options)
+    with pytest.raises(SystemExit, match="last.ckpt is of a training: choose another folder for"):
+        call("train.py", exp_dir=tmp_path / "trained", max_steps=0, **options)
+
+
+def test_training_by_all_objectives_with_relative_step_sizes(tmp_path, data_dir, conf):
+    weights = dict(sinkhorn_weight=0.1, additivity_weight=1, mask_weight=0.5)
+    options = dict(data_dir=data_dir, conf=conf, lr=0.004, lr_relative=True, matched=True)
+    call("train.py", exp_dir=tmp_path, **options, **weights, max_steps=10)
+    (path,) = tmp_path.glob("logs/csv/version_*/metrics.csv")
+    last = pd.read_csv(path).dropna(subset="loss").iloc[-1]
+    terms = {"neg_snr": 1.0, "tv": 0.5, "sinkhorn": 0.1, "additivity": 1.0, "mask": 0.5}
+    expected = sum(weight * last[name] for name, weight in terms.items())
+    assert last["loss"] == pytest.approx(expected, rel=1e-5)
+    package = model_of(tmp_path)
+    torch.manual_seed(0)
+    start = SinuDAE(**package["model_args"]).state_dict()
+    for name, value in package["state_dict"].items():
+        size = 1.0 if name.endswith("phase") else start[name].square().mean().sqrt()
+        assert 0 < (value - start[name]).abs().max() / size < 0.06, name  # 10 steps of 0.004
+
+
 def losses_of(exp_dir):
     (path,) = exp_dir.glob("logs/csv/version_*/metrics.csv")
     return pd.read_csv(path).groupby("step").first()
@@ -193,8 +228,13 @@ def test_two_processes_train_as_one_with_the_same_global_batch(tmp_path, data_di
         (dict(sample_rate=16000), "sample_rate=16000 differs from that of the prepared data"),
         (dict(decoder="conv"), r"sort needs a decoder with carrier frequencies \(mod_cos or cos\)"),
         (dict(precision="64"), "precision must be one of '32', 'bf16', 'auto', got '64'"),
-        (dict(max_steps=-2), "epochs must be at least 1 and max_steps -1 or at least 1, got"),
-        (dict(epochs=0), "epochs must be at least 1 and max_steps -1 or at least 1, got epochs=0"),
+        (dict(max_steps=-2), "epochs must be at least 1 and max_steps -1 or more, got epochs=10"),
+        (dict(epochs=0), "epochs must be at least 1 and max_steps -1 or more, got epochs=0"),
+        (dict(tv_weight=-1), r"tv_weight must be positive and finite, or 0, got -1\.0"),
+        (dict(mask_weight=1), r"mask_weight=1\.0 needs the accompaniment of the same place as"),
+        (dict(additivity_weight=1), r"additivity_weight=1\.0 needs the accompaniment of the same"),
+        (dict(sinkhorn_weight=1, sinkhorn_p=3), "sinkhorn_p must be one of 1, 2, got 3"),
+        (dict(lr=-1.0, lr_relative=True), "lr must be 0 or more and finite, got -1.0"),
         (dict(lr=1e30), "loss must be finite, got nan after 1 updates: choose a lower lr"),
         (dict(lr=-1.0), "Invalid learning rate: -1.0"),
         (dict(batch_size=0), "batch_size must be 1 or more, got 0"),
@@ -267,6 +307,67 @@ def test_full_disk_keeps_the_last_checkpoint(tmp_path, data_dir, conf, monkeypat
     with pytest.raises(SystemExit, match=f"^train.py: cannot write {last}: .*is the disk full?"):
         call("train.py", **{**options, "max_steps": 20})
     assert last.read_bytes() == before and os.listdir(last.parent) == ["last.ckpt"]
+
+
+@pytest.fixture
+def named_models(tmp_path, monkeypatch):
+    """`trained` and `start` are the only models that come with the package."""
+    torch.manual_seed(0)
+    sizes = dict(n_filters=6, kernel_size=128, stride=32)
+    torch.save(SinuDAE(**sizes).serialize(), tmp_path / "trained.pth")
+    slow = dict(sizes, sample_rate=16000)
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained, "STRUCTURES", {"start": sizes, "slow": slow})
+
+
+def test_evaluation_beside_models_by_name(tmp_path, data_dir, conf, named_models):
+    exp_dir = tmp_path / "exp"
+    call("train.py", exp_dir=exp_dir, data_dir=data_dir, conf=conf)
+    settings = yaml.safe_load((exp_dir / "conf.yml").read_text())
+
+    def evaluate(names):
+        settings["baseline"]["pretrained"] = names
+        (exp_dir / "conf.yml").write_text(yaml.safe_dump(settings))
+        call("eval.py", exp_dir=exp_dir, data_dir=data_dir)
+
+    evaluate("trained start")
+    systems = ["mod-cos DAE", "trained", "start", "STFT"]
+    metrics = json.loads((exp_dir / "final_metrics.json").read_text())
+    assert list(metrics["systems"]) == systems
+    assert list(metrics["medians"]) == [*systems, MIXTURE]
+    segments = pd.read_csv(exp_dir / "segments.csv").groupby("system")
+    model = SinuDAE.from_pretrained("trained")
+    expected, _ = evaluate_systems({"it": model}, Manifest.load(data_dir).subset("test"), 4000)
+    expected = expected[expected["system"] == "it"]
+    for column in ("si_sdr", "si_sdr_bm_1", "si_sdr_rm"):
+        found = segments.get_group("trained")[column]
+        np.testing.assert_allclose(found, expected[column], atol=1e-3)
+    own = SinuDAE.from_pretrained(exp_dir / "best_model.pth")
+    assert metrics["parameters"] == sum(parameter.numel() for parameter in own.parameters())
+    call("compare.py", exp_dir, output=tmp_path / "table.md")
+    assert all(system in (tmp_path / "table.md").read_text() for system in systems)
+
+    with pytest.raises(SystemExit, match="^eval.py: 'none' is neither a file nor the name of a mo"):
+        evaluate("trained none")
+    with pytest.raises(SystemExit, match="^eval.py: pretrained must be another name than those be"):
+        evaluate("trained trained")
+    with pytest.raises(SystemExit, match="^eval.py: slow is for 16000 Hz, the data has 44100 Hz"):
+        evaluate("slow")
+
+
+def test_evaluation_of_the_stft_alone(tmp_path, data_dir):
+    conf = {"data": {"segment": 4000}, "baseline": {**CONF["baseline"], "stft_window": "hann"}}
+    (tmp_path / "conf.yml").write_text(yaml.safe_dump(conf))
+    call("eval.py", "--stft", exp_dir=tmp_path, data_dir=data_dir)
+    metrics = json.loads((tmp_path / "final_metrics.json").read_text())
+    assert list(metrics["medians"]) == ["STFT", MIXTURE] and metrics["segments"] == 8
+    assert metrics["medians"]["STFT"]["si_sdr"] > 100 and metrics["parameters"] == 0
+    assert metrics["systems"]["STFT"]["coefficients_per_sample"] == 258 / 64
+    assert set(metrics["training"].values()) == {None} and metrics["conf"] == conf
+    conf["baseline"]["stft_stride"] = 257
+    (tmp_path / "conf.yml").write_text(yaml.safe_dump(conf))
+    with pytest.raises(SystemExit, match="^eval.py: stride must be 1 to n_fft=256, got 257"):
+        call("eval.py", "--stft", exp_dir=tmp_path, data_dir=data_dir)
 
 
 def test_evaluation_without_what_it_needs(tmp_path, data_dir, conf, musdb18):

@@ -15,6 +15,7 @@ from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet, encoded, songs
 from asteroid_sinudae.audio import open_audio
 from asteroid_sinudae.chunks import reach
 from asteroid_sinudae.encoded import open_encoded, write_encoded
+from asteroid_sinudae.masks import estimate_both
 from asteroid_sinudae.songs import decoded, masked, separated
 
 # isort: split
@@ -220,6 +221,20 @@ def test_mask_of_files_that_differ(dae):
             masked(dae, first, second)
         with pytest.raises(ValueError, match="threshold must be finite and not negative, got -1"):
             masked(dae, first, first, threshold=-1)
+        with pytest.raises(ValueError, match="rule must be one of 'binary', 'ratio', 'energy_rati"):
+            masked(dae, first, first, rule="soft")
+        with pytest.raises(ValueError, match="the ratio mask has no threshold, got threshold=0.5"):
+            masked(dae, first, first, threshold=0.5, rule="ratio")
+
+
+@torch.no_grad()
+def test_rule_of_a_mask(dae):
+    mixture, vocals = write("m.wav", RATE), write("v.wav", RATE, seed=1)
+    with open_audio("m.wav") as first, open_audio("v.wav") as second:
+        found = collect(masked(dae, first, second, chunk=0.4, rule="ratio"))
+    signals = mixture[:, None], vocals[:, None], (mixture - vocals)[:, None]
+    expected = torch.cat(estimate_both(dae, *signals, None, "ratio"), dim=1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 # Encoded signals

@@ -21,6 +21,8 @@ import yaml
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data import Manifest, Track
+from asteroid_sinudae.evaluation import MIXTURE
+from asteroid_sinudae.multires import layout_bands, n_kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "musdb18"
@@ -46,7 +48,7 @@ SMALL = {
             },
             "squared": {"label": "conv/mod-cos, squared", "paper": {"si_sdr": 32.62}},
         },
-        "stft": {"label": "STFT/iSTFT", "paper": {"si_sdr_bm": 8.8}},
+        "stft": {"stft_plain": {"label": "STFT/iSTFT", "paper": {"si_sdr_bm": 8.8}}},
     }
 }
 CONF = {
@@ -57,7 +59,7 @@ CONF = {
     "baseline": {"stft_n_fft": 256, "stft_stride": 64},
 }
 SOURCE = {"kind": "wav", "path": "music"}
-TITLES = ["SI-SDR", "SI-SDR-BM 0.5", "SI-SDR-BM 1"]
+TITLES = ["SI-SDR", "SI-SDR-BM 0.5", "SI-SDR-BM 1", "SI-SDR-RM"]
 
 
 def write_yaml(path, content):
@@ -90,11 +92,21 @@ def data_dir(tmp_path_factory):
     return root
 
 
-def segments_of(seed, n_segments=5):
-    """Made-up metrics; those of the STFT are the same in every run."""
+COSTS = {"coefficients_per_sample": 3.125, "mask_decisions_per_second": 137812.5}
+TRAINED = {  # systems of eval.py, with what comes in between
+    "conv DAE": COSTS,
+    "a_model": dict.fromkeys(COSTS, 1.0),
+    "STFT": {name: 2 * value for name, value in COSTS.items()},
+}
+BASELINE = {"STFT": TRAINED["STFT"]}
+
+
+def segments_of(seed, n_segments=5, systems=TRAINED):
+    """Made-up metrics; only those of the auto-encoder depend on the run."""
     frames = []
-    for name, number in (("conv DAE", seed), ("STFT", 1000), ("unprocessed mixture", 1001)):
-        values = np.random.default_rng(number).normal(10, 5, (n_segments, 4))
+    for name in (*systems, "unprocessed mixture"):
+        number = seed if name == "conv DAE" else 1000 + len(name)
+        values = np.random.default_rng(number).normal(10, 5, (n_segments, 5))
         frame = pd.DataFrame(values, columns=[*results.METRICS, "additivity_error"])
         frame.insert(0, "system", name)
         frame.insert(0, "start", 44100 * np.arange(n_segments))
@@ -103,13 +115,12 @@ def segments_of(seed, n_segments=5):
     return pd.concat(frames)
 
 
-def write_result(folder, conf, seed=0, steps=7, n_segments=5, **changes):
+def write_result(folder, conf, seed=0, steps=7, n_segments=5, systems=TRAINED, **changes):
     """What eval.py writes; `changes` replace parts of final_metrics.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    segments_of(seed, n_segments).to_csv(folder / "segments.csv", index=False)
-    costs = {"coefficients_per_sample": 3.125, "mask_decisions_per_second": 137812.5}
+    segments_of(seed, n_segments, systems).to_csv(folder / "segments.csv", index=False)
     metrics = {
-        "systems": {"conv DAE": costs, "STFT": {name: 2 * costs[name] for name in costs}},
+        "systems": systems,
         "training": {"steps": steps, "epochs": 1, "seconds": 60.0 * (1 + seed)},
         "parameters": 6_476_800,
         "segments": n_segments,
@@ -124,11 +135,21 @@ def write_result(folder, conf, seed=0, steps=7, n_segments=5, **changes):
     (folder / "final_metrics.json").write_text(json.dumps(metrics))
 
 
+def write_baseline(folder, conf, **changes):
+    """What eval.py --stft writes."""
+    training = dict.fromkeys(("steps", "epochs", "seconds"))
+    changes = {"training": training, "parameters": 0, **changes}
+    write_result(folder, conf, systems=BASELINE, **changes)
+
+
 def jobs_of(path, tmp_path, seeds=(0,), **values):
+    """The experiment, its baselines, and the runs of its rows."""
     conf = experiments.override(BASE, values)
     experiment = experiments.load_experiment(path, "table", conf)
-    rows = list(experiment.rows)
-    return experiment, experiments.make_jobs(experiment, conf, rows, seeds, tmp_path / "exp")
+    rows = experiments.parse_rows(None, experiment)
+    jobs = experiments.make_jobs(experiment, conf, rows, seeds, tmp_path / "exp")
+    n_baselines = len(experiment.stft)
+    return experiment, jobs[:n_baselines], jobs[n_baselines:]
 
 
 class Runner:
@@ -146,8 +167,11 @@ class Runner:
         if script.name == "train.py":
             known = scripts.prepare_parser_from_dict(BASE).parse_args(arguments[4:])
             self.confs[folder] = experiments.override(BASE, vars(known))
-        else:
+        elif arguments[4:] == ["--stft"]:
             assert not (folder / "final_metrics.json").exists()
+            write_baseline(folder, scripts.read_conf(folder / "conf.yml"))
+        else:
+            assert not (folder / "final_metrics.json").exists() and len(arguments) == 4
             conf = self.confs[folder]
             write_result(folder, conf, conf["training"]["seed"], conf["training"]["max_steps"])
 
@@ -180,7 +204,7 @@ def test_options_hold_for_all_rows_and_are_written_down(tmp_path, run_tables):
     assert [conf["objective"]["sort"] for conf in confs] == [False, False]
     assert list(table_of(tmp_path)["C"])[:2] == [16, 16]
     text = (tmp_path / "exp" / "table" / "table.md").read_text()
-    assert "Given for all rows: n_filters=16, lr=0.01, max_steps=7." in text
+    assert "Given for all rows that set nothing else: n_filters=16, lr=0.01, max_steps=7." in text
 
 
 # The shipped experiments
@@ -190,7 +214,7 @@ def test_options_hold_for_all_rows_and_are_written_down(tmp_path, run_tables):
 def test_shipped_rows_have_the_papers_parameters(name, n_rows):
     experiment = experiments.load_experiment(SHIPPED, name, BASE)
     jobs = experiments.make_jobs(experiment, BASE, list(experiment.rows), [0], Path())
-    assert len(jobs) == n_rows
+    assert len(jobs) == n_rows and len(experiment.stft) == (name == "table2")
     for job in jobs:
         with torch.device("meta"):
             model = SinuDAE(**job.conf["filterbank"])
@@ -204,7 +228,7 @@ def test_shipped_experiments_are_the_papers():
     for job in jobs:
         assert job.conf["objective"]["tv_weight"] == 0 and not job.conf["objective"]["sort"]
         assert job.conf["training"]["early_stop"] and job.conf["training"]["epochs"] == 10
-        assert job.conf["optim"] == {"lr": 1e-4, "lr_decay": False}
+        assert job.conf["optim"] == {"lr": 1e-4, "lr_relative": False, "lr_decay": False}
     parts = [tuple(job.conf["filterbank"][key] for key in ("encoder", "decoder")) for job in jobs]
     assert parts == [
         *[("conv_smooth", "cos")] * 2,
@@ -229,8 +253,38 @@ def test_shipped_experiments_are_the_papers():
     assert all(job.conf["objective"]["sort"] for job in jobs)
     assert all(job.conf["objective"]["tv_weight"] == 0.5 for job in jobs)
     assert not any(job.conf["training"]["early_stop"] for job in jobs)
-    masked = [row.paper["si_sdr_bm"] for row in (*table2.rows.values(), table2.stft)]
+    masked = [row.paper["si_sdr_bm"] for row in table2.all_rows().values()]
     assert masked == [3.66, 5.93, 4.39, 6.28, 4.68, 6.68, 8.8]
+
+
+def test_shipped_rows_of_table3_keep_their_budgets():
+    table3 = experiments.load_experiment(SHIPPED, "table3", BASE)
+    jobs = experiments.make_jobs(table3, BASE, list(table3.all_rows()), [0], Path())
+    numbers = {"s256": 800 / 256, "s512": 3.15, "half": 2.7, "whole": 5.34}
+    for job in jobs:
+        if job.is_baseline:
+            sizes = job.conf["baseline"]
+            assert (sizes["stft_n_fft"] + 2) / sizes["stft_stride"] < 5.34
+            assert job.row == f"stft_{sizes['stft_n_fft']}_{sizes['stft_stride']}"
+            continue
+        (limit,) = (numbers[name] for name in numbers if job.row.startswith(name))
+        bank = job.conf["filterbank"]
+        assert bank["n_filters"] / bank["stride"] <= limit
+        assert bank["smooth_groups"] in (1, bank["n_filters"])
+        if bank["init"] == "multires":
+            sizes = {
+                key: bank[key] for key in ("n_filters", "kernel_size", "stride", "sample_rate")
+            }
+            assert n_kernels(layout_bands(**sizes), bank["sample_rate"]) == bank["n_filters"], job
+    starts = [row for row in table3.rows if row.endswith("_start")]
+    assert len(starts) == 4
+    for row in starts:
+        trained = table3.rows[row.replace("_start", "_tv")].set
+        assert table3.rows[row].set == {**trained, "max_steps": 0}
+    needs = ("additivity_weight", "mask_weight")
+    for job in jobs[len(table3.stft) :]:
+        is_needed = any(job.conf["objective"][key] > 0 for key in needs)
+        assert job.conf["data"]["matched"] == is_needed
 
 
 # Bad input, all of it before anything runs
@@ -279,7 +333,17 @@ def changed(*path, value):
         (
             ["table", "rows", "A row"],
             {},
-            "table: name of a row must be made of a-z, 0-9 and _, got",
+            "table.rows: name of a row must be made of a-z, 0-9 and _, and not begin with stft_, g",
+        ),
+        (
+            ["table", "rows", "stft_b"],
+            {},
+            "table.rows: name of a row must be made of a-z, 0-9 and _, and not begin with stft_, g",
+        ),
+        (
+            ["table", "rows", "plain", "set", "stft_n_fft"],
+            64,
+            "table.plain.set: unknown key stft_n_fft, expected one of encoder, decoder, ",
         ),
         (
             ["table", "rows", "plain"],
@@ -307,7 +371,29 @@ def changed(*path, value):
             "x",
             "table.plain.paper.si_sdr must be a nu",
         ),
-        (["table", "stft", "set"], {}, "table.stft: unknown key set, expected one of label, paper"),
+        (["table", "stft"], {}, "table.stft must be a mapping of rows, got {}"),
+        (["table", "stft"], 3, "table.stft must be a mapping of rows, got 3"),
+        (
+            ["table", "stft", "plain"],
+            {},
+            "table.stft: name of a row must be made of a-z, 0-9 and _, and begin with stft_, got",
+        ),
+        (
+            ["table", "stft", "stft_plain", "set"],
+            {"n_filters": 8},
+            "table.stft_plain.set: unknown key n_filters, expected one of stft_n_fft, stft_str",
+        ),
+        (
+            ["table", "stft", "stft_plain", "set"],
+            {"pretrained": "a"},
+            "table.stft_plain.set: unknown key pretrained, expected one of stft_n_fft, stft_strid",
+        ),
+        (
+            ["table", "stft", "stft_plain", "set"],
+            {"stft_n_fft": 2.5},
+            "table.stft_plain.set.stft_n_fft must be of type int, as 2048 is, got 2.5",
+        ),
+        (["table", "stft", "stft_plain", "label"], None, "table.stft_plain: key label is missing"),
         (["other"], {}, "other: key title is missing"),
     ],
 )
@@ -325,7 +411,11 @@ def test_experiments_that_make_no_sense(tmp_path, run_tables, path, value, messa
         ([], dict(experiment="tabel"), "experiment must be one of 'table', got 'tabel'"),
         ([], dict(experiments="none.yml"), "none.yml not found: expected a YAML configuration"),
         ([], dict(data_dir="none"), "none/manifest.json not found: prepare the data first"),
-        (["--rows", "plain", "curved"], {}, "row must be one of 'plain', 'squared', got 'curved'"),
+        (
+            ["--rows", "plain", "curved"],
+            {},
+            "row must be one of 'plain', 'squared', 'stft_plain', got 'curved'",
+        ),
         (["--rows", "plain", "plain"], {}, "row must be given once, got 'plain'"),
         (["--seeds", "0", "x"], {}, "seed must be an integer, 0 or more, got 'x'"),
         (["--seeds=-1"], {}, "seed must be an integer, 0 or more, got '-1'"),
@@ -369,7 +459,7 @@ def test_configuration_that_does_not_go_with_the_experiment(tmp_path, run_tables
 
 
 def test_jobs_are_a_run_of_every_row_before_the_next_run(tmp_path, small):
-    _, jobs = jobs_of(small, tmp_path, seeds=(3, 1), lr=0.5)
+    _, (baseline,), jobs = jobs_of(small, tmp_path, seeds=(3, 1), lr=0.5, stft_stride=512)
     assert [str(job) for job in jobs] == [
         "plain seed 3",
         "squared seed 3",
@@ -381,11 +471,17 @@ def test_jobs_are_a_run_of_every_row_before_the_next_run(tmp_path, small):
         BASE,
         dict(lr=0.5, n_filters=8, tv_weight=0.0, sort=False, decoder="conv", seed=3),
     )
+    expected["baseline"]["stft_stride"] = 512
     assert jobs[0].conf == expected and jobs[1].conf["filterbank"]["decoder"] == "mod_cos"
+    assert str(baseline) == "stft_plain" and baseline.folder == tmp_path / "exp/table/stft_plain"
+    assert baseline.conf == {  # what its figures depend on
+        "data": {"segment": 44100},
+        "baseline": {"stft_n_fft": 2048, "stft_stride": 512, "stft_window": "hamming"},
+    }
 
 
 def test_options_of_a_job_are_its_configuration(tmp_path, small):
-    _, jobs = jobs_of(small, tmp_path, lr=1e-7, max_steps=-1, precision="32")
+    _, _, jobs = jobs_of(small, tmp_path, lr=1e-7, max_steps=-1, precision="32")
     parsed = scripts.prepare_parser_from_dict(BASE).parse_args(jobs[0].options())
     assert experiments.override(BASE, vars(parsed)) == jobs[0].conf
 
@@ -396,25 +492,28 @@ def test_shards_share_the_jobs(tmp_path, run_tables, parts):
     for part in range(1, parts + 1):
         runner = Runner()
         run_tables("--shard", f"{part}/{parts}", runner=runner)
-        shares.append([folder for script, folder in runner.calls if script == "train.py"])
+        shares.append([folder for script, folder in runner.calls if script == "eval.py"])
     order = [f"{row}_seed{seed}" for seed in (0, 1, 2) for row in ("plain", "squared")]
+    order.insert(0, "stft_plain")
     assert shares == [order[part::parts] for part in range(parts)]
-    assert list(table_of(tmp_path)["Runs"].dropna()) == [3, 3]
+    assert list(table_of(tmp_path)["Runs"]) == [3, 3, 1]
 
 
 # What counts as done
 
 
 def test_a_result_is_done_with_its_own_configuration_only(tmp_path, small):
-    _, (job, _) = jobs_of(small, tmp_path, max_steps=7)
+    _, _, (job, _) = jobs_of(small, tmp_path, max_steps=7)
     source = results.describe_source(SOURCE)
     assert results.read_result(job, source) is None
     write_result(job.folder, experiments.override(job.conf, {"num_workers": 5, "devices": 4}))
     result = results.read_result(job, source)
     assert (result.steps, result.seconds, result.parameters) == (7, 60.0, 6_476_800)
-    assert result.model == "conv DAE" and len(result.segments) == 15
+    assert result.costs == COSTS
+    expected = segments_of(0).query("system == 'conv DAE'")["si_sdr_rm"]
+    np.testing.assert_allclose(result.segments["si_sdr_rm"], expected)
     for longer in ({"epochs": 11}, {"max_steps": 8}, {"max_steps": -1}):
-        _, (job, _) = jobs_of(small, tmp_path, **{"max_steps": 7, **longer})
+        _, _, (job, _) = jobs_of(small, tmp_path, **{"max_steps": 7, **longer})
         assert results.read_result(job, source) is None
 
 
@@ -429,15 +528,34 @@ def test_a_result_is_done_with_its_own_configuration_only(tmp_path, small):
     ],
 )
 def test_a_result_of_another_configuration_is_refused(tmp_path, small, asked, steps, message):
-    _, (job, _) = jobs_of(small, tmp_path)
+    _, _, (job, _) = jobs_of(small, tmp_path)
     write_result(job.folder, job.conf, steps=steps)
-    _, (job, _) = jobs_of(small, tmp_path, **asked)
+    _, _, (job, _) = jobs_of(small, tmp_path, **asked)
     with pytest.raises(ValueError, match=f"^{job.folder} belongs to another config.*: {message}"):
         results.read_result(job, results.describe_source(SOURCE))
 
 
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ({"stft_stride": 512}, "stft_stride=384 there, 512 asked for; choose another --exp_root"),
+        ({"segment": 22050}, "segment=44100 there, 22050 asked for; choose another --exp_root"),
+    ],
+)
+def test_result_of_a_baseline_depends_on_little(tmp_path, small, asked, message):
+    _, (job,), _ = jobs_of(small, tmp_path)
+    source = results.describe_source(SOURCE)
+    write_baseline(job.folder, job.conf)
+    _, (same,), _ = jobs_of(small, tmp_path, lr=0.5, n_filters=3, max_steps=2, epochs=1)
+    result = results.read_result(same, source)
+    assert result.steps is None and result.costs == TRAINED["STFT"] and len(result.segments) == 5
+    _, (job,), _ = jobs_of(small, tmp_path, **asked)
+    with pytest.raises(ValueError, match=f"^{job.folder} belongs to another config.*: {message}"):
+        results.read_result(job, source)
+
+
 def test_a_result_on_other_data_is_refused(tmp_path, small):
-    _, (job, _) = jobs_of(small, tmp_path)
+    _, _, (job, _) = jobs_of(small, tmp_path)
     write_result(job.folder, job.conf, source={"kind": "stems", "path": "elsewhere"})
     message = "data is stems of elsewhere there, wav of music asked for; choose another"
     with pytest.raises(ValueError, match=message):
@@ -471,12 +589,13 @@ def test_a_result_on_other_data_is_refused(tmp_path, small):
             lambda text: text.replace("C,0,conv DAE,", "C,0,conv DAE,x"),
             "ValueError",
         ),
+        ("segments.csv", lambda text: text.replace("si_sdr_rm", "rm"), "si_sdr_rm.* not in index"),
         ("segments.csv", lambda text: "", "EmptyDataError"),
         ("segments.csv", None, "FileNotFoundError"),
     ],
 )
 def test_a_damaged_result_is_refused(tmp_path, small, name, damage, message):
-    _, (job, _) = jobs_of(small, tmp_path)
+    _, _, (job, _) = jobs_of(small, tmp_path)
     write_result(job.folder, job.conf)
     path = job.folder / name
     if damage is None:
@@ -492,9 +611,11 @@ def test_a_damaged_result_is_refused(tmp_path, small, name, damage, message):
 
 
 def test_cells_are_medians_over_segments_and_runs(tmp_path, small):
-    experiment, jobs = jobs_of(small, tmp_path, seeds=(0, 1))
+    experiment, baselines, jobs = jobs_of(small, tmp_path, seeds=(0, 1))
     for job in jobs[:3]:  # both runs of the first row, one of the second
         write_result(job.folder, job.conf, job.seed, n_segments=5 + job.seed, steps=7 + job.seed)
+    write_baseline(baselines[0].folder, baselines[0].conf, n_segments=6)
+    jobs = [*baselines, *jobs]
     read = [results.read_result(job, results.describe_source(SOURCE)) for job in jobs]
     table = results.make_table(experiment, jobs, read)
     assert list(table["Setup"]) == ["conv/conv", "conv/mod-cos, squared", "STFT/iSTFT"]
@@ -502,9 +623,9 @@ def test_cells_are_medians_over_segments_and_runs(tmp_path, small):
 
     runs = [segments_of(0, 5), segments_of(1, 6)]
     both = pd.concat([run[run["system"] == "conv DAE"] for run in runs])
-    stft = runs[1][runs[1]["system"] == "STFT"]  # has the segments of the other and one more
-    stft = pd.concat([runs[0][runs[0]["system"] == "STFT"], stft[stft["start"] == 5 * 44100]])
     one = runs[0][runs[0]["system"] == "conv DAE"]
+    stft = runs[1][runs[1]["system"] == "STFT"]
+    assert list(results.METRICS.values()) == TITLES
     for row, segments in ((0, both), (1, one), (2, stft)):
         for column, title in results.METRICS.items():
             assert table[f"{title} (dB)"][row] == pytest.approx(np.median(segments[column]))
@@ -517,37 +638,43 @@ def test_cells_are_medians_over_segments_and_runs(tmp_path, small):
     assert first["Parameters (M)"] == 6.4768 and first["Parameters in paper (M)"] == 6.476
     assert list(table["Coefficients per sample"]) == [3.125, 3.125, 6.25]
     assert list(table["Mask decisions per second"]) == [137812.5, 137812.5, 275625.0]
-    assert table["SI-SDR-BM in paper (dB)"][2] == 8.8
-    assert table.loc[2, ["SI-SDR in paper (dB)", "Parameters (M)", "Runs"]].isna().all()
+    assert table["SI-SDR-BM in paper (dB)"][2] == 8.8 and list(table["Runs"]) == [2, 1, 1]
+    training = ["Parameters (M)", "Training time (min)", "Updates", "SI-SDR in paper (dB)"]
+    assert table.loc[2, training].isna().all()
 
     text = results.to_markdown(experiment, table, jobs, read, {"lr": 0.001, "max_steps": 7})
     assert text.startswith("# A small table\n\n| Setup ")
     cells = [cell.strip() for cell in text.splitlines()[4].split("|")]
     assert cells[1:4] == ["conv/conv", "8", f"{first['SI-SDR (dB)']:.2f}"]
     assert cells[-6:] == ["6.4768", "6.476", "1.5", "8", "2", ""]
-    assert "Given for all rows: lr=0.001, max_steps=7." in text
-    assert "Incomplete: 1 of 4 runs missing, squared seed 1." in text
-    assert "Test segments: 5, 6 of 1 tracks; wav of music." in text
+    assert "Given for all rows that set nothing else: lr=0.001, max_steps=7." in text
+    assert "Incomplete: 1 of 5 runs missing, squared seed 1." in text
+    assert "Seeds: 0, 1. Test segments: 6, 5 of 1 tracks; wav of music." in text
     assert "Evaluated on a CPU; commit abc; torch 2.13.0." in text
+    assert "lets a mask that knows the sources see the phase." in text
+    assert "The energy-ratio mask, v² / (v² + a²) > 1/2, is that of t = 1." in text
 
 
 def test_table_of_nothing(tmp_path, small):
-    experiment, jobs = jobs_of(small, tmp_path)
-    table = results.make_table(experiment, jobs, [None, None])
+    experiment, baselines, jobs = jobs_of(small, tmp_path)
+    jobs = [*baselines, *jobs]
+    table = results.make_table(experiment, jobs, [None] * 3)
     assert table[[f"{title} (dB)" for title in TITLES]].isna().all(axis=None)
-    text = results.to_markdown(experiment, table, jobs, [None, None], {})
+    assert list(table["Runs"]) == [0, 0, 0]
+    text = results.to_markdown(experiment, table, jobs, [None] * 3, {})
     line = next(line for line in text.splitlines() if line.startswith("| STFT"))
     assert set(line.split("|")[3].split()) == {"–"} and "nan" not in text.lower()
     assert "Given" not in text
-    assert "Incomplete: 2 of 2 runs missing, plain seed 0, squared seed 0." in text
+    missing = "stft_plain, plain seed 0, squared seed 0"
+    assert f"Incomplete: 3 of 3 runs missing, {missing}." in text
 
 
 def test_papers_columns_are_those_that_it_has(tmp_path):
     path = write_yaml(tmp_path / "experiments.yml", changed("table", "stft", value=None))
-    experiment, jobs = jobs_of(path, tmp_path)
+    experiment, baselines, jobs = jobs_of(path, tmp_path)
     table = results.make_table(experiment, jobs, [None, None])
     assert "SI-SDR-BM in paper (dB)" not in table and "SI-SDR in paper (dB)" in table
-    assert list(table["Setup"]) == ["conv/conv", "conv/mod-cos, squared"]
+    assert list(table["Setup"]) == ["conv/conv", "conv/mod-cos, squared"] and baselines == []
 
 
 # Running
@@ -558,17 +685,54 @@ def test_what_is_done_is_not_done_again(tmp_path, run_tables, capsys):
     run_tables("--rows", "squared", "--seeds", "0", runner=first)
     assert first.calls == [("train.py", "squared_seed0"), ("eval.py", "squared_seed0")]
     assert list(table_of(tmp_path)["Runs"][:2]) == [0, 1]
-    assert "Incomplete: 1 of 2 runs missing, plain seed 0." in capsys.readouterr().out
+    assert "Incomplete: 2 of 3 runs missing, stft_plain, plain seed 0." in capsys.readouterr().out
     second = Runner()
     run_tables("--seeds", "0", "1", runner=second)
     assert "squared_seed0" not in [folder for _, folder in second.calls]
     out = capsys.readouterr().out
-    assert "[1/4] plain seed 0: training\n[1/4] plain seed 0: evaluating\n" in out
-    assert "[2/4] squared seed 0: done before\n" in out and "Incomplete" not in out
+    assert "[1/5] stft_plain: evaluating\n[2/5] plain seed 0: training\n" in out
+    assert "[2/5] plain seed 0: training\n[2/5] plain seed 0: evaluating\n" in out
+    assert "[3/5] squared seed 0: done before\n" in out and "Incomplete" not in out
     assert (tmp_path / "exp" / "table" / "table.md").read_text() in out
     third = Runner()
     run_tables("--seeds", "0", max_steps=9, runner=third)
     assert len(third.calls) == 4 and list(table_of(tmp_path)["Updates"][:2]) == [9, 9]
+    assert "[1/3] stft_plain: done before\n" in capsys.readouterr().out
+
+
+def test_baseline_is_a_job_of_its_own(tmp_path, run_tables, capsys):
+    runner = Runner()
+    run_tables("--rows", "stft_plain", runner=runner)  # once, whatever the seeds
+    assert runner.calls == [("eval.py", "stft_plain")]
+    conf = scripts.read_conf(tmp_path / "exp" / "table" / "stft_plain" / "conf.yml")
+    assert list(conf) == ["data", "baseline"]
+    table = table_of(tmp_path)
+    assert list(table["Runs"]) == [0, 0, 1] and np.isfinite(table["SI-SDR-RM (dB)"][2])
+    assert "Incomplete: 6 of 7 runs missing, plain seed 0, " in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        run_tables("--rows", "stft_plain", stft_n_fft=4096)
+    message = "stft_plain belongs to another configuration: stft_n_fft=2048 there, 4096 asked for"
+    assert message in ended.value.code and "1 of 1 jobs failed:\n  stft_plain: " in ended.value.code
+
+
+def test_untrained_rows_stay_so(tmp_path, run_tables):
+    start = {"label": "untrained", "set": {"max_steps": 0}}
+    path = write_yaml(tmp_path / "start.yml", changed("table", "rows", "start", value=start))
+    runner = Runner()
+    run_tables("--seeds", "0", runner=runner, experiments=path, max_steps=7)
+    steps = {folder.name: conf["training"]["max_steps"] for folder, conf in runner.confs.items()}
+    assert steps == {"plain_seed0": 7, "squared_seed0": 7, "start_seed0": 0}
+    assert list(table_of(tmp_path)["Updates"][:3]) == [7, 7, 0]
+    longer = Runner()
+    run_tables("--seeds", "0", runner=longer, experiments=path, max_steps=9)
+    assert {folder.name for folder in longer.confs} == {"plain_seed0", "squared_seed0"}
+    assert list(table_of(tmp_path)["Updates"][:3]) == [9, 9, 0]
+    start["set"]["max_steps"] = 3  # tells the row apart
+    write_yaml(path, changed("table", "rows", "start", value=start))
+    with pytest.raises(
+        SystemExit, match="^tables.py: max_steps cannot be given: rows of table set"
+    ):
+        run_tables(experiments=path)
 
 
 def test_table_csv_has_unrounded_numbers(tmp_path, run_tables):
@@ -589,12 +753,12 @@ def test_others_run_on_after_one_fails(tmp_path, run_tables, capsys):
     with pytest.raises(SystemExit) as ended:
         run_tables("--seeds", "0", "1", runner=runner)
     assert ended.value.code == (
-        "tables.py: 2 of 4 jobs failed:\n"
+        "tables.py: 2 of 5 jobs failed:\n"
         "  plain seed 0: train.py: no memory\n"
         "  squared seed 1: eval.py: disk full"
     )
-    assert len(runner.calls) == 7 and list(table_of(tmp_path)["Runs"][:2]) == [1, 1]
-    assert "[1/4] plain seed 0: failed\n[2/4] squared seed 0: training\n" in capsys.readouterr().out
+    assert len(runner.calls) == 8 and list(table_of(tmp_path)["Runs"][:2]) == [1, 1]
+    assert "[2/5] plain seed 0: failed\n[3/5] squared seed 0: training\n" in capsys.readouterr().out
     run_tables("--seeds", "0", "1")
     assert list(table_of(tmp_path)["Runs"][:2]) == [2, 2]
 
@@ -605,8 +769,8 @@ def test_folder_of_another_configuration_fails_alone(tmp_path, run_tables, caplo
     with pytest.raises(SystemExit) as ended:
         run_tables("--seeds", "0", runner=runner)
     message = "plain_seed0 belongs to another configuration: lr=0.5 there, 0.0001 asked for; choose"
-    assert message in ended.value.code and "1 of 2 jobs failed" in ended.value.code
-    assert [folder for _, folder in runner.calls] == ["squared_seed0"] * 2
+    assert message in ended.value.code and "1 of 3 jobs failed" in ended.value.code
+    assert [folder for _, folder in runner.calls] == ["stft_plain", *["squared_seed0"] * 2]
     caplog.clear()
     run_tables("--rows", "squared", "--seeds", "0")
     assert f"not in the table, plain seed 0: {tmp_path}/exp/table/{message}" in caplog.text
@@ -625,14 +789,16 @@ def test_training_beyond_what_was_asked_for_is_not_a_result(run_tables):
 
 def test_job_of_another_process_is_left_out(tmp_path, run_tables, monkeypatch, capsys):
     monkeypatch.setattr(tables, "locked", lambda path: processes.locked(path, seconds=0.0))
-    lock = tmp_path / "exp" / "table" / "plain_seed0" / ".lock"
-    with processes.locked(lock):
-        run_tables("--seeds", "0")
+    folder = tmp_path / "exp" / "table"
+    with processes.locked(folder / "plain_seed0" / ".lock"):
+        with processes.locked(folder / "stft_plain" / ".lock"):
+            run_tables("--seeds", "0")
     out = capsys.readouterr().out
-    assert "[1/2] plain seed 0: left out, it is being run by another process\n" in out
-    assert "Incomplete: 1 of 2 runs missing, plain seed 0." in out
+    assert "[1/3] stft_plain: left out, it is being run by another process\n" in out
+    assert "[2/3] plain seed 0: left out, it is being run by another process\n" in out
+    assert "Incomplete: 2 of 3 runs missing, stft_plain, plain seed 0." in out
     run_tables("--seeds", "0")
-    assert list(table_of(tmp_path)["Runs"][:2]) == [1, 1]
+    assert list(table_of(tmp_path)["Runs"]) == [1, 1, 1]
 
 
 def test_interrupted_run_ends_with_one_line(run_tables):
@@ -745,32 +911,47 @@ def test_script_left_over_holds_its_lock(tmp_path, monkeypatch):
 # End to end
 
 
-def test_trained_rows_fill_the_table(tmp_path, run_tables, small):
+def test_trained_untrained_and_baseline_rows_fill_the_table(tmp_path, run_tables):
     def in_this_process(script, arguments, lock):
         with pytest.MonkeyPatch.context() as context:
             context.setattr(sys, "argv", [str(script), *arguments])
             context.syspath_prepend(str(RECIPE))
             runpy.run_path(str(script), run_name="__main__")
 
-    conf = write_yaml(tmp_path / "conf.yml", CONF)
-    run_tables("--seeds", "0", "--conf", conf, runner=in_this_process)
+    conf = {group: values for group, values in CONF.items() if group != "baseline"}
+    conf = write_yaml(tmp_path / "conf.yml", conf)
+    content = changed("table", "rows", "start", value={"label": "start", "set": {"max_steps": 0}})
+    content["table"]["base"].update(CONF["baseline"])
+    content["table"]["stft"]["stft_short"] = {"label": "short", "set": {"stft_n_fft": 128}}
+    path = write_yaml(tmp_path / "experiments.yml", content)
+    options = dict(experiments=path, max_steps=7)
+    run_tables("--seeds", "0", "--conf", conf, runner=in_this_process, **options)
     table = table_of(tmp_path)
-    trained = table.iloc[:2].drop(columns=["SI-SDR-BM in paper (dB)", "Parameters in paper (M)"])
-    assert np.isfinite(trained.drop(columns="Setup").to_numpy(float)).all()
-    stft = table.iloc[2].drop(["Setup"]).dropna().astype(float)
-    assert stft["SI-SDR (dB)"] > 100 and stft["C"] == 129 and len(stft) == 11
-    assert list(table["Updates"][:2]) == [7, 7] and list(table["Runs"][:2]) == [1, 1]
-    assert list(table["Parameters (M)"][:2]) == [
+    ours = [title for title in table if title != "Setup" and "paper" not in title]
+    assert np.isfinite(table.loc[:2, ours].to_numpy(float)).all()
+    stft = table.loc[3:, ours].dropna(axis=1)
+    assert (stft["SI-SDR (dB)"] > 100).all() and list(stft["C"]) == [129, 65]
+    assert list(stft["Coefficients per sample"]) == [258 / 64, 130 / 64] and stft.shape[1] == 13
+    assert list(table["Updates"][:3]) == [7, 7, 0] and list(table["Runs"]) == [1] * 5
+    assert list(table["Parameters (M)"][:3]) == [
         sum(p.numel() for p in SinuDAE(n_filters=8, decoder=decoder, kernel_size=256).parameters())
         / 1e6
-        for decoder in ("conv", "mod_cos")
+        for decoder in ("conv", "mod_cos", "mod_cos")
     ]
-    folder = tmp_path / "exp" / "table" / "plain_seed0"
-    medians = json.loads((folder / "final_metrics.json").read_text())["medians"]["conv DAE"]
-    assert table["SI-SDR-BM 1 (dB)"][0] == pytest.approx(medians["si_sdr_bm_1"])
-    before = (folder / "final_metrics.json").stat().st_mtime_ns
-    run_tables("--seeds", "0", "--conf", conf, runner=Runner())
-    assert (folder / "final_metrics.json").stat().st_mtime_ns == before
+    folder = tmp_path / "exp" / "table"
+    paths = [folder / name / "final_metrics.json" for name in ("plain_seed0", "stft_plain")]
+    trained, baseline = (json.loads(path.read_text())["medians"] for path in paths)
+    assert table["SI-SDR-BM 1 (dB)"][0] == pytest.approx(trained["conv DAE"]["si_sdr_bm_1"])
+    assert table["SI-SDR-RM (dB)"][3] == pytest.approx(baseline["STFT"]["si_sdr_rm"])
+    assert baseline["STFT"] == trained["STFT"] and list(baseline) == ["STFT", MIXTURE]
+    start = SinuDAE.from_pretrained(folder / "start_seed0" / "best_model.pth")
+    torch.manual_seed(0)
+    expected = SinuDAE(**start.get_model_args()).state_dict()
+    assert all(torch.equal(start.state_dict()[name], value) for name, value in expected.items())
+    before = [path.stat().st_mtime_ns for path in paths]
+    nothing = Runner()
+    run_tables("--seeds", "0", "--conf", conf, runner=nothing, **options)
+    assert nothing.calls == [] and [path.stat().st_mtime_ns for path in paths] == before
 
 
 @pytest.mark.slow
@@ -801,10 +982,8 @@ def test_killed_at_random_ends_with_the_same_table(tmp_path, small, data_dir):
             killed += 1
     assert start(names[-1]).wait() == 0
     for name in names:
-        for row in ("plain", "squared"):
-            paths = [
-                tmp_path / n / "table" / f"{row}_seed0" / "segments.csv" for n in ("whole", name)
-            ]
+        for row in ("plain_seed0", "squared_seed0", "stft_plain"):
+            paths = [tmp_path / n / "table" / row / "segments.csv" for n in ("whole", name)]
             assert paths[0].read_bytes() == paths[1].read_bytes()
         whole, cut = (
             pd.read_csv(tmp_path / n / "table" / "table.csv").drop(columns="Training time (min)")
@@ -845,6 +1024,13 @@ def test_run_sh_runs_an_experiment(run_sh):
     words = "--rows c400_av c400_am --seeds 1 2 --lr 1.0e-3 --max_steps 5".split()
     assert calls["tables.py"] == [*common, *words]
     assert calls["report.py"][1] == "exp/table2/c400_av_seed1"
+
+    assert run_sh("--experiment", "table3")[1]["report.py"][1] == "exp/table3/s256_tv_seed0"
+    rows = ["--rows", "stft_4096_768 s512_tv s512_start"]
+    assert run_sh("--experiment", "table3", *rows)[1]["report.py"][1] == "exp/table3/s512_tv_seed0"
+    done, calls = run_sh("--experiment", "table3", "--rows", "stft_4096_768", "--museval", "true")
+    assert done.returncode == 0 and list(calls)[2:] == ["tables.py"]
+    assert done.stderr == "run.sh: note: without a --report_row there is no museval and no page\n"
 
     done, calls = run_sh("--experiment", "table1", "--shard", "2/3", "--stage", "2")
     assert calls["tables.py"][-2:] == ["--shard", "2/3"] and list(calls) == ["tables.py"]

@@ -1,5 +1,6 @@
 """Evaluate a trained auto-encoder and the STFT on the test tracks, in one run.
 
+Between them stand the models that come with the package and that `pretrained` in conf.yml names.
 Writes segments.csv and final_metrics.json into --exp_dir, and prints the table.
 """
 
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import torch
 from utils import scripts
-from utils.systems import load_systems
+from utils.systems import load_stft, load_systems
 
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.evaluation import costs, evaluate, markdown_table, medians
@@ -21,13 +22,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
     parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser.add_argument(
+        "--stft", action="store_true", help="the STFT alone; conf.yml needs no more than its sizes"
+    )
     args = parser.parse_args()
 
     conf = scripts.read_conf(args.exp_dir / "conf.yml")
     manifest = Manifest.load(args.data_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    systems = load_systems(args.exp_dir, conf, manifest, device)
-    dae = next(iter(systems.values()))
+    training = {}
+    if args.stft:
+        systems = load_stft(conf, manifest, device)
+    else:
+        names = conf["baseline"].get("pretrained", "").split()
+        systems = load_systems(args.exp_dir, conf, manifest, device, names)
+        training = load_safely(args.exp_dir / "best_model.pth")["infos"].get("training", {})
+    evaluated = next(iter(systems.values()))
     results, n_silent = evaluate(
         systems,
         manifest.subset("test"),
@@ -37,7 +47,6 @@ def main() -> None:
     with atomic_path(args.exp_dir / "segments.csv") as temporary:
         results.to_csv(temporary, index=False)
     summary = medians(results)
-    training = load_safely(args.exp_dir / "best_model.pth")["infos"].get("training", {})
     metrics = {
         "medians": {name: row.dropna().to_dict() for name, row in summary.iterrows()},
         "systems": {name: costs(system, device) for name, system in systems.items()},
@@ -45,7 +54,7 @@ def main() -> None:
         "test_tracks": len(manifest.subset("test")),
         "segments": len(results) // len(summary),
         "silent_segments": n_silent,
-        "parameters": sum(parameter.numel() for parameter in dae.parameters()),
+        "parameters": sum(parameter.numel() for parameter in evaluated.parameters()),
         "source": {key: manifest.source[key] for key in ("kind", "path")},
         "skipped_tracks": list(manifest.skipped),
         "conf": conf,

@@ -13,7 +13,7 @@ import torch
 from eval_museval import report
 from torch import nn
 from utils import scripts
-from utils.systems import load_systems
+from utils.systems import load_systems, stft_conf
 
 from asteroid_sinudae import Representation, SinuDAEConvTasNet
 from asteroid_sinudae.bsseval import (
@@ -173,7 +173,7 @@ def main() -> None:
     pair_conf = scripts.read_conf(args.pair_dir / "conf.yml")
     systems = load_systems(args.pair_dir, pair_conf, manifest)
     pair = next(iter(systems.values()))
-    trained_on = {"pair": model_digest(pair), **pair_conf["baseline"]}
+    trained_on = {"pair": model_digest(pair), **stft_conf(pair_conf)}
     separators, trainings = load_separators(args.exp_dir, trained_on)
     facts = {
         "separators": {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train the denoising auto-encoder on MUSDB18 and compare its binary-mask separation with the
-# STFT's: one training, or one of the paper's two experiments, three runs of every row of a table.
+# STFT's: one training, or an experiment, three runs of every row of a table.
 #
 #   ./run.sh --musdb18_dir DIR [--stage 0] [--stop_stage 5] [--tag NAME] [--id GPU]
 #   ./run.sh --musdb18_dir DIR --experiment table1 [--rows "ROW ROW"] [--shard i/n]
@@ -10,7 +10,7 @@
 #      sample; with neither, the 6-second excerpt that comes with stempeg is used
 #   1  prepare: decode each track once into mono vocals and accompaniment
 #   2  train, or continue where a training was cut off
-#   3  evaluate the auto-encoder and the STFT
+#   3  evaluate the auto-encoder, the STFT, and the pretrained models that the configuration names
 #   4  write the table
 #   5  make the page to look at and listen to
 #   6  train separators of vocals and accompaniment on the frozen auto-encoder and on the STFT
@@ -24,7 +24,7 @@
 #   --data_dir DIR      prepared data; by default under data/, one folder a source
 #   --strict BOOL       stop at the first unusable track instead of skipping it
 #   --conf FILE         configuration
-#   --max_steps N       updates of a training at most
+#   --max_steps N       updates of a training at most; untrained rows of an experiment stay so
 #   --train_args ARGS   options of train.py that replace the configuration's values, in one word:
 #                       --train_args "--lr 1.0e-3 --max_steps 3000"
 #   --museval BOOL      stages 3 and 7 also score whole test tracks by museval, of an experiment
@@ -38,14 +38,17 @@
 #   --id GPU            CUDA_VISIBLE_DEVICES
 #   --python_path FILE  interpreter
 #
-# Options of an experiment, whose results are in exp/EXPERIMENT/ROW_seedK:
-#   --experiment NAME   table1 or table2, see local/experiments.yml
+# Options of an experiment, whose results are in exp/EXPERIMENT/ROW_seedK, of baselines in
+# exp/EXPERIMENT/ROW:
+#   --experiment NAME   table1 or table2, the paper's, or table3: starts, objectives and budgets; see
+#                       local/experiments.yml
 #   --rows ROWS         rows to run, in one word; default: all
 #   --seeds SEEDS       one run each, in one word; default: "0 1 2"
 #   --shard i/n         run the i-th of n shares of the runs, on one of n GPUs or machines with one
 #                       exp folder; leaves out museval and the page
-#   --report_row ROW    the page is of this row's first run; default: the first of --rows, or
-#                       conv_modcos_squared of table1, c800_am of table2
+#   --report_row ROW    the page is of this row's first run; default: the first of --rows that is no
+#                       baseline, without --rows conv_modcos_squared of table1, c800_am of table2,
+#                       s256_tv of table3. Baselines alone have no museval and no page
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -104,12 +107,24 @@ else
     case $rows,$experiment in
       ,table1) report_row=conv_modcos_squared ;;
       ,table2) report_row=c800_am ;;
-      *) report_row=${rows%% *} ;;
+      ,table3) report_row=s256_tv ;;
     esac
+    for row in $rows; do
+      if [[ -z $report_row && $row != stft_* ]]; then
+        report_row=$row
+      fi
+    done
   fi
   # The run that museval and the page are about.
   first_seed=${seeds%% *}
   exp_dir=exp/$experiment/${report_row}_seed${first_seed:-0}
+fi
+has_page=true
+if [[ -n $shard ]]; then
+  has_page=false
+elif [[ -n $experiment && -z $report_row ]]; then
+  echo "run.sh: note: without a --report_row there is no museval and no page" >&2
+  has_page=false
 fi
 
 source_args=()
@@ -155,7 +170,7 @@ if [[ -z $experiment ]] && ((stage <= 3 && stop_stage >= 3)); then
   "$python_path" eval.py --exp_dir "$exp_dir" --data_dir "$data_dir"
 fi
 
-if [[ $museval == true && -z $shard ]] && ((stage <= 3 && stop_stage >= 3)); then
+if [[ $museval == true && $has_page == true ]] && ((stage <= 3 && stop_stage >= 3)); then
   echo "Stage 3: museval"
   "$python_path" eval_museval.py --exp_dir "$exp_dir" --data_dir "$data_dir" \
     ${n_tracks:+--n_tracks "$n_tracks"} ${duration:+--duration "$duration"}
@@ -166,7 +181,7 @@ if [[ -z $experiment ]] && ((stage <= 4 && stop_stage >= 4)); then
   "$python_path" compare.py "$exp_dir" --output "$exp_dir/table.md"
 fi
 
-if [[ -z $shard ]] && ((stage <= 5 && stop_stage >= 5)); then
+if [[ $has_page == true ]] && ((stage <= 5 && stop_stage >= 5)); then
   echo "Stage 5: page"
   table_args=()
   if [[ -n $experiment ]]; then

@@ -1,9 +1,10 @@
 """Run an experiment of several trainings, and write its table beside the paper's figures.
 
-Every row is trained and evaluated once a seed, in EXP_ROOT/EXPERIMENT/ROW_seedK. What is done is
-skipped, what was cut is continued, and after a job that fails the others run on. The table is of
-whatever is done so far, in EXP_ROOT/EXPERIMENT/table.md and table.csv. Options of train.py hold for
-all rows, except those that tell rows apart.
+Every row is trained and evaluated once a seed, in EXP_ROOT/EXPERIMENT/ROW_seedK, a baseline only
+evaluated, in EXP_ROOT/EXPERIMENT/ROW. What is done is skipped, what was cut is continued, and after
+a job that fails the others run on. The table is of whatever is done so far, in
+EXP_ROOT/EXPERIMENT/table.md and table.csv. Options of train.py hold for all rows, except those that
+tell rows apart; untrained rows stay untrained.
 """
 
 import argparse
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_job(job: Job, data_dir: Path, source: str, heading: str) -> None:
-    """Train and evaluate what is left of a job.
+    """Train and evaluate what is left of a job, or evaluate a baseline.
 
     Raises:
         BlockingIOError: if another process runs it.
@@ -48,12 +49,16 @@ def run_job(job: Job, data_dir: Path, source: str, heading: str) -> None:
             print(f"{heading}: done before", flush=True)
             return
         where = ["--exp_dir", str(job.folder), "--data_dir", str(data_dir)]
-        print(f"{heading}: training", flush=True)
-        run_script(RECIPE / "train.py", [*where, *job.options()], lock)
+        if job.is_baseline:
+            scripts.write_conf(job.conf, job.folder / "conf.yml")
+        else:
+            print(f"{heading}: training", flush=True)
+            run_script(RECIPE / "train.py", [*where, *job.options()], lock)
         print(f"{heading}: evaluating", flush=True)
         # Whatever happens, the new segments.csv never stands beside an older result.
         (job.folder / "final_metrics.json").unlink(missing_ok=True)
-        run_script(RECIPE / "eval.py", where, lock)
+        alone = ["--stft"] if job.is_baseline else []
+        run_script(RECIPE / "eval.py", [*where, *alone], lock)
         if read_result(job, source) is None:
             raise ValueError(f"{job.folder} has no result after its evaluation")
 
@@ -145,7 +150,8 @@ def main() -> None:
 
     jobs = make_jobs(experiment, conf, rows, seeds, args.exp_root, given)[part - 1 :: parts]
     failed = run_jobs(jobs, args.data_dir, source)
-    all_jobs = make_jobs(experiment, conf, list(experiment.rows), seeds, args.exp_root, given)
+    all_rows = list(experiment.all_rows())
+    all_jobs = make_jobs(experiment, conf, all_rows, seeds, args.exp_root, given)
     refused = write_table(experiment, all_jobs, source, args.exp_root / experiment.name, given)
     for job in refused.keys() - failed.keys():
         logger.warning("not in the table, %s: %s", job, refused[job])

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 from utils import scripts, training
-from utils.systems import load_systems
+from utils.systems import load_systems, stft_conf
 
 from asteroid_sinudae.bsseval import model_digest
 from asteroid_sinudae.data import Manifest, TrainSegments
@@ -43,10 +43,10 @@ def main() -> None:
     check_conf(conf, pair_conf)
 
     pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
-    stft = {key.removeprefix("stft_"): value for key, value in pair_conf["baseline"].items()}
+    stft = {key.removeprefix("stft_"): value for key, value in stft_conf(pair_conf).items()}
     separators = make_separators(pair, stft, conf["masker"])
     # What a resumed run must share with its checkpoint.
-    run = {"pair": model_digest(pair), "train_segments": len(dataset), **pair_conf["baseline"]}
+    run = {"pair": model_digest(pair), "train_segments": len(dataset), **stft_conf(pair_conf)}
     for name, separator in separators.items():
         print(f"{name}: {args.exp_dir / name}")
         train(separator, dataset, conf, run, args.exp_dir / name)

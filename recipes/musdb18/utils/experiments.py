@@ -6,10 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils import scripts
+from utils.systems import stft_conf
 
 from asteroid_sinudae._checks import check, check_choice
 
 PAPER = ("si_sdr", "si_sdr_bm", "parameters_m")  # dB, dB, millions
+UNTRAINED = ("max_steps", 0)  # what a row sets whose model is its start
+ROW_NAMES = {  # typed as options, and folders
+    "rows": ("(?!stft_)[a-z0-9_]+", "made of a-z, 0-9 and _, and not begin with stft_"),
+    "stft": ("stft_[a-z0-9_]+", "made of a-z, 0-9 and _, and begin with stft_"),
+}
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,8 @@ class Row:
 
     Args:
         label (str): First column of the table.
-        set (dict): Values by keys of conf.yml, on top of the experiment's base.
+        set (dict): Values by keys of conf.yml, on top of the experiment's base; of a baseline those
+            of the STFT.
         paper (dict): The paper's figures, by keys of `PAPER`.
     """
 
@@ -29,45 +36,65 @@ class Row:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table of the paper, as a file of experiments declares it.
+    """Rows of a table, as a file of experiments declares them.
 
     Args:
         name (str): Its key in the file.
         title (str): Heading of the table.
         base (dict): Values by keys of conf.yml, for all rows.
         rows (dict): :class:`Row` by name.
-        stft (Row or None): The baseline's row, which needs no training of its own.
+        stft (dict): :class:`Row` by name of the baselines, which are evaluated without training.
     """
 
     name: str
     title: str
     base: dict
     rows: dict[str, Row]
-    stft: Row | None = None
+    stft: dict[str, Row] = field(default_factory=dict)
+
+    def all_rows(self) -> dict[str, Row]:
+        """Rows by name in the order of the table, the baselines last."""
+        return {**self.rows, **self.stft}
 
     def row_keys(self) -> set[str]:
-        """Keys of conf.yml that tell rows and runs apart."""
-        return {"seed", *(key for row in self.rows.values() for key in row.set)}
+        """Keys of conf.yml that tell rows and runs apart, and so cannot be given for all rows.
+
+        An untrained row remains so, whatever number of updates is given for the others.
+        """
+        values = [item for row in self.all_rows().values() for item in row.set.items()]
+        return {"seed", *(item[0] for item in values if item != UNTRAINED)}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training and its evaluation.
+    """One training and its evaluation, or the evaluation of a baseline.
 
     Args:
         row (str): Name of its row.
-        seed (int): Of the run.
-        conf (dict): Two-level configuration.
+        seed (int or None): Of the run; None of a baseline, which is not trained.
+        conf (dict): Two-level configuration; of a baseline what its figures depend on.
         folder (Path): Where the results are.
     """
 
     row: str
-    seed: int
+    seed: int | None
     conf: dict
     folder: Path
 
     def __str__(self) -> str:
-        return f"{self.row} seed {self.seed}"
+        return self.row if self.is_baseline else f"{self.row} seed {self.seed}"
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether there is nothing to train."""
+        return self.seed is None
+
+    @property
+    def n_channels(self) -> int:
+        """Of the representation; of an STFT its bins."""
+        if self.is_baseline:
+            return self.conf["baseline"]["stft_n_fft"] // 2 + 1
+        return self.conf["filterbank"]["n_filters"]
 
     def options(self) -> list[str]:
         """The whole configuration as options of train.py."""
@@ -98,28 +125,34 @@ def load_experiment(path: Path, name: str, conf: dict) -> Experiment:
 def _experiment(where: str, name: str, values: object, conf: dict) -> Experiment:
     _check_mapping(where, values, required=("title", "rows"), optional=("base", "stft"))
     check(isinstance(values["title"], str), f"{where}.title", values["title"], "a text")
-    base, rows = values.get("base", {}), values["rows"]
+    base = values.get("base", {})
     _check_values(f"{where}.base", base, conf)
-    check(isinstance(rows, dict) and len(rows) > 0, f"{where}.rows", rows, "a mapping of rows")
-    for row in rows:  # typed as options, and folders
-        is_name = re.fullmatch("[a-z0-9_]+", str(row)) is not None
-        check(is_name, f"{where}: name of a row", row, "made of a-z, 0-9 and _")
+    trained = {group: content for group, content in conf.items() if group != "baseline"}
+    sizes = {"baseline": stft_conf(conf)}
     return Experiment(
         name=name,
         title=values["title"],
         base=base,
-        rows={str(row): _row(f"{where}.{row}", content, conf) for row, content in rows.items()},
-        stft=_row(f"{where}.stft", values["stft"]) if "stft" in values else None,
+        rows=_rows(where, "rows", values["rows"], trained),
+        stft=_rows(where, "stft", values["stft"], sizes) if "stft" in values else {},
     )
 
 
-def _row(where: str, values: object, conf: dict | None = None) -> Row:
-    """A row, which sets values only if `conf` has what it may set."""
-    optional = ("paper",) if conf is None else ("set", "paper")
-    _check_mapping(where, values, required=("label",), optional=optional)
+def _rows(where: str, kind: str, rows: object, conf: dict) -> dict[str, Row]:
+    """Rows by name, which may set what `conf` has."""
+    is_mapping = isinstance(rows, dict) and len(rows) > 0
+    check(is_mapping, f"{where}.{kind}", rows, "a mapping of rows")
+    pattern, expected = ROW_NAMES[kind]
+    for row in rows:
+        is_name = re.fullmatch(pattern, str(row)) is not None
+        check(is_name, f"{where}.{kind}: name of a row", row, expected)
+    return {str(row): _row(f"{where}.{row}", content, conf) for row, content in rows.items()}
+
+
+def _row(where: str, values: object, conf: dict) -> Row:
+    _check_mapping(where, values, required=("label",), optional=("set", "paper"))
     check(isinstance(values["label"], str), f"{where}.label", values["label"], "a text")
-    if conf is not None:
-        _check_values(f"{where}.set", values.get("set", {}), conf)
+    _check_values(f"{where}.set", values.get("set", {}), conf)
     paper = values.get("paper", {})
     _check_mapping(f"{where}.paper", paper, optional=PAPER)
     for key, value in paper.items():
@@ -178,7 +211,7 @@ def _is_of_type(value: object, kind: type) -> bool:
 
 
 def check_free(experiment: Experiment, given: Iterable[str]) -> None:
-    """Raise a ValueError if a user gave a key that tells rows or runs apart."""
+    """Raise a ValueError if a user gave one of :meth:`Experiment.row_keys`."""
     for key in sorted(experiment.row_keys().intersection(given)):
         by = "--seeds gives it" if key == "seed" else f"rows of {experiment.name} set it"
         raise ValueError(f"{key} cannot be given: {by}")
@@ -203,12 +236,13 @@ def parse_rows(words: Sequence[str] | None, experiment: Experiment) -> list[str]
     Raises:
         ValueError: naming the first that is unknown or there twice.
     """
+    rows = experiment.all_rows()
     if words is None:
-        return list(experiment.rows)
+        return list(rows)
     for word in words:
-        check_choice("row", word, experiment.rows)
+        check_choice("row", word, rows)
     _check_distinct("row", words)
-    return [row for row in experiment.rows if row in words]
+    return [row for row in rows if row in words]
 
 
 def _check_distinct(name: str, values: Sequence) -> None:
@@ -236,21 +270,31 @@ def make_jobs(
     exp_root: Path,
     given: Iterable[str] = (),
 ) -> list[Job]:
-    """Jobs in the order in which to do them: a run of every row before the next run.
+    """Jobs in the order in which to do them: baselines, then a run of every row before the next.
 
     Args:
         experiment (Experiment): Of the rows.
         conf (dict): Two-level configuration that the rows start from.
         rows (sequence of str): Names of rows.
         seeds (sequence of int): One run each.
-        exp_root (Path): Results are in `exp_root/<experiment>/<row>_seed<seed>`.
+        exp_root (Path): Results are in `exp_root/<experiment>/<row>_seed<seed>`, of a baseline in
+            `exp_root/<experiment>/<row>`.
         given (iterable of str): Keys that a user gave, which `base` does not change.
     """
     base = {key: value for key, value in experiment.base.items() if key not in given}
+    folder = exp_root / experiment.name
     jobs = []
+    for row in rows:
+        if row in experiment.stft:
+            values = override(conf, {**base, **experiment.stft[row].set})
+            needed = {
+                "data": {"segment": values["data"]["segment"]},
+                "baseline": stft_conf(values),
+            }
+            jobs.append(Job(row, None, needed, folder / row))
     for seed in seeds:
         for row in rows:
-            values = {**base, **experiment.rows[row].set, "seed": seed}
-            folder = exp_root / experiment.name / f"{row}_seed{seed}"
-            jobs.append(Job(row, seed, override(conf, values), folder))
+            if row in experiment.rows:
+                values = {**base, **experiment.rows[row].set, "seed": seed}
+                jobs.append(Job(row, seed, override(conf, values), folder / f"{row}_seed{seed}"))
     return jobs

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from statistics import median
 
 import pandas as pd
-from utils.experiments import Experiment, Job, Row
+from utils.experiments import Experiment, Job
 
 from asteroid_sinudae.checkpoints import MAY_CHANGE
 from asteroid_sinudae.data import read_json
-from asteroid_sinudae.evaluation import bm_column
+from asteroid_sinudae.evaluation import RM_COLUMN, bm_column
 
-STFT = "STFT"  # eval.py's name for it
 LIMITS = ("epochs", "max_steps")
 METRICS = {
     "si_sdr": "SI-SDR",
     bm_column(0.5): "SI-SDR-BM 0.5",
     bm_column(1.0): "SI-SDR-BM 1",
+    RM_COLUMN: "SI-SDR-RM",
 }
 COSTS = {
     "coefficients_per_sample": "Coefficients per sample",
@@ -38,6 +38,8 @@ COLUMNS = {  # of a table, with their format in Markdown
     "SI-SDR-BM in paper (dB)": ".2f",
     "SI-SDR-BM 1 (dB)": ".2f",
     "SI-SDR-BM 1 IQR (dB)": ".2f",
+    "SI-SDR-RM (dB)": ".2f",
+    "SI-SDR-RM IQR (dB)": ".2f",
     "Additivity error": ".3f",
     "Coefficients per sample": ".3f",
     "Mask decisions per second": ".0f",
@@ -55,23 +57,21 @@ class Result:
 
     Args:
         source (str): Of the data.
-        steps (int): Updates of the training.
-        seconds (float): That it took.
-        parameters (int): Of the model.
-        model (str): Name of the model among the systems.
-        costs (dict): Values of `COSTS`, for the model and the STFT.
-        n_segments (int): Test segments, of each system.
+        steps (int or None): Updates of the training, None of a baseline.
+        seconds (float or None): That it took.
+        parameters (int): Of the model, none of a baseline.
+        costs (dict): Values of `COSTS`.
+        n_segments (int): Test segments.
         n_tracks (int): Test tracks.
         made_with (str): Device, commit and versions.
-        segments (:class:`pandas.DataFrame`): Metrics of every segment and system.
+        segments (:class:`pandas.DataFrame`): Metrics of every segment.
     """
 
     source: str
-    steps: int
-    seconds: float
+    steps: int | None
+    seconds: float | None
     parameters: int
-    model: str
-    costs: dict[str, dict[str, float]]
+    costs: dict[str, float]
     n_segments: int
     n_tracks: int
     made_with: str
@@ -116,8 +116,9 @@ def read_result(job: Job, source: str) -> Result | None:
     return result
 
 
-def _limits(conf: dict) -> list[int]:
-    return [conf["training"][key] for key in LIMITS]
+def _limits(conf: dict) -> list[int] | None:
+    """How long to train, None for a baseline."""
+    return [conf["training"][key] for key in LIMITS] if "training" in conf else None
 
 
 def _difference(metrics: dict, conf: dict, source: str) -> str | None:
@@ -129,6 +130,8 @@ def _difference(metrics: dict, conf: dict, source: str) -> str | None:
             there = metrics["conf"].get(group, {}).get(key)
             if key not in MAY_CHANGE and there != value:
                 return f"{key}={there!r} there, {value!r}"
+    if _limits(conf) is None:
+        return None
     epochs, max_steps = _limits(conf)
     if epochs < metrics["conf"]["training"]["epochs"]:
         return f"epochs={metrics['conf']['training']['epochs']} there, {epochs}"
@@ -146,21 +149,19 @@ def _result(metrics: dict, segments: pd.DataFrame) -> Result:
                 f"segments.csv has {numbers.get(name, 0)} segments of {name}, "
                 f"final_metrics.json {metrics['segments']}"
             )
+    evaluated, costs = next(iter(metrics["systems"].items()))  # whatever stands beside it
     versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
-    columns = ["track", "start", "system", *METRICS, "additivity_error"]
+    columns = [*METRICS, "additivity_error"]
     return Result(
         source=describe_source(metrics["source"]),
         steps=metrics["training"]["steps"],
         seconds=metrics["training"]["seconds"],
         parameters=metrics["parameters"],
-        model=next(name for name in metrics["systems"] if name != STFT),
-        costs={
-            name: {key: costs[key] for key in COSTS} for name, costs in metrics["systems"].items()
-        },
+        costs={key: costs[key] for key in COSTS},
         n_segments=metrics["segments"],
         n_tracks=metrics["test_tracks"],
         made_with=f"{metrics['device']}; commit {metrics['commit']}; {', '.join(versions)}",
-        segments=segments[columns].astype(dict.fromkeys(columns[3:], float)),
+        segments=segments.loc[segments["system"] == evaluated, columns].astype(float),
     )
 
 
@@ -179,55 +180,41 @@ def make_table(
         where there is no result.
     """
     lines = []
-    for name, row in experiment.rows.items():
+    for name, row in experiment.all_rows().items():
         runs = [index for index, job in enumerate(jobs) if job.row == name]
-        n_filters = jobs[runs[0]].conf["filterbank"]["n_filters"]
+        job = jobs[runs[0]]
         done = [results[index] for index in runs if results[index] is not None]
-        lines.append({**_label_cells(row, n_filters), **_run_cells(done)})
-    if experiment.stft is not None:
-        n_filters = jobs[0].conf["baseline"]["stft_n_fft"] // 2 + 1
-        done = [result for result in results if result is not None]
-        lines.append({**_label_cells(experiment.stft, n_filters), **_stft_cells(done)})
+        paper = {PAPER_COLUMNS[key]: value for key, value in row.paper.items()}
+        cells = {"Setup": row.label, "C": job.n_channels, **paper, "Runs": len(done)}
+        if done:
+            cells |= _system_cells(done)
+        if done and not job.is_baseline:
+            cells |= _training_cells(done)
+        lines.append(cells)
     table = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
     without = [title for title in PAPER_COLUMNS.values() if table[title].isna().all()]
     return table.drop(columns=without)
 
 
-def _label_cells(row: Row, n_filters: int) -> dict:
-    paper = {PAPER_COLUMNS[key]: value for key, value in row.paper.items()}
-    return {"Setup": row.label, "C": n_filters, **paper}
-
-
-def _run_cells(runs: Sequence[Result]) -> dict:
-    """Cells of a row's runs."""
-    if not runs:
-        return {"Runs": 0}
-    segments = pd.concat([run.segments[run.segments["system"] == run.model] for run in runs])
-    return {
-        **_system_cells(segments, runs[0].costs[runs[0].model]),
-        "Parameters (M)": runs[0].parameters / 1e6,
-        "Training time (min)": median(run.seconds for run in runs) / 60,
-        "Updates": median(run.steps for run in runs),
-        "Runs": len(runs),
-    }
-
-
-def _stft_cells(runs: Sequence[Result]) -> dict:
-    """Cells of the STFT, which every run has evaluated on the same segments."""
-    if not runs:
-        return {}
-    segments = pd.concat([run.segments[run.segments["system"] == STFT] for run in runs])
-    return _system_cells(segments.drop_duplicates(["track", "start"]), runs[0].costs[STFT])
-
-
-def _system_cells(segments: pd.DataFrame, costs: dict[str, float]) -> dict:
+def _system_cells(runs: Sequence[Result]) -> dict:
+    """Cells of what was evaluated."""
+    segments = pd.concat([run.segments for run in runs])
     cells = {}
     for column, title in METRICS.items():
         lower, middle, upper = segments[column].quantile([0.25, 0.5, 0.75])
         cells[f"{title} (dB)"] = middle
         cells[f"{title} IQR (dB)"] = upper - lower
     cells["Additivity error"] = segments["additivity_error"].median()
-    return {**cells, **{title: costs[key] for key, title in COSTS.items()}}
+    return {**cells, **{title: runs[0].costs[key] for key, title in COSTS.items()}}
+
+
+def _training_cells(runs: Sequence[Result]) -> dict:
+    """Cells of what was trained."""
+    return {
+        "Parameters (M)": runs[0].parameters / 1e6,
+        "Training time (min)": median(run.seconds for run in runs) / 60,
+        "Updates": median(run.steps for run in runs),
+    }
 
 
 def to_markdown(
@@ -251,13 +238,18 @@ def to_markdown(
     )
     notes = [
         "Medians over segments and runs; IQR is the distance between the quartiles.",
-        "SI-SDR-BM t keeps what has |vocals| > t · |accompaniment|; the paper does not state t.",
+        "SI-SDR-BM t keeps what has |v| > t · |a|, v the vocals and a the accompaniment; the paper "
+        "does not state t. The energy-ratio mask, v² / (v² + a²) > 1/2, is that of t = 1.",
+        "SI-SDR-RM weighs by the ratio mask, |v| / (|v| + |a|).",
         "Additivity error: ‖A_m − A_v − A_b‖₁ / ‖A_m‖₁.",
+        "A real representation that splits signs into several non-negative channels (four phases, "
+        "or a kernel and its negative) lets a mask that knows the sources see the phase. So mask "
+        "decisions a second, the additivity error and the ratio mask stand beside each figure.",
         *_provenance(jobs, [result for result in results if result is not None]),
     ]
     if given:
         values = ", ".join(f"{key}={value}" for key, value in given.items())
-        notes.append(f"Given for all rows: {values}.")
+        notes.append(f"Given for all rows that set nothing else: {values}.")
     missing = [str(job) for job, result in zip(jobs, results, strict=True) if result is None]
     if missing:
         notes.append(f"Incomplete: {len(missing)} of {len(jobs)} runs missing, {_list(missing)}.")
@@ -268,7 +260,7 @@ def _provenance(jobs: Sequence[Job], done: Sequence[Result]) -> list[str]:
     if not done:
         return []
     return [
-        f"Seeds: {_list(job.seed for job in jobs)}. Test segments: "
+        f"Seeds: {_list(job.seed for job in jobs if not job.is_baseline)}. Test segments: "
         f"{_list(result.n_segments for result in done)} of "
         f"{_list(result.n_tracks for result in done)} tracks; {done[0].source}.",
         *dict.fromkeys(f"Evaluated on {result.made_with}." for result in done),

@@ -1,39 +1,68 @@
-"""The two systems that are compared: an experiment's trained auto-encoder and its STFT."""
+"""The systems that are compared: an experiment's trained auto-encoder, its STFT, and others."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from asteroid_sinudae import STFT, Representation, SinuDAE
+from asteroid_sinudae._checks import check
 from asteroid_sinudae.data import Manifest
+
+STFT_NAME = "STFT"  # in tables
 
 
 def load_systems(
-    exp_dir: Path, conf: dict, manifest: Manifest, device: torch.device | str = "cpu"
+    exp_dir: Path,
+    conf: dict,
+    manifest: Manifest,
+    device: torch.device | str = "cpu",
+    pretrained: Sequence[str] = (),
 ) -> dict[str, Representation]:
-    """Systems by the name they have in tables, the auto-encoder first.
+    """Systems by the name they have in tables, the auto-encoder first and the STFT last.
 
     Args:
         exp_dir (Path): Folder of the experiment, with best_model.pth.
         conf (dict): Its configuration.
         manifest (Manifest): Of the prepared data to evaluate on.
         device (:class:`torch.device` or str): Where they compute.
+        pretrained (sequence of str): Names of models that come with the package, to stand between.
 
     Raises:
         FileNotFoundError: if there is no best_model.pth.
-        ValueError: if it is refused, or for another sample rate than that of the data.
+        ValueError: if a model is refused, is for another sample rate than that of the data, or is
+            named twice.
     """
-    path = exp_dir / "best_model.pth"
-    dae = SinuDAE.from_pretrained(path)
+    decoder = conf["filterbank"]["decoder"].replace("_", "-")
+    models = {f"{decoder} DAE": exp_dir / "best_model.pth"}
+    for name in pretrained:
+        check(name not in models, "pretrained", name, "another name than those before it")
+        models[name] = name
+    systems = {name: _load_dae(source, manifest).to(device) for name, source in models.items()}
+    return {**systems, **load_stft(conf, manifest, device)}
+
+
+def load_stft(
+    conf: dict, manifest: Manifest, device: torch.device | str = "cpu"
+) -> dict[str, Representation]:
+    """The STFT of a configuration alone, by its name in tables.
+
+    Raises:
+        ValueError: if it cannot be inverted.
+    """
+    sizes = {key.removeprefix("stft_"): value for key, value in stft_conf(conf).items()}
+    return {STFT_NAME: STFT(**sizes, sample_rate=manifest.sample_rate).to(device)}
+
+
+def stft_conf(conf: dict) -> dict:
+    """What a configuration says of the STFT, by its keys there, which begin with `stft_`."""
+    return {key: value for key, value in conf["baseline"].items() if key.startswith("stft_")}
+
+
+def _load_dae(source: Path | str, manifest: Manifest) -> SinuDAE:
+    dae = SinuDAE.from_pretrained(source)
     if dae.sample_rate != manifest.sample_rate:
         raise ValueError(
-            f"{path} is for {dae.sample_rate} Hz, the data has {manifest.sample_rate} Hz"
+            f"{source} is for {dae.sample_rate} Hz, the data has {manifest.sample_rate} Hz"
         )
-    stft = STFT(
-        n_fft=conf["baseline"]["stft_n_fft"],
-        stride=conf["baseline"]["stft_stride"],
-        window=conf["baseline"]["stft_window"],
-        sample_rate=manifest.sample_rate,
-    )
-    decoder = conf["filterbank"]["decoder"].replace("_", "-")
-    return {f"{decoder} DAE": dae.to(device), "STFT": stft.to(device)}
+    return dae
