@@ -5,27 +5,37 @@ import math
 from pathlib import Path
 
 import asteroid.models
+import torch
 from asteroid.models import BaseModel
 
+from ._checks import check
 from .files import load_safely
+from .losses import si_sdr
+from .multires import frame_bounds
+from .pretrained import resolve
 from .representations import SinuDAE
 
 
 def load_model(path: str | Path) -> tuple[BaseModel, dict]:
-    """A model in evaluation mode, on the CPU, from a file of what it serializes to.
+    """A model in evaluation mode, on the CPU, from a file of what it serializes to, or by name.
 
     Args:
-        path (str or Path): File by :func:`torch.save`, loaded without running code from it.
+        path (str or Path): File by :func:`torch.save`, loaded without running code from it; or,
+            where there is no such file, a name among :func:`.pretrained.available`.
 
     Returns:
         tuple of the model, and the `infos` in its file.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is refused (see :func:`.load_safely`), is no serialized model or
-            one of an unknown class, has no sample rate, or does not fit its class.
+        FileNotFoundError: if what looks like a path, by a suffix or a separator, is no file.
+        ValueError: if there is no model of that name; if the file is refused (see
+            :func:`.load_safely`), is no serialized model or one of an unknown class, has no sample
+            rate, or does not fit its class.
     """
-    package = load_safely(path)
+    source = resolve(path)
+    if isinstance(source, dict):
+        return SinuDAE(**source).eval(), {}
+    package = load_safely(source)
     missing = {"model_name", "model_args", "state_dict"} - package.keys()
     if missing:
         raise ValueError(
@@ -126,4 +136,56 @@ def _describe_filterbanks(model: BaseModel) -> dict:
     if hasattr(filterbank, "carrier_frequencies"):
         carriers = filterbank.carrier_frequencies()
         facts["carriers (Hz)"] = [carriers.min().item(), carriers.max().item()]
+    if isinstance(model, SinuDAE) and model.get_model_args()["init"] == "multires":
+        facts["frame bounds"] = pair_bounds(model)
     return facts
+
+
+def pair_bounds(model: SinuDAE) -> list[float]:
+    """Least and largest gain of a pair that was started from bands, see :func:`.frame_bounds`."""
+    encoder, decoder = model.encoder.filterbank, model.decoder.filterbank
+    return list(frame_bounds(encoder.filters(), decoder.filters(), model.encoder.stride))
+
+
+def in_half_precision(package: dict) -> dict:
+    """What a :class:`.SinuDAE` serializes to, half as large; it loads as before, to float32.
+
+    Numbers of which a channel has one stay as they are, frequencies and phases above all: a
+    rounded frequency is another carrier.
+
+    Args:
+        package (dict): From :meth:`.SinuDAE.serialize`; is not changed.
+
+    Returns:
+        dict of the same keys.
+
+    Raises:
+        ValueError: naming the first tensor with numbers that float16 cannot hold.
+    """
+    state = {}
+    for name, value in package["state_dict"].items():
+        is_large = value.numel() > value.shape[0]
+        state[name] = value.half() if is_large else value
+        largest = value.abs().max().item()
+        limit = torch.finfo(torch.float16).max
+        check(
+            state[name].isfinite().all(), f"largest number of {name}", largest, f"up to {limit:g}"
+        )
+    return {**package, "state_dict": state}
+
+
+@torch.no_grad()
+def noise_si_sdr(model: SinuDAE, reference: SinuDAE | None = None) -> float:
+    """How well a model reconstructs a second of white noise of -20 dB, always the same.
+
+    Args:
+        model (SinuDAE): On the CPU.
+        reference (SinuDAE, optional): Whose reconstruction is the target, instead of the noise.
+
+    Returns:
+        float: SI-SDR in dB, Eq. (6).
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.1 * torch.randn(1, 1, round(model.sample_rate), generator=generator)
+    target = noise if reference is None else reference(noise)
+    return si_sdr(model(noise), target).item()

@@ -118,15 +118,17 @@ class SinuDAEConvTasNet(_on_pair(ConvTasNet)):
             causal: Of the masker, as in :class:`~asteroid.models.ConvTasNet`.
         encoder, decoder, n_filters, kernel_size, stride, sample_rate, exponent, frequency_init,
             smooth_kernel_size, smooth_dilation: Of the pair, as in :class:`.SinuDAE`.
-        pretrained (str, Path, dict or SinuDAE, optional): A trained :class:`.SinuDAE`, its file or
-            what it serializes to. The pair starts as a copy of it, and has its sizes.
+        pretrained (str, Path, dict or SinuDAE, optional): A :class:`.SinuDAE`, or what its
+            `from_pretrained` takes: a file, what it serializes to, or a name among
+            :func:`.pretrained.available`. The pair starts as a copy of it, and has its sizes.
         freeze (bool): Whether the pair stays as it is: no gradients, also after loading.
 
     Raises:
         TypeError: naming an argument that is not among these.
         ValueError: naming an argument that makes no sense or that `pretrained` does not agree
-            with, or the file that is refused; from `forward`, if there are several channels.
-        FileNotFoundError: if `pretrained` is no file.
+            with, or the file that is refused, or an unknown name of a pretrained model; from
+            `forward`, if there are several channels.
+        FileNotFoundError: if `pretrained` looks like a path and is no file.
 
     Shape:
         - `(time,)` -> `(n_src, time)`

@@ -12,6 +12,8 @@ from torch import nn
 from ._checks import check
 from .base_model import SafeModel
 from .enc_dec import Decoder, Encoder, make_enc_dec
+from .multires import as_bands, format_bands
+from .pretrained import resolve
 
 
 class Representation(Protocol):
@@ -51,6 +53,13 @@ class SinuDAE(SafeModel):
         frequency_init (str): Start of the learned frequencies, ``'mel'`` or ``'linear'``.
         smooth_kernel_size (int): Taps :math:`L'` of the encoder's second convolution.
         smooth_dilation (int): Its dilation :math:`D` in frames.
+        smooth_groups (int): 1, or `n_filters` for a depthwise second convolution.
+        init (str): ``'paper'``, or ``'multires'`` for a pair that reconstructs before any
+            training, see :func:`.make_enc_dec`.
+        bands (str or sequence of Band): Of ``'multires'``, see :func:`.parse_bands`; by default
+            those of :func:`.layout_bands`.
+        cover_edges (bool, optional): Whether to add the frames at both ends that exact
+            reconstruction needs, see :class:`.Encoder`; by default with ``'multires'``.
 
     Attributes:
         encoder (Encoder): the encoder :math:`E`.
@@ -82,8 +91,14 @@ class SinuDAE(SafeModel):
         frequency_init="mel",
         smooth_kernel_size=5,
         smooth_dilation=10,
+        smooth_groups=1,
+        init="paper",
+        bands="",
+        cover_edges=None,
     ):
         super().__init__(sample_rate=sample_rate, in_channels=1)
+        if init == "multires":
+            bands = as_bands(bands, n_filters, kernel_size, stride, sample_rate)
         self._model_args = dict(
             encoder=encoder,
             decoder=decoder,
@@ -95,6 +110,10 @@ class SinuDAE(SafeModel):
             frequency_init=frequency_init,
             smooth_kernel_size=smooth_kernel_size,
             smooth_dilation=smooth_dilation,
+            smooth_groups=smooth_groups,
+            init=init,
+            bands=bands if isinstance(bands, str) else format_bands(bands),
+            cover_edges=init == "multires" if cover_edges is None else cover_edges,
         )
         self.encoder, self.decoder = make_enc_dec(**self._model_args)
 
@@ -105,7 +124,8 @@ class SinuDAE(SafeModel):
             wav (:class:`torch.Tensor`): shape `(batch, 1, time)`.
 
         Returns:
-            :class:`torch.Tensor`: non-negative, shape `(batch, n_filters, ceil(time / stride))`.
+            :class:`torch.Tensor`: non-negative, shape `(batch, n_filters, frames)`, with
+            `ceil(time / stride)` frames, and those beyond the ends with `cover_edges`.
         """
         return self.encoder(wav)
 
@@ -129,6 +149,28 @@ class SinuDAE(SafeModel):
         """Reconstruction of a waveform, of the same shape `(batch, 1, time)`."""
         # Unlike `length`, which is a number, this crops a trace to any rank and length.
         return pad_x_to_y(self.decode(self.encode(wav)), wav)
+
+    @classmethod
+    def from_pretrained(cls, pretrained):
+        """Instantiate a model that comes with the package, or what :meth:`serialize` returned.
+
+        Args:
+            pretrained (dict, str or Path): What :meth:`serialize` returned; or a file of it by
+                :func:`torch.save`; or, where there is no such file, a name among
+                :func:`.pretrained.available`.
+
+        Returns:
+            SinuDAE
+
+        Raises:
+            FileNotFoundError: if what looks like a path, by a suffix or a separator, is no file.
+            ValueError: if there is no model of that name, or for a file or a dictionary as in
+                :meth:`.SafeModel.from_pretrained`.
+        """
+        if isinstance(pretrained, dict):
+            return super().from_pretrained(pretrained)
+        source = resolve(pretrained)
+        return cls(**source) if isinstance(source, dict) else super().from_pretrained(source)
 
 
 class STFT(nn.Module):

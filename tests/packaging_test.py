@@ -57,6 +57,25 @@ def test_the_command_is_installed():
     assert setup_keyword("entry_points") == scripts
 
 
+def test_what_is_installed_has_every_file_of_the_package(tmp_path):
+    """Pages' templates and models too: what is no Python, setup.py has to name."""
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "asteroid_sinudae", source / "asteroid_sinudae", ignore=ignored)
+    for name in "setup.py", "pyproject.toml", "README.md":
+        shutil.copy(ROOT / name, source)
+    models = source / "asteroid_sinudae" / "pretrained_models"
+    models.mkdir(exist_ok=True)
+    for name in "another.pth", "another.md":
+        (models / name).touch()
+    command = [sys.executable, "-W", "ignore", "setup.py", "--quiet", "build_py"]
+    command += ["--build-lib", str(tmp_path / "built")]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    files = [path.relative_to(source) for path in source.glob("asteroid_sinudae/**/*.*")]
+    assert [str(path) for path in files if not (tmp_path / "built" / path).is_file()] == []
+
+
 @pytest.mark.parametrize("name", ["setup.py", "pyproject.toml", "constraints.txt", "Makefile"])
 def test_no_package_index_is_named(name):
     text = (ROOT / name).read_text()

@@ -1,0 +1,116 @@
+"""Make a model of an evaluated experiment one that comes with the package.
+
+Writes NAME.pth, in half precision, and its card NAME.md into --output. No path is in them: the
+training data is described by --data.
+"""
+
+import argparse
+import hashlib
+import math
+import re
+from pathlib import Path
+
+from utils import scripts
+from utils.cards import make_card, make_infos
+
+from asteroid_sinudae import SinuDAE, pretrained
+from asteroid_sinudae._checks import check
+from asteroid_sinudae.files import atomic_path, load_safely, save_atomically
+from asteroid_sinudae.model_files import in_half_precision, noise_si_sdr
+from asteroid_sinudae.report import read_metrics
+
+MATTERS_UP_TO = 60.0  # dB, reconstruction above which half precision may cost more
+MAY_COST = 0.5  # dB
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
+    parser.add_argument("--name", required=True, help="of the model, made of a-z, 0-9 and _")
+    parser.add_argument("--data", required=True, help='what it was trained on, as "12 excerpts"')
+    parser.add_argument(
+        "--output", type=Path, default=pretrained.FOLDER, help="folder (default: the package's)"
+    )
+    args = parser.parse_args()
+
+    is_name = re.fullmatch("[a-z0-9_]+", args.name) and args.name not in pretrained.STRUCTURES
+    expected = "made of a-z, 0-9 and _, and not that of an untrained structure"
+    check(bool(is_name), "name", args.name, expected)
+    is_line = len(args.data.splitlines()) == 1 and args.data.strip() == args.data
+    is_plain = is_line and not re.search(r"(^|\s)[/~]", args.data)
+    check(is_plain, "data", args.data, "one line of text without a path")
+
+    package, metrics = read_experiment(args.exp_dir)
+    stored = in_half_precision(package)
+    check_size(stored)
+    quality = check_quality(package, stored, metrics)
+    stored["infos"] = make_infos(package, metrics, args.data, quality)
+
+    model_path = pretrained.model_path(args.output, args.name)
+    card_path = pretrained.card_path(args.output, args.name)
+    save_atomically(stored, model_path)
+    sha256 = hashlib.sha256(model_path.read_bytes()).hexdigest()
+    with atomic_path(card_path) as temporary:
+        temporary.write_text(make_card(args.name, stored, sha256), encoding="utf-8")
+    print(model_path, card_path, sep="\n")
+
+
+def read_experiment(exp_dir: Path) -> tuple[dict, dict]:
+    """What an experiment's best_model.pth and final_metrics.json hold, which belong together.
+
+    Raises:
+        FileNotFoundError: if it has not been trained or evaluated.
+        ValueError: if one of the files is refused, or not of a trained :class:`.SinuDAE`, or they
+            do not belong together.
+    """
+    path = exp_dir / "best_model.pth"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found: train the experiment first (stage 2)")
+    SinuDAE.from_pretrained(path)
+    package, metrics = load_safely(path), read_metrics(exp_dir)
+    training = package.get("infos", {}).get("training")
+    if training is None or training["steps"] == 0:
+        raise ValueError(f"{path} is untrained, expected a model that train.py has trained")
+    evaluated = metrics.get("training", {})
+    if not evaluated or any(training.get(key) != value for key, value in evaluated.items()):
+        raise ValueError(
+            f"{exp_dir / 'final_metrics.json'} is of another training than {path}: evaluate again "
+            "(stage 3)"
+        )
+    for system in metrics["medians"]:
+        check("/" not in system, "name of an evaluated system", system, "one without a path")
+    return package, metrics
+
+
+def check_size(package: dict) -> None:
+    """Raise a ValueError if the file of a package would be too large."""
+    size = sum(value.nbytes for value in package["state_dict"].values())
+    limit = pretrained.MAX_BYTES
+    check(size <= limit, "size of the model in bytes", size, f"at most {limit}")
+
+
+def check_quality(package: dict, stored: dict, metrics: dict) -> dict[str, float]:
+    """Figures in dB of the model in half precision, see :func:`.make_infos`.
+
+    Its rounding errors add to the errors of the reconstruction, whose median over test segments is
+    known: the sum may be `MAY_COST` larger.
+
+    Raises:
+        ValueError: if it is more.
+    """
+    model, half = (SinuDAE.from_pretrained(content).eval() for content in (package, stored))
+    rounding = noise_si_sdr(half, reference=model)
+    reconstruction = next(iter(metrics["medians"].values()))["si_sdr"]  # the model's comes first
+    level = min(reconstruction, MATTERS_UP_TO)
+    cost = 10 * math.log10(1 + 10 ** ((level - rounding) / 10))
+    check(
+        cost <= MAY_COST,
+        "what half precision takes from the reconstruction in dB",
+        round(cost, 2),
+        f"at most {MAY_COST} of {level:.1f}",
+    )
+    return {"rounding": rounding, "cost": cost, "noise_si_sdr": noise_si_sdr(half)}
+
+
+if __name__ == "__main__":
+    scripts.run(main)

@@ -1,0 +1,98 @@
+"""Cards of the models that come with the package: Markdown, from what their files say."""
+
+import pandas as pd
+import yaml
+
+from asteroid_sinudae.evaluation import markdown_table
+from asteroid_sinudae.pretrained import describe_sizes
+
+LICENCE = (
+    "non-commercial research only, as the licences of the music it was trained on allow no more"
+)
+
+
+def make_infos(package: dict, metrics: dict, data: str, quality: dict[str, float]) -> dict:
+    """What a published file tells of itself: no paths, and nothing that was not measured.
+
+    Args:
+        package (dict): Of the experiment's best_model.pth.
+        metrics (dict): Of its final_metrics.json.
+        data (str): The training data in words.
+        quality (dict): Of half precision, in dB: `rounding`, the level of rounding errors below
+            the output; `cost`, what they take from the reconstruction; `noise_si_sdr`, how well
+            white noise is reconstructed.
+    """
+    training = package["infos"]["training"]
+    evaluation = {
+        key: metrics.get(key)
+        for key in (
+            "medians",
+            "segments",
+            "test_tracks",
+            "versions",
+            "commit",
+            "device",
+            "finished",
+        )
+    }
+    # The baselines of the evaluation may be files.
+    conf = {group: values for group, values in training["conf"].items() if group != "baseline"}
+    return {
+        **package["infos"],
+        "data": data,
+        "licence": LICENCE,
+        "training": {**training, "conf": conf},
+        "evaluation": evaluation,
+        "half_precision": quality,
+    }
+
+
+def make_card(name: str, package: dict, sha256: str) -> str:
+    """Card of a model.
+
+    Args:
+        name (str): Of the model.
+        package (dict): Of its file, with `infos` of :func:`make_infos`.
+        sha256 (str): Of its file.
+
+    Returns:
+        str: Markdown, with a line about the model below the heading.
+    """
+    infos = package["infos"]
+    training, evaluation, half = (
+        infos[key] for key in ("training", "evaluation", "half_precision")
+    )
+    n_parameters = sum(value.numel() for value in package["state_dict"].values())
+    facts = {
+        "Licence": infos["licence"],
+        "Data": infos["data"],
+        "Parameters": f"{n_parameters:,}",
+        "Training": f"{training['steps']:,} updates, {training['seconds']:.0f} s on "
+        f"{training['device']}, finished {training['finished']}",
+        "Trained with": _made_with(training),
+        "Evaluation": f"medians over {evaluation['segments']} segments of "
+        f"{evaluation['test_tracks']} test tracks, before the rounding to half precision, "
+        f"finished {evaluation['finished']}",
+        "Evaluated with": _made_with(evaluation),
+        "Half precision": f"rounding errors are {half['rounding']:.1f} dB below the output, which "
+        f"takes {half['cost']:.2f} dB from the reconstruction; white noise is reconstructed at "
+        f"{half['noise_si_sdr']:.1f} dB",
+        "SHA-256": sha256,
+    }
+    medians = pd.DataFrame.from_dict(evaluation["medians"], orient="index")
+    conf = yaml.safe_dump(training["conf"], sort_keys=False)
+    return "\n".join(
+        [
+            f"# {name}\n",
+            f"{describe_sizes(package['model_args'])}; {training['steps']:,} updates on "
+            f"{infos['data']}\n",
+            *(f"- **{key}**: {value}" for key, value in facts.items()),
+            f"\n## Figures\n\n{markdown_table(medians)}",
+            f"\n## Configuration\n\n```yaml\n{conf}```\n",
+        ]
+    )
+
+
+def _made_with(made: dict) -> str:
+    versions = [f"{name} {version}" for name, version in made["versions"].items() if version]
+    return f"commit {made['commit'] or 'unknown'}; {', '.join(versions)}"

@@ -1,0 +1,228 @@
+"""Models that come with the package: names and files, whatever ships, and storage in half."""
+
+import hashlib
+
+import pytest
+import torch
+import yaml
+
+import asteroid_sinudae as sinudae
+from asteroid_sinudae import pretrained
+from asteroid_sinudae.cli import main
+from asteroid_sinudae.files import load_safely
+from asteroid_sinudae.losses import si_sdr
+from asteroid_sinudae.model_files import in_half_precision, load_model, noise_si_sdr
+
+# isort: split
+
+from asteroid.models import BaseModel
+
+RATE = 8000.0
+SMALL = dict(n_filters=12, kernel_size=64, stride=16, sample_rate=RATE, decoder="cos")
+CARD = "# trained\n\n10 channels; 7 updates on noise\n\n- **Licence**: none\n"
+
+
+def make_dae(**arguments):
+    torch.manual_seed(0)
+    sizes = dict(n_filters=10, kernel_size=64, stride=16, sample_rate=RATE, smooth_dilation=3)
+    return sinudae.SinuDAE(**{**sizes, **arguments}).eval()
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+    """`trained` and `start` are the only names; the working folder is empty."""
+    folder, working = tmp_path / "package", tmp_path / "working"
+    folder.mkdir()
+    working.mkdir()
+    package = in_half_precision(make_dae().serialize())
+    package["infos"]["training"] = {"steps": 7}
+    torch.save(package, folder / "trained.pth")
+    (folder / "trained.md").write_text(CARD)
+    monkeypatch.setattr(pretrained, "FOLDER", folder)
+    monkeypatch.setattr(pretrained, "STRUCTURES", {"start": SMALL})
+    monkeypatch.chdir(working)
+    return folder
+
+
+def test_names_with_a_line_each(names):
+    assert pretrained.available() == {
+        "trained": "10 channels; 7 updates on noise",
+        "start": "12 channels, kernels of 64 samples, hop 16, 8000 Hz, 0.75 numbers a sample; "
+        "untrained",
+    }
+    assert pretrained.card("trained") == CARD
+    assert "`SinuDAE(n_filters=12, kernel_size=64, stride=16, " in pretrained.card("start")
+    with pytest.raises(ValueError, match="^'stft' is no model of this package, .* trained, start$"):
+        pretrained.card("stft")
+
+
+def test_trained_model_by_name(names):
+    dae = make_dae()
+    twin = sinudae.SinuDAE.from_pretrained("trained")
+    assert twin.get_model_args() == dae.get_model_args()
+    assert {value.dtype for value in twin.state_dict().values()} == {torch.float32}
+    wav = torch.randn(1, 1, 1000)
+    assert si_sdr(twin(wav), dae(wav)) > 60
+    model, infos = load_model("trained")
+    assert torch.equal(model(wav), twin(wav)) and infos["training"] == {"steps": 7}
+
+
+def test_untrained_structure_by_name(names):
+    dae = sinudae.SinuDAE.from_pretrained("start")
+    assert dae.get_model_args() == sinudae.SinuDAE(**SMALL).get_model_args()
+    model, infos = load_model("start")
+    assert model.get_model_args() == dae.get_model_args() and infos == {}
+    assert not model.training
+    assert pretrained.STRUCTURES == {"start": SMALL}
+
+
+def test_file_goes_before_the_name(names):
+    for name in "trained", "start":
+        torch.save(make_dae(n_filters=5).serialize(), name)
+        assert sinudae.SinuDAE.from_pretrained(name).get_model_args()["n_filters"] == 5
+        assert load_model(name)[0].get_model_args()["n_filters"] == 5
+
+
+@pytest.mark.parametrize("load", [sinudae.SinuDAE.from_pretrained, load_model])
+def test_neither_file_nor_name(names, load):
+    message = "is neither a file nor the name of a model, expected one of trained, start$"
+    for name in "", "traind", "Trained", "..":
+        with pytest.raises(ValueError, match=f"^'{name}' {message}"):
+            load(name)
+    names.joinpath("folder").mkdir()
+    for path in "trained.pth", "./trained", f"{names}/start", names / "folder", "../x/trained":
+        with pytest.raises(FileNotFoundError, match=f"^{path} not found: expected a file"):
+            load(path)
+
+
+def test_names_are_of_auto_encoders(names):
+    with pytest.raises(FileNotFoundError, match="^trained not found"):
+        sinudae.SinuDAEConvTasNet.from_pretrained("trained")
+
+
+def test_separator_on_a_pair_by_name(names):
+    masker = dict(n_src=2, n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=6, skip_chan=4)
+    model = sinudae.SinuDAEConvTasNet(pretrained="trained", freeze=True, **masker)
+    dae = sinudae.SinuDAE.from_pretrained("trained")
+    assert torch.equal(model.decoder.filterbank.filters(), dae.decoder.filterbank.filters())
+    assert sinudae.SinuDAEConvTasNet(pretrained="start", **masker).get_model_args()["stride"] == 16
+    with pytest.raises(ValueError, match="^pretrained does not agree with n_filters=11 "):
+        sinudae.SinuDAEConvTasNet(pretrained="trained", n_filters=11, **masker)
+    with pytest.raises(ValueError, match="^'other' is neither a file nor the name of a model, "):
+        sinudae.SinuDAEConvTasNet(pretrained="other", **masker)
+
+
+@pytest.mark.parametrize("name", ["trained", "start"])
+def test_commands_take_names(names, capsys, name):
+    soundfile = pytest.importorskip("soundfile")
+    for path in "song.wav", "vocals.wav":
+        soundfile.write(path, torch.randn(2000, 1).mul(0.1).numpy(), int(RATE))
+    assert main(["info", name]) == 0
+    facts = yaml.safe_load(capsys.readouterr().out)
+    assert facts["class"] == "SinuDAE" and facts["hop (samples)"] == 16
+    assert main(["separate", name, "song.wav", "-o", "out"]) == 0
+    assert main(["encode", name, "song.wav", "-o", "song.npz"]) == 0
+    assert main(["decode", name, "song.npz", "-o", "song2.wav"]) == 0
+    assert main(["mask", "song.wav", "vocals.wav", name, "-o", "masked"]) == 0
+    assert soundfile.info("out/song_reconstruction.wav").frames == 2000
+    assert soundfile.info("masked/song_vocals.wav").frames == 2000
+
+
+def test_command_with_an_unknown_name(names, capsys):
+    assert main(["info", "traind"]) == 1
+    assert capsys.readouterr().err == (
+        "sinudae: 'traind' is neither a file nor the name of a model, expected one of trained, "
+        "start\n"
+    )
+
+
+# Half precision
+
+
+@pytest.mark.parametrize("encoder", ["conv_smooth", "sinc_smooth"])
+def test_half_precision_keeps_one_number_a_channel(encoder):
+    package = make_dae(encoder=encoder).serialize()
+    stored = in_half_precision(package)
+    kept = {name for name, value in stored["state_dict"].items() if value.dtype == torch.float32}
+    pair = {"decoder.filterbank.frequency", "decoder.filterbank.phase"}
+    edges = {"encoder.filterbank.low", "encoder.filterbank.band"}
+    assert kept == pair | (edges if encoder == "sinc_smooth" else set())
+    for name, value in stored["state_dict"].items():
+        whole = package["state_dict"][name]
+        assert torch.equal(value, whole if name in kept else whole.half())
+        assert whole.dtype == torch.float32
+    assert {**stored, "state_dict": None} == {**package, "state_dict": None}
+
+
+def test_half_precision_loses_little_and_asteroid_loads_it(tmp_path):
+    dae = make_dae(n_filters=80, kernel_size=256)
+    torch.save(in_half_precision(dae.serialize()), tmp_path / "half.pth")
+    half = sinudae.SinuDAE.from_pretrained(tmp_path / "half.pth")
+    # Rounding to 11 bits is an error of -74 dB on either side.
+    assert 68 < noise_si_sdr(half, reference=dae) < 90
+    carriers = [model.decoder.filterbank.carrier_frequencies() for model in (half, dae)]
+    assert torch.equal(*carriers)
+    by_asteroid = BaseModel.from_pretrained(str(tmp_path / "half.pth"))
+    assert noise_si_sdr(by_asteroid) == noise_si_sdr(half)
+
+
+@pytest.mark.parametrize("number, said", [(7e4, "70000"), (float("nan"), "nan")])
+def test_half_precision_of_numbers_that_do_not_fit(number, said):
+    dae = make_dae()
+    with torch.no_grad():
+        dae.decoder.filterbank.modulator[3, 0, 5] = number
+    message = f"^largest number of decoder.filterbank.modulator must be up to 65504, got {said}"
+    with pytest.raises(ValueError, match=message):
+        in_half_precision(dae.serialize())
+
+
+def test_noise_is_measured_by_si_sdr():
+    dae = make_dae(decoder="conv")
+    dae.decode = lambda rep, length=None: rep
+    dae.encode = lambda wav: wav + 0.01 * torch.randn(wav.shape)
+    assert noise_si_sdr(dae) == pytest.approx(20, abs=0.2)
+
+
+# What ships
+
+TRAINED = sorted(pretrained.FOLDER.glob("*.pth"))
+
+
+def test_shipped_files_come_in_pairs():
+    names = {path.name for path in pretrained.FOLDER.glob("*")}
+    assert names == {f"{path.stem}{suffix}" for path in TRAINED for suffix in (".pth", ".md")}
+    assert list(pretrained.available()) == [p.stem for p in TRAINED] + list(pretrained.STRUCTURES)
+    assert not {path.stem for path in TRAINED} & pretrained.STRUCTURES.keys()
+
+
+@pytest.mark.parametrize("name", pretrained.available())
+def test_shipped_model_encodes_and_reconstructs(name):
+    dae, infos = load_model(name)
+    args = dae.get_model_args()
+    wav = 0.1 * torch.randn(1, 1, 20_001, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        A = dae.encode(wav)
+        estimate = dae.decode(A, 20_001)
+    assert A.shape[:2] == (1, args["n_filters"]) and A.min() == 0
+    assert A.shape[2] >= -(-20_001 // args["stride"])
+    assert estimate.shape == wav.shape
+    level = infos["half_precision"]["noise_si_sdr"] if infos else 30.0
+    assert noise_si_sdr(dae) > level - 0.1
+    twin = sinudae.SinuDAE.from_pretrained(name)
+    assert all(
+        torch.equal(value, dae.state_dict()[key]) for key, value in twin.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
+def test_shipped_file_and_its_card(path):
+    assert path.stat().st_size <= pretrained.MAX_BYTES == 16_000_000
+    text = pretrained.card(path.stem)
+    package = load_safely(path)
+    assert text.startswith(f"# {path.stem}\n\n")
+    assert f"- **Licence**: {package['infos']['licence']}\n" in text
+    assert f"- **Data**: {package['infos']['data']}\n" in text
+    assert f"- **SHA-256**: {hashlib.sha256(path.read_bytes()).hexdigest()}\n" in text
+    for row in package["infos"]["evaluation"]["medians"].values():
+        assert all(f"{value:.2f}" in text for value in row.values())
+    assert package["state_dict"]["decoder.filterbank.frequency"].dtype == torch.float32
