@@ -194,7 +194,7 @@ def test_every_sound_plays_and_every_image_is_there(browser, folder):
         assert duration == pytest.approx(N_SAMPLES / 44100, abs=1e-3)
         assert position == pytest.approx(duration, abs=1e-2)
     images = browser.evaluate(IMAGES)
-    assert len(images) == 2 + 4 + 1
+    assert len(images) == 2 + 5 + 1
     assert all(complete and min(sizes) > 200 for complete, *sizes in images)
     assert failures(browser) == []
     urls = {event["request"]["url"] for event in browser.of("Network.requestWillBeSent")}

@@ -18,7 +18,10 @@ from recipe_test import call, environment
 from asteroid_sinudae import STFT, SinuDAE, informed_separation, report
 from asteroid_sinudae.data import SAMPLE_RATE, Manifest, Track
 from asteroid_sinudae.losses import si_sdr
-from asteroid_sinudae.report import plots
+from asteroid_sinudae.objectives import Additivity, MaskAware, Sinkhorn, TotalVariation
+from asteroid_sinudae.pretrained import describe_sizes
+from asteroid_sinudae.report import bank, plots
+from asteroid_sinudae.report.experiment import TERMS
 
 SIZES = dict(n_filters=16, kernel_size=256, stride=64)
 LENGTH = 4000  # samples of a track's excerpts
@@ -263,6 +266,107 @@ class TestKernels:
             report.plot_kernels(STFT())
 
 
+class TestBank:
+    structure = dict(n_filters=80, kernel_size=64, stride=16, init="multires")
+
+    def test_effective_lengths(self):
+        time = (np.arange(300) + 0.5) / 300
+        sine = np.sin(np.pi * time)
+        padded = np.pad(np.stack([sine, sine**2, np.ones(300), 0 * sine]), ((0, 0), (50, 74)))
+        lengths = bank.effective_lengths(-3 * padded)
+        # Means over the window of the second and fourth power: 1/2 and 3/8, 3/8 and 35/128.
+        np.testing.assert_allclose(lengths, [200, 300 * 9 / 64 / (35 / 128), 300, 0], rtol=1e-12)
+
+    def test_changes_of_kernels_in_another_order(self):
+        start = np.random.default_rng(0).standard_normal((6, 50))
+        factors = np.array([2, 1.1, 1, 0.99, 1 - 1e-9, 0])  # silent, it gets what is left over
+        order = [3, 5, 1, 0, 4, 2]
+        changes = bank.kernel_changes((factors[:, None] * start)[order], start)
+        expected = np.array([0, -20, -140, -40, -140, 0])  # dB
+        np.testing.assert_allclose(changes, expected[order], atol=1e-9)
+
+    def test_untrained_structure(self):
+        dae = make_model(**self.structure)
+        own = report.learned_bank(dae)
+        assert own.is_start and own.n_moved(0) == 0
+        assert (own.changes == -140).all()
+        # Sine windows of 64 samples below and of 32 above.
+        samples = own.durations * SAMPLE_RATE / 1000
+        windows = np.where(own.carriers < own.carriers[samples < 30].min(), 64, 32)
+        assert set(windows) == {32, 64}
+        distances = np.abs(samples[:, None] - [2 / 3 * 64, 2 / 3 * 32])
+        assert distances.min(axis=1).max() < 0.01
+        (axes,) = report.plot_bank(own).axes
+        (dots,) = axes.lines
+        np.testing.assert_array_equal(dots.get_ydata(), own.durations)
+        picture = report.kernel_pictures(dae, n=1)[-1]
+        assert picture.name == "bank" and "kernels, before any training. The" in picture.caption
+        assert (
+            "The windows are effectively 0.5 to 1.0 ms long" in picture.caption
+        )  # 32 and 64 samples, 2/3 of each
+        assert "0.5 to 1.0 milliseconds" in picture.alt and picture.alt.endswith(
+            "before any training."
+        )
+
+    def test_trained_structure(self):
+        dae = make_model(**self.structure)
+        filterbank = dae.decoder.filterbank
+        start = filterbank.carrier_frequencies().double().numpy()
+        # Everything is a tenth larger, and most channels are in reverse order by fours.
+        order = torch.cat([torch.arange(76).view(19, 4).flip(1).flatten(), torch.arange(76, 80)])
+        for name in ("frequency", "phase", "modulator"):
+            parameter = filterbank.get_parameter(name)
+            parameter.data = parameter.data[order]
+        filterbank.modulator.data *= 1.1
+        moved = torch.from_numpy(start[-3:] + [0.5, 1.5, 90]) / SAMPLE_RATE
+        filterbank.frequency.data[-3:] = moved.sqrt().view(3, 1, 1).float()
+        state = torch.get_rng_state()
+        own = report.learned_bank(dae)
+        assert torch.equal(state, torch.get_rng_state())
+        assert not own.is_start
+        assert (own.n_moved(), own.n_moved(0.4), own.n_moved(100)) == (2, 3, 0)
+        np.testing.assert_allclose(own.changes[:76], -20, atol=1e-3)
+        assert own.changes[-1] > -20
+        above, below = report.plot_bank(own).axes
+        circles, dots = above.lines
+        np.testing.assert_array_equal(circles.get_ydata(), own.start_durations)
+        carriers = 700 * (10 ** (dots.get_xdata() / 2595) - 1)
+        np.testing.assert_allclose(carriers, own.carriers, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(dots.get_ydata(), own.durations)
+        np.testing.assert_array_equal(below.lines[0].get_ydata(), own.changes)
+        assert above.get_ylabel() == "Effective window (ms)"
+        assert below.get_ylabel() == "Change (dB)" and below.get_xlabel() == "Carrier (Hz)"
+        labels = [label.get_text() for label in below.get_xticklabels()]
+        tick = dict(zip(labels, below.get_xticks(), strict=True))["5k"]
+        assert 700 * (10 ** (tick / 2595) - 1) == pytest.approx(5000)
+        picture = report.kernel_pictures(dae, n=1)[-1]
+        assert "moved by more than 1 Hz: 2." in picture.caption
+        assert "as learned and at the start: dots and circles." in picture.caption
+        assert picture.caption.endswith("−20.0 dB in the median")
+        assert picture.alt.endswith("how much each kernel has changed: −20.0 dB in the median.")
+
+    def test_random_start_has_no_kernels_to_compare_with(self):
+        dae = make_model()
+        untrained = report.learned_bank(dae)
+        assert untrained.is_start and untrained.changes is None
+        np.testing.assert_allclose(untrained.durations, 1000 * 256 / SAMPLE_RATE)
+        dae.decoder.filterbank.modulator.data[:, :, 100:] = 0
+        own = report.learned_bank(dae)
+        assert not own.is_start and own.changes is None
+        np.testing.assert_allclose(own.durations, 1000 * 100 / SAMPLE_RATE)
+        np.testing.assert_allclose(own.start_durations, 1000 * 256 / SAMPLE_RATE)
+        (axes,) = report.plot_bank(own).axes
+        assert len(axes.lines) == 2 and axes.get_xlabel() == "Carrier (Hz)"
+        picture = report.kernel_pictures(dae, n=1)[-1]
+        assert picture.caption.endswith("moved by more than 1 Hz: 0")
+
+    def test_decoders_without_windows(self):
+        names = [picture.name for picture in report.kernel_pictures(make_model(decoder="cos"), 1)]
+        assert names == ["kernels", "responses", "overview", "carriers"]
+        with pytest.raises(ValueError, match="decoder must be mod_cos, got 'cos'"):
+            report.learned_bank(make_model(decoder="cos"))
+
+
 class TestLosses:
     def write(self, exp_dir, version, text):
         folder = exp_dir / "logs" / "csv" / f"version_{version}"
@@ -290,6 +394,85 @@ class TestLosses:
         assert below.get_ylabel() == "TV, Eq. (1)" and below.get_xlabel() == "Update"
         (picture,) = report.loss_pictures(losses)
         assert "40 updates" in picture.alt and "from -1.0 to -5.0 dB" in picture.alt
+
+    def test_other_terms(self, tmp_path):
+        self.write(tmp_path, 0, "mask,neg_snr,sinkhorn,step,tv\n-3,-1,0.5,9,\n-4,-2,0.25,19,\n")
+        losses = report.read_losses(tmp_path)
+        assert losses.columns.tolist() == ["neg_snr", "neg_snr_epoch", "sinkhorn", "mask"]
+        _, sinkhorn, mask = report.plot_losses(losses).axes
+        assert sinkhorn.lines[0].get_xydata().tolist() == [[9, 0.5], [19, 0.25]]
+        assert mask.lines[0].get_ydata().tolist() == [-3, -4]
+        assert (sinkhorn.get_ylabel(), mask.get_ylabel()) == ("Sinkhorn", "Masked, −SNR (dB)")
+        assert (sinkhorn.get_xlabel(), mask.get_xlabel()) == ("", "Update")
+        (picture,) = report.loss_pictures(losses)
+        assert picture.caption == (
+            "What the training lowers: the reconstruction's negative SNR, Eq. (4); the Sinkhorn "
+            "distance between the representation's frames; the masked voice's negative SNR"
+        )
+
+    def test_reconstruction_alone(self, tmp_path):
+        self.write(tmp_path, 0, "neg_snr,step\n-1,9\n-2,19\n")
+        losses = report.read_losses(tmp_path)
+        (axes,) = report.plot_losses(losses).axes
+        assert axes.get_xlabel() == "Update"
+        assert report.loss_pictures(losses)[0].caption.endswith("negative SNR, Eq. (4)")
+
+    def test_terms_are_those_of_the_objectives(self):
+        objectives = (Additivity, MaskAware, Sinkhorn, TotalVariation)
+        assert TERMS.keys() == {objective.name for objective in objectives}
+
+    def test_learning_curves(self, tmp_path):
+        (tmp_path / "a").mkdir()
+        text = "neg_snr,neg_snr_epoch,step\n-1,,9\n-2,,19\n,-1.5,19\n-3,-2.5,99\n"
+        self.write(tmp_path, 0, text)
+        losses = report.read_losses(tmp_path)
+        figure = report.plot_learning_curves({"paper": losses, "structure": losses - 10})
+        (axes,) = figure.axes
+        batches, epochs, structure, structure_epochs = axes.lines
+        assert batches.get_xydata().tolist() == [[10, 1], [20, 2], [100, 3]]
+        assert epochs.get_xydata().tolist() == [[20, 1.5], [100, 2.5]]
+        assert structure_epochs.get_ydata().tolist() == [11.5, 12.5]
+        assert epochs.get_color() == batches.get_color() != structure.get_color()
+        names = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert names == ["paper", "structure"]
+        assert (axes.get_xlabel(), axes.get_xscale()) == ("Updates", "log")
+        assert axes.get_ylabel() == "SNR of the reconstruction (dB)"
+        with pytest.raises(ValueError, match="losses of 'b' must be logged, got 'none'"):
+            report.plot_learning_curves({"a": losses, "b": report.read_losses(tmp_path / "a")})
+        with pytest.raises(ValueError, match="curves must be those of one training or more, got"):
+            report.plot_learning_curves({})
+
+    def test_learning_curves_of_folders(self, tmp_path, capsys):
+        self.write(tmp_path / "one", 0, "neg_snr,step\n-1,9\n-2,19\n")
+        self.write(tmp_path / "two", 0, "neg_snr_epoch,step\n-1,9\n")
+        one, two, output = tmp_path / "one", tmp_path / "two", tmp_path / "new" / "curves.png"
+        call(
+            "learning_curves.py",
+            "--exp_dirs",
+            one,
+            f"{two}/../one",
+            "--labels",
+            "a",
+            "b",
+            output=output,
+        )
+        assert f"{output}: learning curves of a, b" in capsys.readouterr().out
+        assert output.read_bytes().startswith(b"\x89PNG")
+        assert [path.name for path in output.parent.iterdir()] == ["curves.png"]
+
+        other = tmp_path / "other.png"
+        for arguments, message in (
+            ([one, two], f"{two} has no logged losses, expected those of a training"),
+            ([tmp_path], f"{tmp_path} has no logged losses, expected those of a training"),
+            ([one, one], "labels must be different from each other, got ['one', 'one']"),
+            ([one, "--labels", "a", "b"], "labels must be 1, one a folder, got ['a', 'b']"),
+        ):
+            with pytest.raises(SystemExit) as caught:
+                call("learning_curves.py", "--exp_dirs", *arguments, output=other)
+            assert str(caught.value) == f"learning_curves.py: {message}"
+        with pytest.raises(SystemExit, match="output must be a .png file, got '.*curves.pdf'"):
+            call("learning_curves.py", "--exp_dirs", one, output=tmp_path / "curves.pdf")
+        assert not other.exists()
 
     def test_nothing_logged(self, tmp_path):
         losses = report.read_losses(tmp_path)
@@ -511,7 +694,7 @@ class TestPage:
 
     def test_pictures_have_texts_and_sizes(self, elements):
         images = elements.of("img")
-        assert len(images) == 2 + 4 + 1
+        assert len(images) == 2 + 5 + 1
         for attributes, _ in images:
             assert len(attributes["alt"]) > 40
             assert min(int(attributes["width"]), int(attributes["height"])) > 200
@@ -634,6 +817,23 @@ class TestScript:
         assert [text[:4] for _, text in elements.of("h3")] == ["1. a", "filt", "base"]
         assert [text for _, text in elements.of("caption")][1] == "table1"
         assert len(elements.of("audio")) == 8 and "1.23" in [t for _, t in elements.of("td")]
+        sizes = describe_sizes(make_model().get_model_args())
+        assert "0.25 " in sizes and "16 channels" in sizes
+        introduction = f"A mod-cos DAE ({sizes}) beside the short-time Fourier transform."
+        assert introduction in [text for _, text in elements.of("p")]
+
+    def test_bands_are_said(self, options, monkeypatch):
+        few = functools.partial(report.kernel_pictures, n=1)
+        monkeypatch.setattr(report, "kernel_pictures", few)
+        bands = "64x4:5000:400 32x2:22050"
+        dae = make_model(n_filters=56, kernel_size=64, stride=16, init="multires", bands=bands)
+        torch.save(dae.serialize(), options["exp_dir"] / "best_model.pth")
+        call("report.py", n_examples=1, **options)
+        html = (options["exp_dir"] / "report" / "index.html").read_text(encoding="utf-8")
+        assert (
+            "It started from windowed cosines: 64 samples in 4 phases up to 5000 Hz, 32 samples in "
+            "2 phases up to 22050 Hz.</p>" in html
+        )
 
     @pytest.mark.parametrize(
         "changes, message",

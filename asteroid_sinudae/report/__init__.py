@@ -1,5 +1,6 @@
 """The results page, and its plots for notebooks."""
 
+from .bank import Bank, learned_bank
 from .examples import Excerpt, choose_excerpts, make_example, named_excerpt
 from .experiment import (
     medians_table,
@@ -11,15 +12,18 @@ from .experiment import (
 from .page import Example, Page, Picture, Player, PlayerGroup, Table, build_page, check_output
 from .pictures import kernel_pictures, loss_pictures
 from .plots import (
+    plot_bank,
     plot_carriers,
     plot_kernel_overview,
     plot_kernels,
+    plot_learning_curves,
     plot_losses,
     plot_representation,
     plot_responses,
 )
 
 __all__ = [
+    "Bank",
     "Example",
     "Excerpt",
     "Page",
@@ -31,13 +35,16 @@ __all__ = [
     "check_output",
     "choose_excerpts",
     "kernel_pictures",
+    "learned_bank",
     "loss_pictures",
     "make_example",
     "medians_table",
     "named_excerpt",
+    "plot_bank",
     "plot_carriers",
     "plot_kernel_overview",
     "plot_kernels",
+    "plot_learning_curves",
     "plot_losses",
     "plot_representation",
     "plot_responses",

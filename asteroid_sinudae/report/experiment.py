@@ -3,6 +3,7 @@
 import csv
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -10,7 +11,28 @@ from ..data import read_json
 from ..evaluation import metric_title
 from .page import Table
 
-LOSSES = ("neg_snr", "neg_snr_epoch", "tv")
+SNRS = ["neg_snr", "neg_snr_epoch"]
+
+
+class Term(NamedTuple):
+    """What a training may lower beside the negative SNR.
+
+    Attributes:
+        label (str): Of an axis.
+        words (str): In a sentence.
+    """
+
+    label: str
+    words: str
+
+
+# By the names that objectives have in logs.
+TERMS = {
+    "tv": Term("TV, Eq. (1)", "the representation's total variation, Eq. (1)"),
+    "sinkhorn": Term("Sinkhorn", "the Sinkhorn distance between the representation's frames"),
+    "additivity": Term("Additivity error", "the representation's additivity error"),
+    "mask": Term("Masked, −SNR (dB)", "the masked voice's negative SNR"),
+}
 
 
 def read_metrics(exp_dir: Path) -> dict:
@@ -42,16 +64,17 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
 
     Returns:
         :class:`pandas.DataFrame` indexed by update, ascending, with columns `neg_snr` (dB,
-        Eq. (4)), `neg_snr_epoch` (dB, its mean over an epoch) and `tv` (Eq. (1)), NaN where not
-        logged; empty if nothing was.
+        Eq. (4)), `neg_snr_epoch` (dB, its mean over an epoch), and those of `TERMS` that were
+        logged; NaN where an update was not logged, empty if none was.
     """
     paths = (exp_dir / "logs" / "csv").glob("version_*/metrics.csv")
     by_version = sorted(paths, key=lambda path: int(path.parent.name.removeprefix("version_")))
     logged = [pd.read_csv(path) for path in by_version if path.stat().st_size]
     if not logged:
-        return pd.DataFrame(columns=list(LOSSES), dtype=float)
+        return pd.DataFrame(columns=SNRS, dtype=float)
     losses = pd.concat(logged).dropna(subset="step").astype({"step": int})
-    return losses.groupby("step").last().reindex(columns=list(LOSSES))
+    terms = [name for name in TERMS if name in losses and losses[name].notna().any()]
+    return losses.groupby("step").last().reindex(columns=[*SNRS, *terms])
 
 
 def read_table(path: Path) -> Table:

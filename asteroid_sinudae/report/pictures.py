@@ -6,7 +6,9 @@ import torch
 
 from ..representations import SinuDAE
 from . import plots
-from .page import Picture
+from .bank import learned_bank
+from .experiment import TERMS
+from .page import Picture, decibels
 
 
 @torch.no_grad()
@@ -45,14 +47,14 @@ def map_pictures(
 
 
 def kernel_pictures(model: SinuDAE, n: int = 12) -> list[Picture]:
-    """What the decoder has learned: kernels, responses, all of them at once, carriers.
+    """What the decoder has learned: kernels, responses, all of them at once, carriers, windows.
 
     Args:
         model (SinuDAE): A model.
         n (int): Number of kernels, see :func:`.spread_channels`.
 
     Returns:
-        list of Picture, without the carriers where the decoder has none.
+        list of Picture, without the carriers or the windows where the decoder has none.
     """
     channels = plots.spread_channels(model, n)
     titles = [plots.channel_title(model, channel) for channel in channels]
@@ -99,6 +101,8 @@ def kernel_pictures(model: SinuDAE, n: int = 12) -> list[Picture]:
     ]
     if carriers is not None:
         pictures.append(_carrier_picture(model))
+    if model.get_model_args()["decoder"] == "mod_cos":
+        pictures.append(_bank_picture(model))
     return pictures
 
 
@@ -114,6 +118,32 @@ def _carrier_picture(model: SinuDAE) -> Picture:
         f"{plots.hertz(np.median(distance))} apart in the median and "
         f"{plots.hertz(distance.max())} at most",
     )
+
+
+def _bank_picture(model: SinuDAE) -> Picture:
+    bank = learned_bank(model)
+    shortest, longest = bank.durations.min(), bank.durations.max()
+    state = "before any training" if bank.is_start else "as learned and at the start"
+    alt = (
+        f"Effective lengths of {len(bank.durations)} windows, {shortest:.1f} to {longest:.1f} "
+        f"milliseconds, over carriers {_carrier_range(model)}, {state}."
+    )
+    signs = "" if bank.is_start else ": dots and circles"
+    caption = (
+        f"Carriers and windows of all {len(bank.durations)} kernels, {state}{signs}. The windows "
+        f"are effectively {shortest:.1f} to {longest:.1f} ms long, where a constant counts its "
+        "whole length and a sine window two thirds"
+    )
+    if not bank.is_start:
+        caption += f". Carriers that have moved by more than 1 Hz: {bank.n_moved()}"
+        if bank.changes is not None:
+            median = decibels(np.median(bank.changes))
+            alt += f" Below, how much each kernel has changed: {median} in the median."
+            caption += (
+                ". Below, the difference between each kernel and the one it is paired with at the "
+                f"start, relative to the latter: {median} in the median"
+            )
+    return Picture("bank", plots.plot_bank(bank), alt=alt, caption=caption)
 
 
 def _carrier_range(model: SinuDAE) -> str:
@@ -135,13 +165,14 @@ def loss_pictures(losses: pd.DataFrame) -> list[Picture]:
     logged = losses["neg_snr"].dropna()
     if logged.empty:
         return []
+    terms = [term.words for name, term in TERMS.items() if name in losses]
+    lowered = "; ".join(["the reconstruction's negative SNR, Eq. (4)", *terms])
     return [
         Picture(
             "losses",
             plots.plot_losses(losses),
-            alt=f"Curves over {logged.index[-1] + 1} updates. The negative signal-to-noise ratio "
-            f"goes from {logged.iloc[0]:.1f} to {logged.iloc[-1]:.1f} dB.",
-            caption="What the training lowers: the reconstruction's negative SNR, Eq. (4), and "
-            "the representation's total variation, Eq. (1)",
+            alt=f"Curves over {logged.index[-1] + 1} updates: {lowered}. The negative "
+            f"signal-to-noise ratio goes from {logged.iloc[0]:.1f} to {logged.iloc[-1]:.1f} dB.",
+            caption=f"What the training lowers: {lowered}",
         )
     ]

@@ -18,10 +18,14 @@ from matplotlib.ticker import MaxNLocator
 from .._checks import check, check_positive_int
 from ..mod_cos_fb import CosFB
 from ..representations import STFT, Representation, SinuDAE
+from .bank import Bank, start_model
+from .experiment import TERMS
 
 DPI = 160
 COLOURS = "magma"  # perceptually uniform, and readable in grey
 BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart by the colour-blind
+SEVERAL = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+MARKERS = "os^vD"
 STYLE = {"font.size": 9, "axes.titlesize": 9, "axes.grid": False, "figure.dpi": DPI}
 MEL_TICKS = (0, 500, 1000, 2000, 5000, 10000, 20000)  # Hz
 FEW_MEL_TICKS = (0, 1000, 5000, 20000)  # Hz, for small axes
@@ -257,6 +261,12 @@ def _grid_of_axes(n: int, columns: int, width: float) -> tuple[Figure, Sequence[
     return figure, grid[:n]
 
 
+def _stacked_axes(figure: Figure, n: int) -> Sequence[Axes]:
+    """`n` axes below each other, the first one the highest."""
+    ratios = [3, *[2] * (n - 1)]
+    return figure.subplots(n, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+
+
 def channel_title(model: SinuDAE, channel: int) -> str:
     """What a channel is called: its index and carrier."""
     frequencies = channel_frequencies(model)
@@ -374,8 +384,7 @@ def plot_kernel_overview(model: SinuDAE, range_db: float = 40.0) -> Figure:
 
 def start_frequencies(model: SinuDAE) -> np.ndarray:
     """Carriers in Hz, shape `(C,)`, that a model of the same arguments starts with."""
-    with torch.random.fork_rng(devices=[]):
-        return channel_frequencies(SinuDAE(**model.get_model_args()))
+    return channel_frequencies(start_model(model))
 
 
 def plot_carriers(model: SinuDAE) -> Figure:
@@ -395,7 +404,7 @@ def plot_carriers(model: SinuDAE) -> Figure:
     learned, start = np.sort(learned), np.sort(start_frequencies(model))
     with matplotlib.rc_context(STYLE):
         figure = _figure(4.6, 3.8)
-        above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
+        above, below = _stacked_axes(figure, 2)
         above.plot(start, color=ORANGE, linestyle="--", linewidth=1.2, label="start")
         above.plot(learned, color=BLUE, linewidth=1.2, label="learned")
         above.set_yscale("symlog", linthresh=1)
@@ -409,28 +418,97 @@ def plot_carriers(model: SinuDAE) -> Figure:
         return figure
 
 
-def plot_losses(losses: pd.DataFrame) -> Figure:
-    """Loss curves of a training over its updates.
+def plot_bank(bank: Bank) -> Figure:
+    """Effective lengths of the kernels' windows (ms) over their carriers (Hz, mel scale).
+
+    Those of the start are circles around them. Below is how much each kernel has changed (dB),
+    where that is known. A bank that has learned nothing is shown alone.
 
     Args:
-        losses (:class:`pandas.DataFrame`): Indexed by update, with columns `neg_snr` (dB, Eq. (4)),
-            `neg_snr_epoch` (its mean over an epoch), `tv` (Eq. (1)), as :func:`.read_losses`
-            returns. Where a value was not logged it is NaN.
+        bank (Bank): From :func:`.learned_bank`.
 
     Returns:
         :class:`matplotlib.figure.Figure`
     """
+    shows_changes = bank.changes is not None and not bank.is_start
     with matplotlib.rc_context(STYLE):
         figure = _figure(4.6, 3.8)
-        above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
+        above, *below = _stacked_axes(figure, 2 if shows_changes else 1)
+        if not bank.is_start:
+            ring = {"markersize": 5, "markeredgewidth": 0.6, "fillstyle": "none"}
+            start = _mel(bank.start_carriers), bank.start_durations
+            above.plot(*start, "o", color=ORANGE, label="start", **ring)
+        carriers = _mel(bank.carriers)
+        above.plot(carriers, bank.durations, "o", color=BLUE, markersize=1.5, label="learned")
+        above.set_ylim(bottom=0)
+        above.set_ylabel("Effective window (ms)")
+        if not bank.is_start:
+            above.legend()
+        for axes in below:
+            axes.plot(carriers, bank.changes, "o", color=BLUE, markersize=1.5)
+            axes.set_ylabel("Change (dB)")
+        lowest = [above, *below][-1]
+        _label_mel(lowest, bank.sample_rate, MEL_TICKS)
+        lowest.set_xlabel("Carrier (Hz)")
+        return figure
+
+
+def plot_losses(losses: pd.DataFrame) -> Figure:
+    """Loss curves of a training over its updates, one plot for each of the losses.
+
+    Args:
+        losses (:class:`pandas.DataFrame`): From :func:`.read_losses`.
+
+    Returns:
+        :class:`matplotlib.figure.Figure`
+    """
+    terms = [name for name in TERMS if name in losses]
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(4.6, 2.4 + 1.4 * len(terms))
+        above, *below = _stacked_axes(figure, 1 + len(terms))
         every = losses["neg_snr"].dropna()
         above.plot(every.index, every, color=BLUE, linewidth=0.6, alpha=0.6, label="single batches")
         epochs = losses["neg_snr_epoch"].dropna()
         above.plot(epochs.index, epochs, color=ORANGE, marker=".", label="means of epochs")
         above.set_ylabel("Negative SNR, Eq. (4) (dB)")
         above.legend()
-        variation = losses["tv"].dropna()
-        below.plot(variation.index, variation, color=BLUE, linewidth=0.8)
-        below.set_ylabel("TV, Eq. (1)")
-        below.set_xlabel("Update")
+        for name, axes in zip(terms, below, strict=True):
+            logged = losses[name].dropna()
+            axes.plot(logged.index, logged, color=BLUE, linewidth=0.8)
+            axes.set_ylabel(TERMS[name].label)
+        [above, *below][-1].set_xlabel("Update")
+        return figure
+
+
+def plot_learning_curves(curves: dict[str, pd.DataFrame]) -> Figure:
+    """SNR (dB) of the reconstruction, Eq. (4), over the updates of several trainings.
+
+    Means of epochs are dots on a line, on top of what was logged of single batches.
+
+    Args:
+        curves (dict): By the training's name, what :func:`.read_losses` returns.
+
+    Returns:
+        :class:`matplotlib.figure.Figure`
+
+    Raises:
+        ValueError: if there is no training, or one without logged losses.
+    """
+    check(len(curves) > 0, "curves", curves, "those of one training or more")
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(6.4, 3.8)
+        axes = figure.subplots()
+        for number, (name, losses) in enumerate(curves.items()):
+            snr = -losses["neg_snr"].dropna()
+            check(len(snr) > 0, f"losses of {name!r}", "none", "logged")
+            colour = SEVERAL[number % len(SEVERAL)]
+            epochs = -losses["neg_snr_epoch"].dropna()
+            axes.plot(1 + snr.index, snr, color=colour, linewidth=0.8, alpha=0.4)
+            marker = MARKERS[number % len(MARKERS)]
+            axes.plot(1 + epochs.index, epochs, color=colour, marker=marker, ms=3, label=name)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("Updates")
+        axes.set_ylabel("SNR of the reconstruction (dB)")
+        axes.legend()
         return figure

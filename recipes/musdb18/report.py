@@ -12,6 +12,8 @@ from utils.systems import load_systems
 
 from asteroid_sinudae import SinuDAE, report
 from asteroid_sinudae.data import Manifest
+from asteroid_sinudae.multires import parse_bands
+from asteroid_sinudae.pretrained import describe_sizes
 
 
 def main() -> None:
@@ -59,12 +61,16 @@ def main() -> None:
 
 
 def introduction(name: str, dae: SinuDAE) -> str:
-    """What was compared, in a sentence."""
-    sizes = dae.get_model_args()
-    return (
-        f"A {name} with {sizes['n_filters']} channels, kernels of {sizes['kernel_size']} samples "
-        f"and a hop of {sizes['stride']}, beside the short-time Fourier transform."
+    """What was compared, and what the training started from."""
+    arguments = dae.get_model_args()
+    compared = f"A {name} ({describe_sizes(arguments)}) beside the short-time Fourier transform."
+    if arguments["init"] != "multires":
+        return compared
+    bands = ", ".join(
+        f"{band.window} samples in {band.phases} phases up to {band.upper:g} Hz"
+        for band in parse_bands(arguments["bands"])
     )
+    return f"{compared} It started from windowed cosines: {bands}."
 
 
 if __name__ == "__main__":
