@@ -117,7 +117,8 @@ class SinuDAEConvTasNet(_on_pair(ConvTasNet)):
         n_blocks, n_repeats, bn_chan, hid_chan, skip_chan, conv_kernel_size, norm_type, mask_act,
             causal: Of the masker, as in :class:`~asteroid.models.ConvTasNet`.
         encoder, decoder, n_filters, kernel_size, stride, sample_rate, exponent, frequency_init,
-            smooth_kernel_size, smooth_dilation: Of the pair, as in :class:`.SinuDAE`.
+            smooth_kernel_size, smooth_dilation, smooth_groups, init, bands, cover_edges: Of the
+            pair, as in :class:`.SinuDAE`.
         pretrained (str, Path, dict or SinuDAE, optional): A :class:`.SinuDAE`, or what its
             `from_pretrained` takes: a file, what it serializes to, or a name among
             :func:`.pretrained.available`. The pair starts as a copy of it, and has its sizes.

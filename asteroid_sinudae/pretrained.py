@@ -91,18 +91,20 @@ def describe_sizes(arguments: dict) -> str:
     """Sizes of a :class:`.SinuDAE` in words, from its arguments.
 
     Examples
-        >>> describe_sizes(dict(n_filters=80, kernel_size=64, stride=16, sample_rate=16000))
-        '80 channels, kernels of 64 samples, hop 16, 16000 Hz, 5.00 coefficients a sample, 0.04 ...'
+        >>> sizes = describe_sizes(dict(n_filters=80, kernel_size=64, stride=16))
+        >>> sizes.split(", ")[-2:]
+        ['5.00 coefficients a sample', '0.04 million parameters']
     """
     from .representations import SinuDAE  # which imports this module
 
     with torch.device("meta"):  # sizes only; the start is of the same
         model = SinuDAE(**{**arguments, "init": "paper", "bands": ""})
-    coefficients = arguments["n_filters"] / arguments["stride"]
+    sizes = model.get_model_args()
+    coefficients = sizes["n_filters"] / sizes["stride"]
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     return (
-        f"{arguments['n_filters']} channels, kernels of {arguments['kernel_size']} samples, hop "
-        f"{arguments['stride']}, {arguments['sample_rate']:g} Hz, {coefficients:.2f} coefficients a "
+        f"{sizes['n_filters']} channels, kernels of {sizes['kernel_size']} samples, hop "
+        f"{sizes['stride']}, {sizes['sample_rate']:g} Hz, {coefficients:.2f} coefficients a "
         f"sample, {millions:.2f} million parameters"
     )
 

@@ -194,10 +194,13 @@ DIFFERENT = {  # from SIZES and from the defaults
     "frequency_init": "linear",
     "smooth_kernel_size": 3,
     "smooth_dilation": 2,
+    "smooth_groups": SIZES["n_filters"],
     "output_activation": "tanh",
 }
 PAIR_DIFFERENT = {k: v for k, v in DIFFERENT.items() if k != "output_activation"}
-PAIR_DIFFERENT |= {"encoder": "sinc_smooth", "decoder": "conv_tanh"}
+PAIR_DIFFERENT |= {"encoder": "sinc_smooth", "decoder": "conv_tanh", "cover_edges": True}
+PAIR_DIFFERENT |= {"init": "multires", "bands": "64x4:8000:500"}
+BANDS = {"init": "multires", "n_filters": 128}  # what these two arguments need beside them
 
 
 def arguments_of(cls):
@@ -239,7 +242,8 @@ def test_every_argument_of_a_side(side):
 
 @pytest.mark.parametrize("argument", arguments_of(SinuDAE))
 def test_every_argument_of_the_auto_encoder(argument):
-    dae = SinuDAE(**{**SIZES, argument: PAIR_DIFFERENT[argument]})
+    beside = BANDS if argument in ("init", "bands") else {}
+    dae = SinuDAE(**{**SIZES, **beside, argument: PAIR_DIFFERENT[argument]})
     assert dae.get_model_args().keys() == set(arguments_of(SinuDAE))
     assert dae.get_model_args()[argument] == PAIR_DIFFERENT[argument]
     assert SinuDAE(**SIZES).get_model_args()[argument] != PAIR_DIFFERENT[argument]

@@ -121,6 +121,7 @@ def test_config_rebuilds_the_filterbank(fb_class):
         "frequency_init": "linear",
         "smooth_kernel_size": 3,
         "smooth_dilation": 4,
+        "smooth_groups": 12,
         "output_activation": "tanh",
     }
     changed = {**SIZES, **{key: value for key, value in options.items() if key in defaults}}

@@ -79,9 +79,10 @@ def test_pseudo_inverses(who):
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_auto_encoder(encoder, decoder):
+@pytest.mark.parametrize("options", [{}, dict(cover_edges=True, smooth_groups=32)])
+def test_auto_encoder(encoder, decoder, options):
     torch.manual_seed(0)
-    dae = sinudae.SinuDAE(encoder, decoder, **SIZES)
+    dae = sinudae.SinuDAE(encoder, decoder, **SIZES, **options)
     traced = trace(dae)
     assert_equal_on(SHAPES + SHORT_SHAPES, traced, dae)
     with torch.no_grad():

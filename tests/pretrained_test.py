@@ -47,8 +47,8 @@ def names(tmp_path, monkeypatch):
 def test_names_with_a_line_each(names):
     assert pretrained.available() == {
         "trained": "10 channels; 7 updates on noise",
-        "start": "12 channels, kernels of 64 samples, hop 16, 8000 Hz, 0.75 numbers a sample; "
-        "untrained",
+        "start": "12 channels, kernels of 64 samples, hop 16, 8000 Hz, 0.75 coefficients a "
+        "sample, 0.00 million parameters; untrained",
     }
     assert pretrained.card("trained") == CARD
     assert "`SinuDAE(n_filters=12, kernel_size=64, stride=16, " in pretrained.card("start")

@@ -87,10 +87,13 @@ OTHER_ARGUMENTS = dict(
     frequency_init="linear",
     smooth_kernel_size=3,
     smooth_dilation=2,
+    smooth_groups=9,
+    cover_edges=True,
 )
+BANDS = dict(SMALL, n_filters=40, init="multires", bands="64x4:500:200 32x2:8000:200")
 
 
-@pytest.mark.parametrize("arguments", [SMALL, OTHER_ARGUMENTS])
+@pytest.mark.parametrize("arguments", [SMALL, OTHER_ARGUMENTS, BANDS])
 def test_package_round_trip_through_a_file(tmp_path, arguments):
     torch.manual_seed(0)
     dae = sinudae.SinuDAE(**arguments)

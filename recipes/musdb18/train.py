@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from utils import scripts, training
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.checkpoints import StopAtPlateau
 from asteroid_sinudae.data import Manifest, TrainSegments
+from asteroid_sinudae.model_files import pair_bounds
 from asteroid_sinudae.objectives import make_objectives
+from asteroid_sinudae.pretrained import describe_sizes
 from asteroid_sinudae.step_sizes import relative_groups
 from asteroid_sinudae.system import DAESystem
 
@@ -44,6 +47,7 @@ def main() -> None:
 
     pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
     model = SinuDAE(**conf["filterbank"])
+    describe(model)
     optimizer = make_optimizer(model, conf["optim"])
     objective = dict(conf["objective"])
     of_system = {key: objective.pop(key) for key in OF_SYSTEM}
@@ -59,6 +63,14 @@ def main() -> None:
     )
     callbacks = [StopAtPlateau()] if conf["training"]["early_stop"] else []
     training.train(system, conf, args.exp_dir, callbacks)
+
+
+def describe(model: SinuDAE) -> None:
+    """Print a model's sizes, and how far its start is from exact reconstruction."""
+    rank_zero_info(describe_sizes(model.get_model_args()))
+    if model.get_model_args()["init"] == "multires":
+        lower, upper = pair_bounds(model)
+        rank_zero_info(f"Gains of the start from {lower:.4f} to {upper:.4f}, 1 is exact")
 
 
 def make_optimizer(model: SinuDAE, optim: dict) -> torch.optim.Optimizer:
