@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from utils import scripts, training
 
 from asteroid_sinudae import SinuDAE
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
     parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
-    args, conf = training.parse_args_with_conf(parser)
+    args, conf = scripts.parse_args_with_conf(parser)
 
     manifest = Manifest.load(args.data_dir)
     dataset = TrainSegments(
@@ -65,12 +65,13 @@ def main() -> None:
     training.train(system, conf, args.exp_dir, callbacks)
 
 
+@rank_zero_only
 def describe(model: SinuDAE) -> None:
     """Print a model's sizes, and how far its start is from exact reconstruction."""
-    rank_zero_info(describe_sizes(model.get_model_args()))
+    print(describe_sizes(model.get_model_args()))
     if model.get_model_args()["init"] == "multires":
         lower, upper = pair_bounds(model)
-        rank_zero_info(f"Gains of the start from {lower:.4f} to {upper:.4f}, 1 is exact")
+        print(f"Gains of the start from {lower:.4f} to {upper:.4f}, 1 is exact")
 
 
 def make_optimizer(model: SinuDAE, optim: dict) -> torch.optim.Optimizer:

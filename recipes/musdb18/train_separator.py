@@ -28,7 +28,7 @@ def main() -> None:
         "--pair_dir", type=Path, required=True, help="folder of the trained auto-encoder (stage 2)"
     )
     parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
-    args, conf = training.parse_args_with_conf(parser, CONF)
+    args, conf = scripts.parse_args_with_conf(parser, CONF)
 
     manifest = Manifest.load(args.data_dir)
     if not (args.pair_dir / "best_model.pth").is_file():

@@ -33,30 +33,36 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"{script}: interrupted; run it again to continue")
 
 
-def parse_args_with_conf(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, dict]:
-    """Options of a script, and its configuration.
+def parse_args_with_conf(
+    parser: argparse.ArgumentParser, base: Path = BASE_CONF
+) -> tuple[argparse.Namespace, dict]:
+    """Options of a training script, and its configuration.
 
-    The configuration is that of `local/conf.yml`, then that of the file given as `--conf`, which
-    may hold only what differs, then the options.
+    The configuration is that of `base`, then that of the file given as `--conf`, which may hold
+    only what differs, then the options.
 
     Args:
         parser (argparse.ArgumentParser): With the script's own options.
+        base (Path): File of all keys and their defaults.
 
     Returns:
         tuple of the script's own options, and the two-level configuration.
 
     Raises:
         FileNotFoundError: if the file of `--conf` does not exist.
-        ValueError: if it is no configuration, or has a key that `local/conf.yml` has not.
+        ValueError: if it is no configuration, or has a key that `base` has not.
     """
-    parser.add_argument("--conf", default=BASE_CONF, help="YAML file of what differs from conf.yml")
+    what = f"YAML file of what differs from {base.name}"
+    parser.add_argument("--conf", default=base, help=what)
     no_help = [argument for argument in sys.argv[1:] if argument not in ("-h", "--help")]
     path = parser.parse_known_args(no_help)[0].conf
-    conf = read_conf(BASE_CONF)
+    conf = read_conf(base)
     for group, values in read_conf(path).items():
         for key, value in values.items():
             if key not in conf.get(group, {}):
-                raise ValueError(f"{path}: unknown key {group}.{key}, expected those of conf.yml")
+                raise ValueError(
+                    f"{path}: unknown key {group}.{key}, expected those of {base.name}"
+                )
             conf[group][key] = value
     parser = prepare_parser_from_dict(conf, parser)
     arguments, plain = parse_args_as_dict(parser, return_plain_args=True)

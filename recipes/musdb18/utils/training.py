@@ -1,7 +1,5 @@
 """What the recipe's trainings share: configuration, order of the data, trainer, continuation."""
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,49 +19,12 @@ from asteroid_sinudae.system import resolve_precision  # before asteroid, which 
 import pytorch_lightning as pl
 import torch
 from asteroid.engine.system import System
-from asteroid.utils import parse_args_as_dict, prepare_parser_from_dict
 from pytorch_lightning.callbacks import Callback, Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
 
 from . import scripts
-
-
-def parse_args_with_conf(
-    parser: argparse.ArgumentParser, base: Path = scripts.BASE_CONF
-) -> tuple[argparse.Namespace, dict]:
-    """Options of a training script, and its configuration.
-
-    The configuration is that of `base`, then that of the file given as `--conf`, which may hold
-    only what differs, then the options.
-
-    Args:
-        parser (argparse.ArgumentParser): With the script's own options.
-        base (Path): File of all keys and their defaults.
-
-    Returns:
-        tuple of the script's own options, and the two-level configuration.
-
-    Raises:
-        FileNotFoundError: if the file of `--conf` does not exist.
-        ValueError: if it is no configuration, or has a key that `base` has not.
-    """
-    what = f"YAML file of what differs from {base.name}"
-    parser.add_argument("--conf", default=base, help=what)
-    no_help = [argument for argument in sys.argv[1:] if argument not in ("-h", "--help")]
-    path = parser.parse_known_args(no_help)[0].conf
-    conf = scripts.read_conf(base)
-    for group, values in scripts.read_conf(path).items():
-        for key, value in values.items():
-            if key not in conf.get(group, {}):
-                raise ValueError(
-                    f"{path}: unknown key {group}.{key}, expected those of {base.name}"
-                )
-            conf[group][key] = value
-    parser = prepare_parser_from_dict(conf, parser)
-    arguments, plain = parse_args_as_dict(parser, return_plain_args=True)
-    return plain, {group: arguments[group] for group in conf}
 
 
 def check_training(conf: dict) -> None:
