@@ -84,8 +84,8 @@ def test_model_and_card(exp_dir, capsys, monkeypatch):
 
     monkeypatch.setattr(pretrained, "FOLDER", folder)
     line = (
-        "20 channels, kernels of 128 samples, hop 32, 16000 Hz, 0.62 numbers a sample; 1,750 "
-        f"updates on {DATA}"
+        "20 channels, kernels of 128 samples, hop 32, 16000 Hz, 0.62 coefficients a sample, "
+        f"0.01 million parameters; 1,750 updates on {DATA}"
     )
     assert pretrained.available()["small"] == line
     half, whole = (
