@@ -15,6 +15,7 @@ MAY_CHANGE = (
     "epochs",
     "max_steps",
     "num_workers",
+    "keep_on",
     "checkpoint_minutes",
     "devices",
     "num_nodes",

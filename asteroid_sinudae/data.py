@@ -9,6 +9,7 @@ the accompaniment are shuffled independently.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
+from tqdm import tqdm
 
 from ._checks import check
 from .files import atomic_path
 
 SAMPLE_RATE = 44100  # Hz
+FULL_SCALE = 2**15  # of 16-bit samples
 MANIFEST = "manifest.json"
 SUBSETS = ("train", "test")
 
@@ -139,21 +143,48 @@ def segment_starts(n_samples: int, segment: int, hop: int) -> range:
     return range(0, max(n_samples - segment, 0) + hop, hop)
 
 
-class _Segments(Dataset):
-    """The segments of prepared tracks, track after track, read from disk one at a time."""
+def _read_all(tracks: Sequence[Track], device: str) -> dict[Path, torch.Tensor]:
+    """Reads all files as 16-bit integers, by their paths."""
+    needed = 2 * 2 * sum(track.n_samples for track in tracks)  # bytes
+    if device == "cuda":
+        check(torch.cuda.is_available(), "keep_on", device, "cpu on this machine")
+        free = torch.cuda.mem_get_info()[0]
+    else:
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > free:
+        raise ValueError(
+            f"keep_on={device} needs {needed / 1e9:.1f} GB, expected at most {free / 1e9:.1f}"
+        )
+    paths = [path for track in tracks for path in (track.vocals, track.accompaniment)]
+    audio = (soundfile.read(path, dtype="int16")[0] for path in tqdm(paths, desc="Reading"))
+    return {p: torch.from_numpy(a).to(device) for p, a in zip(paths, audio, strict=True)}
 
-    def __init__(self, tracks: Sequence[Track], segment: int = 44100, hop: int = 22050) -> None:
+
+class _Segments(Dataset):
+    """The segments of prepared tracks, track after track, read one at a time."""
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        segment: int = 44100,
+        hop: int = 22050,
+        keep_on: str | None = None,
+    ) -> None:
         check(len(tracks) > 0, "tracks", tracks, "at least one track")
         self.segment = segment
         starts = [segment_starts(track.n_samples, segment, hop) for track in tracks]
         self.counts = [len(track_starts) for track_starts in starts]
         self.index = [(track, s) for track, its in zip(tracks, starts, strict=True) for s in its]
+        self.kept = {} if keep_on is None else _read_all(tracks, keep_on)
 
     def __len__(self) -> int:
         return len(self.index)
 
     def _read(self, path: Path, start: int) -> torch.Tensor:
         """Reads a segment as (1, segment), with zeros after the end of the file."""
+        if path in self.kept:
+            audio = self.kept[path][start : start + self.segment].float() / FULL_SCALE
+            return F.pad(audio, [0, self.segment - len(audio)])[None]
         audio, _ = soundfile.read(
             path, frames=self.segment, start=start, dtype="float32", fill_value=0.0
         )
@@ -166,15 +197,18 @@ class TrainSegments(_Segments):
     An index is a pair ``(i, j)``, as :class:`SetShuffleSampler` draws them, and gives segment
     ``i`` of the vocals and segment ``j`` of the accompaniment, two float32 tensors of shape
     ``(1, segment)``, padded with zeros at the end of a track. The length is the number of
-    segments of one source. No audio is kept in memory.
+    segments of one source.
 
     Args:
         tracks (sequence of Track): Prepared tracks.
         segment (int): Length of a segment, in samples.
         hop (int): Distance between the starts of two segments, in samples.
+        keep_on (str, optional): Device that holds all audio, two bytes a sample, ``"cpu"`` or
+            ``"cuda"``, where segments then are; None (the default) to read each from disk.
 
     Raises:
-        ValueError: If there is no track, a length is below 1 or `hop` exceeds `segment`.
+        ValueError: If there is no track, a length is below 1, `hop` exceeds `segment`, or the
+            audio does not fit on the device.
     """
 
     def __getitem__(self, pair: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -44,8 +44,13 @@ def test_segments_of_the_paper():
     assert list(segment_starts(44100 * 2, 44100, 22050)) == [0, 22050, 44100]
 
 
-def test_train_segments_read_the_chosen_samples(tracks):
-    dataset = TrainSegments(tracks, SEGMENT, HOP)
+@pytest.mark.parametrize("keep_on", [None, "cpu"])
+def test_train_segments_read_the_chosen_samples(tracks, keep_on):
+    dataset = TrainSegments(tracks, SEGMENT, HOP, keep_on=keep_on)
+    if keep_on is not None:  # no file is needed any more
+        for track in tracks:
+            track.vocals.unlink()
+            track.accompaniment.unlink()
     assert len(dataset) == 4 + 4 + 1 + 7 + 2 + 3
     vocals, accompaniment = dataset[5, 8]
     assert vocals.shape == accompaniment.shape == (1, SEGMENT)
@@ -66,6 +71,18 @@ def test_test_segments_are_matched_and_side_by_side(tracks):
     padding = np.r_[np.zeros(100), np.ones(20), np.zeros(95), np.ones(25)]
     np.testing.assert_array_equal(vocals, counter)
     np.testing.assert_array_equal(accompaniment, -1 - counter + padding)
+
+
+def test_audio_that_does_not_fit_is_refused_before_it_is_read(tmp_path):
+    track = Track("long", "train", 10**15, 0, tmp_path)
+    with pytest.raises(ValueError, match="^keep_on=cpu needs 4000000.0 GB, expected at most "):
+        TrainSegments([track], segment=10**14, hop=10**14, keep_on="cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_audio_on_a_device_that_is_not_there(tracks):
+    with pytest.raises(ValueError, match="^keep_on must be cpu on this machine, got 'cuda'$"):
+        TrainSegments(tracks, keep_on="cuda")
 
 
 def test_train_segments_hold_no_audio(tmp_path):

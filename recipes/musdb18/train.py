@@ -14,7 +14,7 @@ from utils import scripts, training
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.checkpoints import StopAtPlateau
-from asteroid_sinudae.data import Manifest, TrainSegments
+from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.model_files import pair_bounds
 from asteroid_sinudae.objectives import make_objectives
 from asteroid_sinudae.pretrained import describe_sizes
@@ -32,10 +32,8 @@ def main() -> None:
     args, conf = scripts.parse_args_with_conf(parser)
 
     manifest = Manifest.load(args.data_dir)
-    dataset = TrainSegments(
-        manifest.subset("train"), conf["data"]["segment"], conf["data"]["segment_hop"]
-    )
     check_conf(conf, manifest)
+    dataset = training.make_dataset(manifest, conf)
     loader = training.make_loader(dataset, conf, conf["data"]["matched"])
     decay_steps = training.decay_steps(conf, loader)
     # What a resumed run must share with its checkpoint.

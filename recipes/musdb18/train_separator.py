@@ -37,10 +37,8 @@ def main() -> None:
         )
     pair_conf = scripts.read_conf(args.pair_dir / "conf.yml")
     pair = next(iter(load_systems(args.pair_dir, pair_conf, manifest).values()))
-    dataset = TrainSegments(
-        manifest.subset("train"), conf["data"]["segment"], conf["data"]["segment_hop"]
-    )
     check_conf(conf, pair_conf)
+    dataset = training.make_dataset(manifest, conf)
 
     pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
     stft = {key.removeprefix("stft_"): value for key, value in stft_conf(pair_conf).items()}

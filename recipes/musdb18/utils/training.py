@@ -9,7 +9,7 @@ from asteroid_sinudae.checkpoints import (
     StopAfter,
     check_resumable,
 )
-from asteroid_sinudae.data import SetShuffleSampler, TrainSegments
+from asteroid_sinudae.data import Manifest, SetShuffleSampler, TrainSegments
 from asteroid_sinudae.files import load_safely, save_atomically
 from asteroid_sinudae.provenance import provenance
 from asteroid_sinudae.system import resolve_precision  # before asteroid, which it makes importable
@@ -35,6 +35,11 @@ def check_training(conf: dict) -> None:
         raise ValueError(
             f"epochs must be at least 1 and max_steps -1 or more, got {epochs=}, {max_steps=}"
         )
+    keep_on = conf["data"]["keep_on"]
+    if keep_on not in ("", "cpu", "cuda"):
+        raise ValueError(f"keep_on must be '', cpu or cuda, got {keep_on!r}")
+    if keep_on == "cuda" and training["num_workers"] > 0:
+        raise ValueError("keep_on=cuda needs num_workers=0, as only one process has that memory")
     devices, num_nodes, batch_size = (
         training[key] for key in ("devices", "num_nodes", "batch_size")
     )
@@ -52,6 +57,15 @@ def n_processes(conf: dict) -> int:
     return conf["training"]["devices"] * conf["training"]["num_nodes"]
 
 
+def make_dataset(manifest: Manifest, conf: dict) -> TrainSegments:
+    """Segments of the training tracks."""
+    data = conf["data"]
+    keep_on = data["keep_on"] or None
+    return TrainSegments(
+        manifest.subset("train"), data["segment"], data["segment_hop"], keep_on=keep_on
+    )
+
+
 def make_loader(dataset: TrainSegments, conf: dict, matched: bool = False) -> DataLoader:
     """Batches of vocals and accompaniment, of one place if `matched`, in the seed's order."""
     sampler = SetShuffleSampler(
@@ -67,7 +81,7 @@ def make_loader(dataset: TrainSegments, conf: dict, matched: bool = False) -> Da
         batch_sampler=sampler,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_available() and conf["data"]["keep_on"] != "cuda",
     )
 
 

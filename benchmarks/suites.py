@@ -1,0 +1,313 @@
+"""What is measured. Each suite gives rows: dictionaries of plain values for a table and for JSON."""
+
+import contextlib
+import copy
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+from asteroid_filterbanks import STFTFB, Decoder, Encoder
+from stopwatch import Lap, interleaved
+from systems import PlainPair, StockPair, pad_to_hops
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.data import SAMPLE_RATE, SetShuffleSampler, Track, TrainSegments
+from asteroid_sinudae.losses import neg_snr, total_variation
+from asteroid_sinudae.sorting import sort_channels
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+STFT = dict(n_filters=2048, kernel_size=2048, stride=384)  # the paper's baseline
+
+
+class Setting(NamedTuple):
+    """What all suites share.
+
+    Attributes:
+        sizes (dict): Arguments of :class:`.SinuDAE`.
+        batch_size (int): Signals in a batch.
+        seconds (float): Length of a signal of the training step.
+        audio_seconds (float): Length of the audio to encode and decode.
+        rounds (int): Counted rounds of each comparison.
+        device (:class:`torch.device`): Where it runs.
+        precisions (tuple of str): Among `PRECISIONS`, those that the device has.
+    """
+
+    sizes: dict
+    batch_size: int
+    seconds: float
+    audio_seconds: float
+    rounds: int
+    device: torch.device
+    precisions: tuple[str, ...]
+
+
+def autocast(setting: Setting, precision: str) -> contextlib.AbstractContextManager:
+    return torch.autocast(setting.device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def make_systems(setting: Setting) -> dict[str, torch.nn.Module]:
+    """Ours and others of the same function and weights, each with parameters of its own."""
+    torch.manual_seed(0)
+    dae = SinuDAE(**setting.sizes)
+    systems = {"ours": dae, "Asteroid": StockPair(copy.deepcopy(dae)), "PyTorch": PlainPair(dae)}
+    return {name: system.to(setting.device) for name, system in systems.items()}
+
+
+# Training
+
+
+def make_step(
+    system: torch.nn.Module, setting: Setting, precision: str
+) -> Callable[[Lap], torch.Tensor]:
+    """One update by Eq. (5), of vocals and mixture as one batch; ours is sorted afterwards."""
+    optimizer = torch.optim.Adam(system.parameters(), lr=1e-4, fused=True)
+    length = round(setting.seconds * SAMPLE_RATE)
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, setting.batch_size, 1, length)
+    vocals, mixture = (0.1 * torch.randn(shape, generator=generator)).to(setting.device)
+
+    def step(lap: Lap) -> torch.Tensor:
+        with autocast(setting, precision):
+            encoded, of_mixture = system.encode(torch.cat([vocals, mixture])).chunk(2)
+            estimate = system.decode(encoded, length)
+            loss = neg_snr(estimate.float(), vocals) + 0.5 * total_variation(of_mixture)
+        lap("forward")
+        loss.backward()
+        lap("backward")
+        optimizer.step()
+        optimizer.zero_grad()
+        lap("optimiser")
+        if isinstance(system, SinuDAE):
+            sort_channels(system, optimizer)
+            lap("sorting")
+        return loss.detach()
+
+    return step
+
+
+def step_flops(setting: Setting) -> float:
+    """Operations of a step's matrix products, counted in the form of convolutions."""
+    step = make_step(make_systems(setting)["Asteroid"], setting, "fp32")
+    with FlopCounterMode(display=False) as counter:
+        step(lambda name: None)
+    return float(counter.get_total_flops())
+
+
+def make_product(setting: Setting, precision: str) -> tuple[Callable[[Lap], None], float]:
+    """A product of two square matrices, and its operations: what the machine can do."""
+    size = 8192 if setting.device.type == "cuda" else 2048
+    kwargs = dict(dtype=PRECISIONS[precision], device=setting.device)
+    left, right, out = (torch.ones(size, size, **kwargs) for _ in range(3))
+
+    def product(lap: Lap) -> None:
+        torch.mm(left, right, out=out)
+
+    return product, 2.0 * size**3
+
+
+def training(setting: Setting) -> list[dict]:
+    """A training step's parts, beside the machine's own rate of matrix products."""
+    flops = step_flops(setting)
+    runs, products = {}, {}
+    for precision in setting.precisions:
+        for name, system in make_systems(setting).items():
+            runs[f"{name}, {precision}"] = make_step(system, setting, precision)
+        product, product_flops = make_product(setting, precision)
+        runs[f"matrix product, {precision}"] = product
+        products[precision] = product_flops
+    times = pd.DataFrame(interleaved(runs, setting.rounds, setting.device, "Training step"))
+    rows = [
+        {"system": run, "part": part, **spread(group.seconds)}
+        for (run, part), group in times.groupby(["run", "part"], sort=False)
+    ]
+    totals = {row["system"]: row["median (ms)"] / 1e3 for row in rows if row["part"] == "total"}
+    rates = {p: products[p] / totals[f"matrix product, {p}"] for p in products}
+    for row in rows:
+        name, precision = row["system"].split(", ")
+        if row["part"] == "total":
+            is_product = name == "matrix product"
+            rate = (products[precision] if is_product else flops) / totals[row["system"]]
+            row["GFLOP/s"] = rate / 1e9
+            row["of the machine's rate (%)"] = 100 * rate / rates[precision]
+    return rows
+
+
+def memory(setting: Setting) -> list[dict]:
+    """What a forward pass keeps for the backward pass, parameters aside."""
+    rows = []
+    for precision in setting.precisions:
+        for name, system in make_systems(setting).items():
+            step = make_step(system, setting, precision)
+            parameters = {parameter.data_ptr() for parameter in system.parameters()}
+            kept = {}
+
+            def keep(tensor, parameters=parameters, kept=kept):
+                storage = tensor.untyped_storage()
+                if storage.data_ptr() not in parameters:
+                    kept[storage.data_ptr()] = storage.nbytes()
+                return tensor
+
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                step(lambda part: None)
+            rows.append({"system": f"{name}, {precision}", "kept (MB)": sum(kept.values()) / 1e6})
+    return rows
+
+
+# Encoding and decoding
+
+
+@torch.no_grad()
+def codec(setting: Setting) -> list[dict]:
+    """Time to encode and to decode a second of audio."""
+    length = round(setting.audio_seconds * SAMPLE_RATE)
+    wav = torch.randn(1, 1, length, device=setting.device)
+    systems = make_systems(setting)
+    pairs = {
+        f"{name}, {precision}": (system.encode, lambda rep, s=system: s.decode(rep, length))
+        for precision in setting.precisions
+        for name, system in systems.items()
+    }
+    stft = STFTFB(**STFT).to(setting.device)
+    encoder = Encoder(stft)
+    pairs["STFTFB, fp32"] = (
+        lambda x: encoder(pad_to_hops(x, STFT["kernel_size"], STFT["stride"], 0)),
+        Decoder(stft),
+    )
+    window = torch.hamming_window(STFT["kernel_size"], device=setting.device)
+    options = dict(n_fft=STFT["n_filters"], hop_length=STFT["stride"], window=window)
+    pairs["torch.stft, fp32"] = (
+        lambda x: torch.stft(x[0], **options, return_complex=True),
+        lambda rep: torch.istft(rep, **options, length=length),
+    )
+
+    def run(name: str, lap: Lap) -> None:
+        encode, decode = pairs[name]
+        with autocast(setting, name.split(", ")[1]):
+            rep = encode(wav)
+            lap("encode")
+            decode(rep)
+            lap("decode")
+
+    runs = {name: lambda lap, name=name: run(name, lap) for name in pairs}
+    times = pd.DataFrame(interleaved(runs, setting.rounds, setting.device, "Encode and decode"))
+    times = times[times.part != "total"]
+    return [
+        {
+            "system": run,
+            "part": part,
+            **spread(group.seconds),
+            "of real time": group.seconds.median() / setting.audio_seconds,
+        }
+        for (run, part), group in times.groupby(["run", "part"], sort=False)
+    ]
+
+
+# Growth
+
+
+def growth(setting: Setting) -> list[dict]:
+    """A step in fp32 against sizes, batch and length, each halved and doubled."""
+    rows = []
+    for label, changed in _variations(setting):
+        systems = make_systems(changed)
+        del systems["PyTorch"]
+        runs = {name: make_step(system, changed, "fp32") for name, system in systems.items()}
+        rounds = max(3, setting.rounds // 3)
+        times = pd.DataFrame(interleaved(runs, rounds, setting.device, f"Growth: {label}"))
+        medians = times[times.part == "total"].groupby("run").seconds.median()
+        rows.append(
+            {
+                "sizes": label,
+                "GFLOP": step_flops(changed) / 1e9,
+                **{f"{name} (ms)": 1e3 * medians[name] for name in systems},
+                "ours / Asteroid": medians["ours"] / medians["Asteroid"],
+            }
+        )
+    return rows
+
+
+def _variations(setting: Setting) -> Iterator[tuple[str, Setting]]:
+    yield "as given", setting
+    for factor in (0.5, 2):
+        for key in ("n_filters", "kernel_size", "stride"):
+            sizes = {**setting.sizes, key: round(factor * setting.sizes[key])}
+            if sizes["stride"] <= sizes["kernel_size"]:
+                yield f"{key}={sizes[key]}", setting._replace(sizes=sizes)
+        batch_size = max(1, round(factor * setting.batch_size))
+        yield f"batch_size={batch_size}", setting._replace(batch_size=batch_size)
+        yield f"seconds={factor * setting.seconds:g}", setting._replace(
+            seconds=factor * setting.seconds
+        )
+
+
+# Loading
+
+
+def loading(setting: Setting) -> list[dict]:
+    """Pairs of segments a second, from a folder of noise as large as a few songs."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        dataset_args = dict(tracks=_noise_tracks(Path(folder)), segment=SAMPLE_RATE, hop=22050)
+        for keep_on in (None, "cpu"):
+            for num_workers in (0, 2):
+                dataset = TrainSegments(**dataset_args, keep_on=keep_on)
+                sampler = SetShuffleSampler(dataset, setting.batch_size)
+                loader = DataLoader(
+                    dataset,
+                    batch_sampler=sampler,
+                    num_workers=num_workers,
+                    persistent_workers=num_workers > 0,
+                    pin_memory=setting.device.type == "cuda",
+                )
+                for _ in loader:  # starts the workers, and fills the system's cache
+                    pass
+                start = time.perf_counter()
+                n_pairs = sum(len(vocals) for vocals, _ in loader)
+                seconds = time.perf_counter() - start
+                rows.append(
+                    {
+                        "kept on": keep_on or "disk",
+                        "num_workers": num_workers,
+                        "pairs a second": n_pairs / seconds,
+                        "ms a batch": 1e3 * seconds / len(loader),
+                    }
+                )
+    return rows
+
+
+def _noise_tracks(folder: Path, n_tracks: int = 8, seconds: int = 30) -> list[Track]:
+    tracks = []
+    generator = np.random.default_rng(0)
+    for number in range(n_tracks):
+        n_samples = seconds * SAMPLE_RATE
+        track = Track(f"noise {number}", "train", n_samples, 0, folder / str(number))
+        track.folder.mkdir()
+        for path in (track.vocals, track.accompaniment):
+            noise = generator.integers(-3000, 3000, n_samples, dtype=np.int16)
+            soundfile.write(path, noise, SAMPLE_RATE, subtype="PCM_16")
+        tracks.append(track)
+    return tracks
+
+
+def spread(seconds: pd.Series) -> dict[str, float]:
+    """Median and quartiles in ms."""
+    quartiles = 1e3 * seconds.quantile([0.5, 0.25, 0.75])
+    keys = ("median (ms)", "quartile 1 (ms)", "quartile 3 (ms)")
+    return dict(zip(keys, quartiles.tolist(), strict=True))
+
+
+SUITES = {
+    "training": training,
+    "memory": memory,
+    "codec": codec,
+    "growth": growth,
+    "loading": loading,
+}
