@@ -1,13 +1,17 @@
 # Everything runs in .venv, which holds exactly the versions of constraints.txt.
 PYTHON ?= python3
 
-.PHONY: demo test lint format clean ffmpeg .venv
+.PHONY: demo test lint format bench clean ffmpeg .venv
 
 demo: .venv ffmpeg
 	cd recipes/musdb18 && ./run.sh --python_path "$(CURDIR)/.venv/bin/python" --conf local/conf_demo.yml --tag demo
 
 test: .venv ffmpeg
 	.venv/bin/python -m pytest
+
+# PyTorch asks Linux for large pages, as run.sh does.
+bench: .venv
+	THP_MEM_ALLOC_ENABLE=1 .venv/bin/python benchmarks/run.py
 
 lint: .venv
 	.venv/bin/black --check --quiet --diff .

@@ -64,7 +64,10 @@ def frame_analysis(
     left = (kernel_size - stride) // 2 + edges * stride
     right = (frames - 1) * stride + kernel_size - left - time
     padded = F.pad(waveform.reshape(-1, time), [left, right])
-    spec = torch.matmul(filters[:, 0], padded.unfold(-1, kernel_size, stride).transpose(1, 2))
+    pieces = padded.unfold(-1, kernel_size, stride).reshape(-1, kernel_size)
+    # One product for the whole batch: a product a signal has a gradient of the kernels for each.
+    spec = torch.mm(filters[:, 0], pieces.t()).reshape(filters.shape[0], -1, frames)
+    spec = spec.transpose(0, 1)
     if waveform.ndim == 3 and waveform.shape[1] == 1 and as_conv1d:
         return spec
     return spec.reshape(waveform.shape[:-1] + spec.shape[-2:])
@@ -95,9 +98,11 @@ def frame_synthesis(
     kernels = F.pad(filters[:, 0], [0, taps * stride - kernel_size])
     flat = spec.reshape(-1, n_filters, frames)
     pieces = torch.matmul(flat.transpose(1, 2), kernels).reshape(-1, frames, taps, stride)
-    hops = pieces.new_zeros([pieces.shape[0], frames + taps - 1, stride])
-    for tap in range(taps):  # overlap-add
-        hops[:, tap : tap + frames] += pieces[:, :, tap]
+    # Overlap-add: rows of taps, each padded by one frame more than the rows they are then read as,
+    # are shifted by one hop from tap to tap.
+    rows = F.pad(pieces.transpose(1, 2), [0, 0, 0, taps]).flatten(1, 2)
+    rows = rows[:, : taps * (frames + taps - 1)].reshape(-1, taps, frames + taps - 1, stride)
+    hops = rows.sum(1)
     left = (kernel_size - stride) // 2 + edges * stride
     wav = hops.reshape(hops.shape[0], -1)[:, left : left + (frames - 2 * edges) * stride]
     if spec.ndim == 3:
@@ -142,7 +147,7 @@ class Encoder(asteroid_filterbanks.Encoder):
             self.edges,
             self.as_conv1d,
         )
-        return self.filterbank.post_analysis(spec)
+        return self.filterbank.post_analysis(spec).contiguous()
 
     def get_config(self):
         """Returns dictionary of arguments to re-instantiate the class and its filterbank."""

@@ -10,6 +10,7 @@ import torch
 from ._checks import check
 
 LOWEST_CARRIER_HZ = 30.0
+ANGLE_BLOCK = 64  # samples
 
 
 def _check_precision(frequency: torch.Tensor) -> None:
@@ -52,13 +53,20 @@ def cos_kernels(
         tensor([ 1,  0, -1,  0], dtype=torch.int32)
     """
     _check_precision(frequency)
-    # At t = 2047 a single-precision product is off by 1e-4 radians: count cycles in double where
-    # the device has it, keep their fraction, and only then go back to the parameters' precision.
+    # At t = 2047 a single-precision product is off by 1e-4 radians: count in double where the
+    # device has it, which autocast leaves alone.
     precise = torch.float32 if frequency.device.type == "mps" else torch.float64
-    time = torch.arange(kernel_size, dtype=precise, device=frequency.device)
-    cycles = frequency.to(precise) ** exponent * time
-    cycles = (cycles - cycles.detach().round()).to(frequency.dtype)
-    return torch.cos(2 * math.pi * cycles + phase)
+    angles = 2 * math.pi * frequency.to(precise) ** exponent
+    # cos(a + b) = cos a cos b - sin a sin b takes few cosines, and few numbers for the gradients.
+    n_blocks = -(-kernel_size // ANGLE_BLOCK)
+    time = torch.arange(ANGLE_BLOCK, dtype=precise, device=frequency.device)
+    blocks = torch.arange(n_blocks, dtype=precise, device=frequency.device) * ANGLE_BLOCK
+    start = (angles * blocks + phase.to(precise)).transpose(1, 2)
+    step = angles * time
+    starts = torch.cat([start.cos(), -start.sin()], dim=2)
+    steps = torch.cat([step.cos(), step.sin()], dim=1)
+    kernels = torch.bmm(starts, steps).flatten(1)
+    return kernels[:, None, :kernel_size].to(frequency.dtype)
 
 
 def mod_cos_kernels(

@@ -25,17 +25,26 @@ def smooth_and_rectify(
     Returns:
         :class:`torch.Tensor`: non-negative, of the shape of `spec`.
     """
-    padding = dilation * (weight.shape[-1] // 2)
-    flat = spec.reshape(-1, spec.shape[-2], spec.shape[-1])
-    # A convolution of height one: in bfloat16 it is several times faster on CPUs than conv1d.
-    smooth = F.conv2d(
-        flat.unsqueeze(2),
-        weight.unsqueeze(2),
-        padding=[0, padding],
-        dilation=[1, dilation],
-        groups=groups,
-    ).squeeze(2)
-    return torch.relu(flat + smooth).reshape(spec.shape)
+    n_filters, frames, taps = spec.shape[-2], spec.shape[-1], weight.shape[-1]
+    padding = dilation * (taps // 2)
+    flat = spec.reshape(-1, n_filters, frames)
+    if groups == 1:
+        # One matrix product, of the channels' taps side by side as the weights have them: in
+        # bfloat16 it is faster on CPUs than convolutions.
+        padded = F.pad(flat.transpose(0, 1), [padding, padding])
+        shifted = [padded[..., dilation * tap : dilation * tap + frames] for tap in range(taps)]
+        product = torch.mm(weight.flatten(1), torch.stack(shifted, 1).reshape(taps * n_filters, -1))
+        smooth = product.reshape(n_filters, -1, frames).transpose(0, 1)
+    else:
+        # A convolution of height one: conv1d is slower on CPUs in bfloat16.
+        smooth = F.conv2d(
+            flat.unsqueeze(2),
+            weight.unsqueeze(2),
+            padding=[0, padding],
+            dilation=[1, dilation],
+            groups=groups,
+        ).squeeze(2)
+    return torch.relu((flat + smooth).contiguous()).reshape(spec.shape)
 
 
 class SmoothFB(Filterbank):

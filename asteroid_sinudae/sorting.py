@@ -33,6 +33,7 @@ def sort_channels(model: SinuDAE, optimizer: torch.optim.Optimizer | None = None
     if bool((carriers.diff() >= 0).all()):
         return False
     order = torch.argsort(carriers, stable=True)
+    moved = (order != torch.arange(len(order), device=order.device)).nonzero().flatten()
     for filterbank in (model.encoder.filterbank, decoder):
         for name, dims in filterbank.channel_dims.items():
             parameter = filterbank.get_parameter(name)
@@ -44,5 +45,5 @@ def sort_channels(model: SinuDAE, optimizer: torch.optim.Optimizer | None = None
             ]
             for tensor in [parameter, *moments]:
                 for dim in dims:
-                    tensor.copy_(tensor.index_select(dim, order))
+                    tensor.index_copy_(dim, moved, tensor.index_select(dim, order[moved]))
     return True

@@ -1,5 +1,6 @@
 """Times of what runs side by side: wall clock on a CPU, events on a GPU."""
 
+import random
 import time
 from collections.abc import Callable
 
@@ -49,7 +50,7 @@ class Stopwatch:
 def interleaved(
     runs: dict[str, Callable[[Lap], None]], rounds: int, device: torch.device, title: str
 ) -> list[dict]:
-    """Run everything in turn, round after round, so that a slow minute is everyone's.
+    """Run everything once a round, in an order of chance, so that a slow minute is everyone's.
 
     Args:
         runs (dict): Of functions that take :meth:`Stopwatch.lap` and call it after each part.
@@ -62,10 +63,10 @@ def interleaved(
     """
     rows = []
     for number in tqdm(range(rounds + 1), desc=title, leave=False):
-        for name, run in runs.items():
+        for name, run in random.sample(list(runs.items()), len(runs)):
             watch = Stopwatch(device)
             run(watch.lap)
             parts = watch.seconds()
             if number > 0:
                 rows += [{"run": name, "part": part, "seconds": s} for part, s in parts.items()]
-    return rows
+    return sorted(rows, key=lambda row: list(runs).index(row["run"]))

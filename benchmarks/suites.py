@@ -1,4 +1,4 @@
-"""What is measured. Each suite gives rows: dictionaries of plain values for a table and for JSON."""
+"""What is measured: each suite gives the rows of a table, dictionaries of plain values."""
 
 import contextlib
 import copy
