@@ -38,11 +38,11 @@ def make_setting(**changes):
     return setting._replace(**changes)
 
 
+@pytest.mark.parametrize("smooth_groups", [1, 12])
 @pytest.mark.parametrize("kernel_size, stride", [(40, 12), (40, 8), (41, 7), (16, 16)])
-def test_what_is_compared_is_the_same_function(kernel_size, stride):
-    systems = suites.make_systems(
-        make_setting(sizes=dict(n_filters=12, kernel_size=kernel_size, stride=stride))
-    )
+def test_what_is_compared_is_the_same_function(kernel_size, stride, smooth_groups):
+    sizes = dict(n_filters=12, kernel_size=kernel_size, stride=stride, smooth_groups=smooth_groups)
+    systems = suites.make_systems(make_setting(sizes=sizes))
     wav = torch.randn(2, 1, 333)
     results = {}
     for name, system in systems.items():

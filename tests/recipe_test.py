@@ -217,6 +217,14 @@ def test_two_processes_train_as_one_with_the_same_global_batch(tmp_path, data_di
         torch.testing.assert_close(value, parameters[1][name], rtol=0, atol=1e-4)
 
 
+def test_training_from_memory_is_training_from_disk(tmp_path, data_dir, conf):
+    for keep_on in ("", "cpu"):
+        options = dict(exp_dir=tmp_path / f"on {keep_on}", data_dir=data_dir, conf=conf)
+        call("train.py", max_steps=3, keep_on=keep_on, **options)
+    disk, memory = (model_of(tmp_path / name)["state_dict"] for name in ("on ", "on cpu"))
+    assert all(torch.equal(value, memory[name]) for name, value in disk.items())
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -237,6 +245,8 @@ def test_two_processes_train_as_one_with_the_same_global_batch(tmp_path, data_di
         (dict(lr=-1.0, lr_relative=True), "lr must be 0 or more and finite, got -1.0"),
         (dict(lr=1e30), "loss must be finite, got nan after 1 updates: choose a lower lr"),
         (dict(lr=-1.0), "Invalid learning rate: -1.0"),
+        (dict(keep_on="disk"), "keep_on must be '', cpu or cuda, got 'disk'"),
+        (dict(keep_on="cuda", num_workers=2), "keep_on=cuda needs num_workers=0, as only one"),
         (dict(batch_size=0), "batch_size must be 1 or more, got 0"),
         (dict(segment_hop=5000), "hop must be 1 to 4000 .segment., got 5000"),
         (dict(data_dir="nowhere"), "nowhere/manifest.json not found: prepare the data first"),
