@@ -3,6 +3,7 @@
 Frequencies are in cycles per sample, so that ``f * sample_rate`` is in Hz, and phases in radians.
 """
 
+import contextlib
 import math
 
 import torch
@@ -21,6 +22,13 @@ def _check_precision(frequency: torch.Tensor) -> None:
         frequency.dtype,
         "torch.float32 or torch.float64 (for half precision use torch.autocast, which keeps them)",
     )
+
+
+def _no_autocast(device_type: str) -> contextlib.AbstractContextManager:
+    """In which products of matrices keep their precision."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
 
 
 def cos_kernels(
@@ -54,7 +62,7 @@ def cos_kernels(
     """
     _check_precision(frequency)
     # At t = 2047 a single-precision product is off by 1e-4 radians: count in double where the
-    # device has it, which autocast leaves alone.
+    # device has it, and only then go back to the parameters' precision.
     precise = torch.float32 if frequency.device.type == "mps" else torch.float64
     angles = 2 * math.pi * frequency.to(precise) ** exponent
     # cos(a + b) = cos a cos b - sin a sin b takes few cosines, and few numbers for the gradients.
@@ -63,10 +71,11 @@ def cos_kernels(
     blocks = torch.arange(n_blocks, dtype=precise, device=frequency.device) * ANGLE_BLOCK
     start = (angles * blocks + phase.to(precise)).transpose(1, 2)
     step = angles * time
-    starts = torch.cat([start.cos(), -start.sin()], dim=2)
-    steps = torch.cat([step.cos(), step.sin()], dim=1)
-    kernels = torch.bmm(starts, steps).flatten(1)
-    return kernels[:, None, :kernel_size].to(frequency.dtype)
+    starts = torch.cat([start.cos(), -start.sin()], dim=2).to(frequency.dtype)
+    steps = torch.cat([step.cos(), step.sin()], dim=1).to(frequency.dtype)
+    with _no_autocast(frequency.device.type):
+        kernels = torch.bmm(starts, steps).flatten(1)
+    return kernels[:, None, :kernel_size]
 
 
 def mod_cos_kernels(

@@ -101,6 +101,20 @@ def step_flops(setting: Setting) -> float:
     return float(counter.get_total_flops())
 
 
+def make_kernels(system: SinuDAE) -> Callable[[Lap], None]:
+    """Building the decoder's kernels and their gradients, which a step does once."""
+    filterbank = system.decoder.filterbank
+    gradient = torch.ones_like(filterbank.modulator)
+
+    def build(lap: Lap) -> None:
+        kernels = filterbank.filters()
+        lap("forward")
+        torch.autograd.grad(kernels, list(filterbank.parameters()), gradient)
+        lap("backward")
+
+    return build
+
+
 def make_product(setting: Setting, precision: str) -> tuple[Callable[[Lap], None], float]:
     """A product of two square matrices, and its operations: what the machine can do."""
     size = 8192 if setting.device.type == "cuda" else 2048
@@ -116,7 +130,8 @@ def make_product(setting: Setting, precision: str) -> tuple[Callable[[Lap], None
 def training(setting: Setting) -> list[dict]:
     """A training step's parts, beside the machine's own rate of matrix products."""
     flops = step_flops(setting)
-    runs, products = {}, {}
+    runs = {"kernels, fp32": make_kernels(make_systems(setting)["ours"])}
+    products = {}
     for precision in setting.precisions:
         for name, system in make_systems(setting).items():
             runs[f"{name}, {precision}"] = make_step(system, setting, precision)
@@ -132,7 +147,7 @@ def training(setting: Setting) -> list[dict]:
     rates = {p: products[p] / totals[f"matrix product, {p}"] for p in products}
     for row in rows:
         name, precision = row["system"].split(", ")
-        if row["part"] == "total":
+        if row["part"] == "total" and name != "kernels":
             is_product = name == "matrix product"
             rate = (products[precision] if is_product else flops) / totals[row["system"]]
             row["GFLOP/s"] = rate / 1e9
