@@ -235,7 +235,7 @@ def growth(setting: Setting) -> list[dict]:
         systems = make_systems(changed)
         del systems["PyTorch"]
         runs = {name: make_step(system, changed, "fp32") for name, system in systems.items()}
-        rounds = max(3, setting.rounds // 3)
+        rounds = -(-setting.rounds // 2)
         times = pd.DataFrame(interleaved(runs, rounds, setting.device, f"Growth: {label}"))
         medians = times[times.part == "total"].groupby("run").seconds.median()
         rows.append(
