@@ -7,7 +7,7 @@ demo: .venv ffmpeg
 	cd recipes/musdb18 && ./run.sh --python_path "$(CURDIR)/.venv/bin/python" --conf local/conf_demo.yml --tag demo
 
 test: .venv ffmpeg
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # PyTorch asks Linux for large pages, as run.sh does.
 bench: .venv

@@ -63,7 +63,9 @@ setup(
         "tqdm",
     ],
     entry_points={"console_scripts": ["sinudae=asteroid_sinudae.cli:main"]},
-    extras_require={"dev": ["pytest", "black", "ruff", "onnx", "onnxruntime", "onnxscript"]},
+    extras_require={
+        "dev": ["pytest", "pytest-xdist", "black", "ruff", "onnx", "onnxruntime", "onnxscript"]
+    },
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",
