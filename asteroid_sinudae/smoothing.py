@@ -31,8 +31,9 @@ def smooth_and_rectify(
     if groups == 1:
         # One matrix product, of the channels' taps side by side as the weights have them: in
         # bfloat16 it is faster on CPUs than convolutions.
-        padded = F.pad(flat.transpose(0, 1), [padding, padding])
-        shifted = [padded[..., dilation * tap : dilation * tap + frames] for tap in range(taps)]
+        by_filter = flat.transpose(0, 1)
+        reach = [min(max(dilation * tap - padding, -frames), frames) for tap in range(taps)]
+        shifted = [F.pad(by_filter, [-shift, shift]) for shift in reach]
         product = torch.mm(weight.flatten(1), torch.stack(shifted, 1).reshape(taps * n_filters, -1))
         smooth = product.reshape(n_filters, -1, frames).transpose(0, 1)
     else:

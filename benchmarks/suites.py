@@ -181,7 +181,7 @@ def memory(setting: Setting) -> list[dict]:
 
 @torch.no_grad()
 def codec(setting: Setting) -> list[dict]:
-    """Time to encode and to decode a second of audio."""
+    """Time to encode and to decode audio."""
     length = round(setting.audio_seconds * SAMPLE_RATE)
     wav = torch.randn(1, 1, length, device=setting.device)
     systems = make_systems(setting)
@@ -219,7 +219,7 @@ def codec(setting: Setting) -> list[dict]:
             "system": run,
             "part": part,
             **spread(group.seconds),
-            "of real time": group.seconds.median() / setting.audio_seconds,
+            "times real time": setting.audio_seconds / group.seconds.median(),
         }
         for (run, part), group in times.groupby(["run", "part"], sort=False)
     ]
