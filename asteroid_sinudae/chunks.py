@@ -209,6 +209,8 @@ def with_progress(pieces: Stream, label: str, length: int, rate: float) -> Itera
 def reach(representation: Representation) -> int:
     """Bound of how far apart, in samples, audio and what is decoded from it can be.
 
+    Rounding errors, 1e-6 of the audio's, can be farther apart.
+
     Args:
         representation (Representation): Of Asteroid's encoder and decoder, with kernels of one
             length.

@@ -64,10 +64,11 @@ def frame_analysis(
     left = (kernel_size - stride) // 2 + edges * stride
     right = (frames - 1) * stride + kernel_size - left - time
     padded = F.pad(waveform.reshape(-1, time), [left, right])
-    pieces = padded.unfold(-1, kernel_size, stride).reshape(-1, kernel_size)
-    # One product for the whole batch: a product a signal has a gradient of the kernels for each.
-    spec = torch.mm(filters[:, 0], pieces.t()).reshape(filters.shape[0], -1, frames)
-    spec = spec.transpose(0, 1)
+    # Frames first, as the smoothing has them. One product for the whole batch: a product a signal
+    # has a gradient of the kernels for each.
+    pieces = padded.unfold(-1, kernel_size, stride).transpose(0, 1).reshape(-1, kernel_size)
+    spec = torch.mm(pieces, filters[:, 0].t()).reshape(frames, -1, filters.shape[0])
+    spec = spec.permute(1, 2, 0)
     if waveform.ndim == 3 and waveform.shape[1] == 1 and as_conv1d:
         return spec
     return spec.reshape(waveform.shape[:-1] + spec.shape[-2:])

@@ -94,8 +94,8 @@ def make_step(
 
 
 def step_flops(setting: Setting) -> float:
-    """Operations of a step's matrix products, counted in the form of convolutions."""
-    step = make_step(make_systems(setting)["Asteroid"], setting, "fp32")
+    """Operations of a step's convolutions in their direct form, whatever the systems make of it."""
+    step = make_step(make_systems(setting)["PyTorch"], setting, "fp32")
     with FlopCounterMode(display=False) as counter:
         step(lambda name: None)
     return float(counter.get_total_flops())
@@ -128,7 +128,11 @@ def make_product(setting: Setting, precision: str) -> tuple[Callable[[Lap], None
 
 
 def training(setting: Setting) -> list[dict]:
-    """A training step's parts, beside the machine's own rate of matrix products."""
+    """A training step's parts, beside the machine's own rate of matrix products.
+
+    The rates are of the operations that the direct form would take, see :func:`step_flops`: with
+    fewer products, a step can exceed the machine's rate.
+    """
     flops = step_flops(setting)
     runs = {"kernels, fp32": make_kernels(make_systems(setting)["ours"])}
     products = {}

@@ -134,7 +134,8 @@ def test_reach_bounds_what_a_sample_changes(systems, name):
     changed[..., here] += 10
     with torch.no_grad():
         before, after = (system.decode(system.encode(x), 20_000) for x in (wav, changed))
-    different = (before != after).nonzero()[:, -1]
+    rounding = {"STFT": 0, "DAE": 1e-5}[name]  # of the smoothing; an STFT's is what reaches far
+    different = ((before - after).abs() > rounding).nonzero()[:, -1]
     distance = (different - here).abs().max().item()
     assert reach(system) / 3 < distance <= reach(system)
     assert reach(system) % system.encoder.stride == 0
