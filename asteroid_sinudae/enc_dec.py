@@ -96,7 +96,9 @@ def frame_synthesis(
         raise ValueError("expected more frames than those that were added at the ends")
     kernel_size = filters.shape[-1]
     taps = (kernel_size + stride - 1) // stride
-    kernels = F.pad(filters[:, 0], [0, taps * stride - kernel_size])
+    kernels = filters[:, 0]
+    if taps * stride > kernel_size:  # F.pad would copy otherwise, too
+        kernels = F.pad(kernels, [0, taps * stride - kernel_size])
     flat = spec.reshape(-1, n_filters, frames)
     pieces = torch.matmul(flat.transpose(1, 2), kernels).reshape(-1, frames, taps, stride)
     # Overlap-add: rows of taps, each padded by one frame more than the rows they are then read as,
