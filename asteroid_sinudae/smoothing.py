@@ -55,7 +55,9 @@ def smooth_and_rectify(
 
     Three or five taps over all channels, which cost most of a training step, take the form of
     :func:`toom_cook`: in single precision, the same to 1e-6; in bfloat16, with 1e-2 of the
-    convolution as rounding errors, where a direct form has 2e-3.
+    convolution as rounding errors, where a direct form has 2e-3. A rounding error reaches up to
+    `dilation * taps` frames, where the convolution reaches half as far: silence near sound is not
+    exact.
 
     Args:
         spec (:class:`torch.Tensor`): :math:`X`, shape `(..., n_filters, frames)`.
