@@ -5,21 +5,39 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from asteroid_sinudae import SinuDAE
+from asteroid_sinudae import ConvSmoothFB, SinuDAE
+
+
+class Conv1dSmoothFB(ConvSmoothFB):
+    """:class:`.ConvSmoothFB` by PyTorch's own convolution over frames."""
+
+    def post_analysis(self, spec: torch.Tensor) -> torch.Tensor:
+        smooth = F.conv1d(
+            spec,
+            self.smooth_weight,
+            padding=self.smooth_dilation * (self.smooth_kernel_size // 2),
+            dilation=self.smooth_dilation,
+            groups=self.smooth_groups,
+        )
+        return torch.relu(spec + smooth)
 
 
 class StockPair(nn.Module):
     """A :class:`.SinuDAE`'s filterbanks under Asteroid's own Encoder and Decoder.
 
     Args:
-        dae (SinuDAE): Whose filterbanks are used, not copied.
+        dae (SinuDAE): Of a `conv_smooth` encoder; the decoder's filterbank is used, not copied.
     """
 
     def __init__(self, dae: SinuDAE):
         super().__init__()
-        self.kernel_size, self.stride = dae.encoder.filterbank.kernel_size, dae.encoder.stride
+        config = dae.encoder.filterbank.get_config()
+        del config["fb_name"]
+        analysis = Conv1dSmoothFB(**config)
+        analysis.load_state_dict(dae.encoder.filterbank.state_dict())
+        self.kernel_size, self.stride = analysis.kernel_size, analysis.stride
         self.edges = dae.encoder.edges
-        self.encoder = asteroid_filterbanks.Encoder(dae.encoder.filterbank)
+        self.encoder = asteroid_filterbanks.Encoder(analysis)
         self.decoder = asteroid_filterbanks.Decoder(dae.decoder.filterbank)
 
     def encode(self, wav: torch.Tensor) -> torch.Tensor:

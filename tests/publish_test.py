@@ -131,8 +131,8 @@ def test_no_path_is_published(exp_dir):
 
 
 def test_system_that_was_evaluated_by_its_path(exp_dir):
-    change(exp_dir, medians={**MEDIANS, "/home/me/other.pth": MEDIANS["STFT"]})
-    refused(exp_dir, "name of an evaluated system must be one without a path, got '/home/me/other")
+    change(exp_dir, medians={**MEDIANS, "/models/other.pth": MEDIANS["STFT"]})
+    refused(exp_dir, "name of an evaluated system must be one without a path, got '/models/other")
 
 
 def test_published_again(exp_dir, monkeypatch):
@@ -200,7 +200,7 @@ def test_names_that_make_no_sense(exp_dir, name):
     refused(exp_dir, f"name must be made of a-z, 0-9 and _, and not .*, got '{name}'", name=name)
 
 
-@pytest.mark.parametrize("data", ["", " ", "two\nlines", "/home/me/music", "songs of ~/music"])
+@pytest.mark.parametrize("data", ["", " ", "two\nlines", "/music", "songs of ~/music"])
 def test_data_that_makes_no_sense(exp_dir, data):
     said = re.escape(repr(data))
     refused(exp_dir, f"data must be one line of text without a path, got {said}", data=data)
