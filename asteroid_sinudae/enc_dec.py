@@ -13,6 +13,7 @@ import torch
 from asteroid_filterbanks.scripting import script_if_tracing
 from torch.nn import functional as F
 
+from ._autocast import in_autocast
 from ._checks import check, check_choice
 from .conv_fb import ConvFB
 from .conv_smooth_fb import ConvSmoothFB
@@ -64,11 +65,11 @@ def frame_analysis(
     left = (kernel_size - stride) // 2 + edges * stride
     right = (frames - 1) * stride + kernel_size - left - time
     padded = F.pad(waveform.reshape(-1, time), [left, right])
-    # Frames first, as the smoothing has them. One product for the whole batch: a product a signal
-    # has a gradient of the kernels for each.
+    # One product for the whole batch: a product a signal has a gradient of the kernels for each.
+    # Signals last, as the smoothing has them.
     pieces = padded.unfold(-1, kernel_size, stride).transpose(0, 1).reshape(-1, kernel_size)
-    spec = torch.mm(pieces, filters[:, 0].t()).reshape(frames, -1, filters.shape[0])
-    spec = spec.permute(1, 2, 0)
+    spec = torch.mm(filters[:, 0], pieces.t()).reshape(filters.shape[0], frames, -1)
+    spec = spec.permute(2, 0, 1)
     if waveform.ndim == 3 and waveform.shape[1] == 1 and as_conv1d:
         return spec
     return spec.reshape(waveform.shape[:-1] + spec.shape[-2:])
@@ -143,8 +144,9 @@ class Encoder(asteroid_filterbanks.Encoder):
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """Representation of a waveform of any rank, time last."""
+        # Rounded before it is cut into frames that overlap.
         spec = frame_analysis(
-            self.filterbank.pre_analysis(waveform),
+            in_autocast(self.filterbank.pre_analysis(waveform)),
             self.get_filters(),
             self.stride,
             self.edges,

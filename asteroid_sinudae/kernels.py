@@ -3,11 +3,11 @@
 Frequencies are in cycles per sample, so that ``f * sample_rate`` is in Hz, and phases in radians.
 """
 
-import contextlib
 import math
 
 import torch
 
+from ._autocast import no_autocast
 from ._checks import check
 
 LOWEST_CARRIER_HZ = 30.0
@@ -22,13 +22,6 @@ def _check_precision(frequency: torch.Tensor) -> None:
         frequency.dtype,
         "torch.float32 or torch.float64 (for half precision use torch.autocast, which keeps them)",
     )
-
-
-def _no_autocast(device_type: str) -> contextlib.AbstractContextManager:
-    """In which products of matrices keep their precision."""
-    if torch.amp.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return contextlib.nullcontext()
 
 
 def cos_kernels(
@@ -73,7 +66,7 @@ def cos_kernels(
     step = angles * time
     starts = torch.cat([start.cos(), -start.sin()], dim=2).to(frequency.dtype)
     steps = torch.cat([step.cos(), step.sin()], dim=1).to(frequency.dtype)
-    with _no_autocast(frequency.device.type):
+    with no_autocast(frequency.device.type):
         kernels = torch.bmm(starts, steps).flatten(1)
     return kernels[:, None, :kernel_size]
 

@@ -90,19 +90,21 @@ def _smooth_tiles(
     n_filters, frames, taps = spec.shape[-2], spec.shape[-1], weight.shape[-1]
     size, n_points = outputs.shape
     tiles = (frames + size * dilation - 1) // (size * dilation)
-    # Frames first. Those that are a dilation apart are neighbours: (size, tiles, all others).
-    flat = spec.reshape(-1, n_filters, frames).permute(2, 0, 1)
+    # Signals last: frames that are a dilation apart are a row's neighbours.
+    flat = spec.reshape(-1, n_filters, frames).permute(1, 2, 0)
     left = dilation * (taps // 2)
     right = (tiles + 1) * size * dilation - left - frames
-    rows = F.pad(flat, [0, 0, 0, 0, left, right]).reshape(tiles + 1, size, -1).transpose(0, 1)
+    rows = F.pad(flat, [0, 0, left, right]).reshape(n_filters, tiles + 1, size, -1)
+    rows = rows.permute(2, 0, 1, 3)
     # A tile's inputs are its own rows and those of the next.
-    pieces = torch.cat([rows[:, :-1], rows[:, 1:]])
-    values = torch.mm(inputs, pieces.reshape(n_points, -1)).reshape(n_points, -1, n_filters)
+    pieces = torch.cat([rows[:, :, :-1], rows[:, :, 1:]])
+    values = torch.mm(inputs, pieces.reshape(n_points, -1)).reshape(n_points, n_filters, -1)
     kernels = torch.mm(weights, weight.reshape(-1, taps).t()).reshape(n_points, n_filters, -1)
-    products = torch.bmm(values, kernels.transpose(1, 2))
-    smooth = torch.mm(outputs, products.reshape(n_points, -1)).reshape(size, tiles, -1)
-    smooth = smooth.transpose(0, 1).reshape(-1, flat.shape[1], n_filters)[:frames]
-    return torch.relu((flat + smooth).permute(1, 2, 0).contiguous()).reshape(spec.shape)
+    products = torch.bmm(kernels, values)
+    smooth = torch.mm(outputs, products.reshape(n_points, -1))
+    smooth = smooth.reshape(size, n_filters, tiles, -1).permute(1, 2, 0, 3)
+    smooth = smooth.reshape(n_filters, -1, flat.shape[2])[:, :frames]
+    return torch.relu((flat + smooth).permute(2, 0, 1).contiguous()).reshape(spec.shape)
 
 
 @script_if_tracing

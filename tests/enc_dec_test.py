@@ -95,6 +95,19 @@ def test_tracing_keeps_ranks_and_lengths_dynamic(cover_edges):
             torch.testing.assert_close(traced_dec(spec), dec(spec))
 
 
+def test_autocast_rounds_the_waveform_and_the_kernels_alone():
+    torch.manual_seed(0)
+    fb = FreeFB(6, 40, stride=12)
+    wav = torch.randn(2, 1, 333)
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            spec, double = Encoder(fb)(wav), Encoder(fb.double())(wav.double())
+        assert spec.dtype == torch.bfloat16 and double.dtype == torch.float64
+        fb._filters.data = fb._filters.bfloat16().double()
+        expected = Encoder(fb)(wav.bfloat16().double())
+    torch.testing.assert_close(spec, expected.bfloat16())
+
+
 def test_pseudo_inverse_in_both_directions():
     torch.manual_seed(0)
     fb = FreeFB(80, 16, stride=8)
