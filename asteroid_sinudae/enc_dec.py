@@ -68,7 +68,7 @@ def frame_analysis(
     # One product for the whole batch: a product a signal has a gradient of the kernels for each.
     # Signals last, as the smoothing has them.
     pieces = padded.unfold(-1, kernel_size, stride).transpose(0, 1).reshape(-1, kernel_size)
-    spec = torch.mm(filters[:, 0], pieces.t()).reshape(filters.shape[0], frames, -1)
+    spec = torch.mm(filters.squeeze(1), pieces.t()).reshape(filters.shape[0], frames, -1)
     spec = spec.permute(2, 0, 1)
     if waveform.ndim == 3 and waveform.shape[1] == 1 and as_conv1d:
         return spec
@@ -97,7 +97,7 @@ def frame_synthesis(
         raise ValueError("expected more frames than those that were added at the ends")
     kernel_size = filters.shape[-1]
     taps = (kernel_size + stride - 1) // stride
-    kernels = filters[:, 0]
+    kernels = filters.squeeze(1)
     if taps * stride > kernel_size:  # F.pad would copy otherwise, too
         kernels = F.pad(kernels, [0, taps * stride - kernel_size])
     flat = spec.reshape(-1, n_filters, frames)
