@@ -148,12 +148,12 @@ def _read_all(tracks: Sequence[Track], device: str) -> dict[Path, torch.Tensor]:
     needed = 2 * 2 * sum(track.n_samples for track in tracks)  # bytes
     if device == "cuda":
         check(torch.cuda.is_available(), "keep_on", device, "cpu on this machine")
-        free = torch.cuda.mem_get_info()[0]
+        limit = torch.cuda.mem_get_info()[0]  # what is free
     else:
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > free:
+        limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > limit:
         raise ValueError(
-            f"keep_on={device} needs {needed / 1e9:.1f} GB, expected at most {free / 1e9:.1f}"
+            f"keep_on={device} needs {needed / 1e9:.1f} GB, expected at most {limit / 1e9:.1f}"
         )
     paths = [path for track in tracks for path in (track.vocals, track.accompaniment)]
     audio = (soundfile.read(path, dtype="int16")[0] for path in tqdm(paths, desc="Reading"))

@@ -32,7 +32,7 @@ import stempeg
 from tqdm import tqdm
 
 from ._checks import check
-from .data import MANIFEST, SAMPLE_RATE, SUBSETS, Manifest, Track, read_json
+from .data import FULL_SCALE, MANIFEST, SAMPLE_RATE, SUBSETS, Manifest, Track, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -180,8 +180,8 @@ def _accompaniment(stems: dict[str, np.ndarray], path: Path) -> np.ndarray:
 
 def _quantise(audio: np.ndarray) -> tuple[np.ndarray, int]:
     """Rounds to 16 bit; also returns how many samples exceeded full scale."""
-    steps = np.rint(audio * 2**15)
-    clipped = np.clip(steps, -(2**15), 2**15 - 1)
+    steps = np.rint(audio * FULL_SCALE)
+    clipped = np.clip(steps, -FULL_SCALE, FULL_SCALE - 1)
     return clipped.astype(np.int16), int(np.count_nonzero(clipped != steps))
 
 
