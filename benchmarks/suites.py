@@ -78,7 +78,7 @@ def make_step(
         with autocast(setting, precision):
             encoded, of_mixture = system.encode(torch.cat([vocals, mixture])).chunk(2)
             estimate = system.decode(encoded, length)
-            loss = neg_snr(estimate.float(), vocals) + 0.5 * total_variation(of_mixture)
+            loss = neg_snr(estimate.float(), vocals) + 0.5 * total_variation(of_mixture.float())
         lap("forward")
         loss.backward()
         lap("backward")
