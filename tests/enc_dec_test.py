@@ -5,7 +5,7 @@ from asteroid_filterbanks import FreeFB
 from torch.nn import functional as F
 
 from asteroid_sinudae import Decoder, Encoder, make_enc_dec
-from asteroid_sinudae.enc_dec import DECODERS, ENCODERS, edge_frames
+from asteroid_sinudae.enc_dec import DECODERS, ENCODERS, edge_frames, frame_synthesis
 
 SIZES = dict(n_filters=6, kernel_size=40, stride=12, sample_rate=16000)
 SHAPES = [(90,), (2, 91), (2, 1, 96), (2, 3, 97), (1, 2, 3, 107)]
@@ -78,6 +78,33 @@ def test_ranks_are_those_of_the_stock_encoder(shape, as_conv1d):
     if spec.ndim > 3 or len(shape) != 2:  # the stock decoder makes 3-D of a 2-D waveform's frames
         lead = shape[:-1]
         assert Decoder(fb)(spec, shape[-1]).shape == (*lead, shape[-1])
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 5), (2, 1, 3, 4)])
+@pytest.mark.parametrize("kernel_size, stride, edges", [(8, 4, 0), (7, 3, 1)])
+def test_gradients_of_the_synthesis_and_theirs(shape, kernel_size, stride, edges):
+    torch.manual_seed(0)
+    spec = torch.randn(shape, dtype=torch.double, requires_grad=True)
+    filters = torch.randn(3, 1, kernel_size, dtype=torch.double, requires_grad=True)
+
+    def synthesis(spec, filters):
+        return frame_synthesis(spec, filters, stride, edges)
+
+    assert torch.autograd.gradcheck(synthesis, (spec, filters))
+    assert torch.autograd.gradgradcheck(synthesis, (spec, filters))
+
+
+def test_gradients_of_the_synthesis_by_function_transforms():
+    torch.manual_seed(0)
+    specs, filters = torch.randn(4, 3, 5), torch.randn(3, 1, 8, requires_grad=True)
+
+    def energy(filters, spec):
+        return frame_synthesis(spec, filters, 4, 0).square().sum()
+
+    each = torch.func.vmap(torch.func.grad(energy), in_dims=(None, 0))(filters, specs)
+    for found, spec in zip(each, specs, strict=True):
+        (expected,) = torch.autograd.grad(energy(filters, spec), filters)
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("cover_edges", [False, True])
