@@ -133,12 +133,21 @@ class _Synthesis(torch.autograd.Function):
 
     @staticmethod
     def forward(spec, filters, stride, edges):
-        return _overlap_add(spec, filters, stride, edges)
+        wav = _overlap_add(spec, filters, stride, edges)
+        return wav.clone(memory_format=torch.contiguous_format)  # laid out as its tangents
 
     @staticmethod
     def setup_context(ctx, args, wav):
         spec, filters, ctx.stride, ctx.edges = args
         ctx.save_for_backward(spec, filters)
+        ctx.save_for_forward(spec, filters)
+
+    @staticmethod
+    def jvp(ctx, of_spec, of_filters, *_):
+        spec, filters = ctx.saved_tensors
+        factors = [(of_spec, filters), (spec, of_filters)]
+        known = [pair for pair in factors if None not in pair]
+        return sum(_overlap_add(*pair, ctx.stride, ctx.edges) for pair in known)
 
     @staticmethod
     def backward(ctx, gradient):
