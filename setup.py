@@ -48,6 +48,7 @@ setup(
         "numpy",
         "scipy>=1.12",
         "soundfile",
+        "pydantic>=2.7",
         # From here on: data, logs, tables and the page of the recipe.
         "jinja2>=3.1",
         "matplotlib>=3.8",

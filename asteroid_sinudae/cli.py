@@ -17,6 +17,7 @@ from . import authors_weights, songs
 from .audio import AudioFile, open_audio, write_wavs
 from .chunks import Stream, with_progress
 from .encoded import open_encoded, write_encoded
+from .errors import attempt, one_line
 from .files import load_safely, save_atomically
 from .masks import RULES
 from .model_files import describe, load_model, source_names
@@ -38,21 +39,10 @@ def main(argv: list[str] | None = None) -> int:
             command's, or 0 for `--help`.
     """
     args = make_parser().parse_args(argv)
-    try:
-        args.command(args)
-    except (ValueError, OSError) as error:
-        print(f"sinudae: {one_line(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("sinudae: interrupted", file=sys.stderr)
-        return 130
-    return 0
-
-
-def one_line(error: Exception) -> str:
-    """Message of an exception on one line, without an OSError's number."""
-    message = str(error).removeprefix(f"[Errno {getattr(error, 'errno', None)}] ")
-    return " ".join(message.split())
+    outcome = attempt(lambda: args.command(args))
+    if outcome.line:
+        print(f"sinudae: {outcome.line}", file=sys.stderr)
+    return outcome.status
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import fcntl
+import json
 import os
 import pickle
 import tempfile
@@ -10,13 +12,17 @@ from pathlib import Path
 
 import torch
 
+# Of temporary files, which do not depend on the name of the file to write: that may be as long as
+# the file system allows.
+PREFIX, SUFFIX = ".sinudae-", ".part"
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Path of a temporary file that takes the place of `path` when the block ends without error.
 
     The temporary file is in the same folder, which is made if need be, so that the last step is
-    one rename.
+    one rename. What processes that were killed have left there is removed.
 
     Args:
         path (str or Path): The file to write or replace.
@@ -29,12 +35,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         ...     _ = temporary.write_text("1 2 3")
     """
     path = Path(path)
-    temporary = None
+    handle = temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        _remove_leftovers(path.parent)
+        handle, temporary = _make_temporary(path.parent)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
@@ -43,6 +48,31 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _make_temporary(folder: Path) -> tuple[int, Path]:
+    """A new file and its descriptor, whose lock tells that the file is being written."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
+        with contextlib.suppress(OSError):  # a file system without locks: leftovers stay there
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # taken for a leftover before it was locked
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files in a folder that no process holds any more."""
+    for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
+        with contextlib.suppress(OSError):  # being written, or another user's
+            handle = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
+            finally:
+                os.close(handle)
 
 
 def _umask() -> int:
@@ -50,6 +80,26 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text as UTF-8 to a file that appears whole or not at all; raises OSError as above."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: object) -> None:
+    """Write plain values as JSON to a file that appears whole or not at all.
+
+    Args:
+        path (str or Path): The file to write or replace.
+        content (object): Of dictionaries, lists, text, finite numbers, booleans and None.
+
+    Raises:
+        OSError: naming `path`, if it cannot be written.
+        ValueError: if a number is NaN or infinite, which JSON has not.
+    """
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def save_atomically(obj: object, path: str | Path) -> None:

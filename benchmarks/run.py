@@ -13,7 +13,7 @@ import suites
 import torch
 
 from asteroid_sinudae._checks import check
-from asteroid_sinudae.cli import one_line
+from asteroid_sinudae.errors import one_line
 from asteroid_sinudae.files import atomic_path
 from asteroid_sinudae.provenance import provenance
 from asteroid_sinudae.system import resolve_precision

@@ -1,4 +1,6 @@
 import errno
+import json
+import math
 import os
 import subprocess
 import sys
@@ -6,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from asteroid_sinudae.files import atomic_path, load_safely, save_atomically
+from asteroid_sinudae.files import atomic_path, load_safely, save_atomically, write_json
 
 
 def test_file_appears_whole_or_not_at_all(tmp_path):
@@ -60,3 +62,39 @@ def test_error_keeps_its_number(tmp_path):
     with pytest.raises(OSError) as caught, atomic_path(tmp_path / "file"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_name_as_long_as_the_file_system_allows(tmp_path):
+    path = tmp_path / ("n" * 251 + ".wav")
+    with atomic_path(path) as temporary:
+        temporary.touch()
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    """Those alone: not what is being written, and not what another program has named alike."""
+    code = (
+        "import os, sys; from asteroid_sinudae.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]): os.kill(os.getpid(), 9)"
+    )
+    for name in ("first", "second"):
+        subprocess.run([sys.executable, "-c", code, tmp_path / name])
+        assert len(os.listdir(tmp_path)) == 1  # the second removes the first's
+    (tmp_path / ".keep.part").touch()
+    (tmp_path / ".sinudae-folder.part").mkdir()
+    os.symlink(tmp_path / ".keep.part", tmp_path / ".sinudae-link.part")
+    theirs = {".keep.part", ".sinudae-folder.part", ".sinudae-link.part"}
+    with atomic_path(tmp_path / "one") as one:
+        with atomic_path(tmp_path / "two"):
+            assert one.exists()
+        assert set(os.listdir(tmp_path)) == {one.name, "two", *theirs}
+    assert set(os.listdir(tmp_path)) == {"one", "two", *theirs}
+
+
+def test_json_is_finite_and_whole(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"si_sdr": 6.5})
+    with pytest.raises(ValueError):
+        write_json(path, {"si_sdr": math.nan})
+    assert json.loads(path.read_text()) == {"si_sdr": 6.5}
+    assert os.listdir(tmp_path) == ["metrics.json"]

@@ -19,7 +19,7 @@ import soundfile
 import torch
 import yaml
 
-from asteroid_sinudae import SinuDAE
+from asteroid_sinudae import SinuDAE, locks
 from asteroid_sinudae.data import Manifest, Track
 from asteroid_sinudae.evaluation import MIXTURE
 from asteroid_sinudae.multires import as_bands, n_kernels
@@ -789,10 +789,10 @@ def test_training_beyond_what_was_asked_for_is_not_a_result(run_tables):
 
 
 def test_job_of_another_process_is_left_out(tmp_path, run_tables, monkeypatch, capsys):
-    monkeypatch.setattr(tables, "locked", lambda path: processes.locked(path, seconds=0.0))
+    monkeypatch.setattr(tables, "locked", lambda path: locks.locked(path, seconds=0.0))
     folder = tmp_path / "exp" / "table"
-    with processes.locked(folder / "plain_seed0" / ".lock"):
-        with processes.locked(folder / "stft_plain" / ".lock"):
+    with locks.locked(folder / "plain_seed0" / ".lock"):
+        with locks.locked(folder / "stft_plain" / ".lock"):
             run_tables("--seeds", "0")
     out = capsys.readouterr().out
     assert "[1/3] stft_plain: left out, it is being run by another process\n" in out
@@ -819,7 +819,7 @@ def run_python(tmp_path):
     def run(code, *arguments):
         script = tmp_path / "script.py"
         script.write_text(code)
-        with processes.locked(tmp_path / ".lock") as lock:
+        with locks.locked(tmp_path / ".lock") as lock:
             processes.run_script(script, arguments, lock)
 
     return run
@@ -854,7 +854,8 @@ def start_waiting(tmp_path):
     script, started = tmp_path / "script.py", tmp_path / "started"
     script.write_text(WAITS)
     code = (
-        "import sys; from pathlib import Path; from utils.processes import locked, run_script\n"
+        "import sys; from pathlib import Path; from utils.processes import run_script\n"
+        "from asteroid_sinudae.locks import locked\n"
         "with locked(Path(sys.argv[1])) as lock: run_script(Path(sys.argv[2]), sys.argv[3:], lock)"
     )
     process = subprocess.Popen(
@@ -889,7 +890,7 @@ def test_script_dies_with_the_process_that_runs_it(tmp_path, number):
     while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not is_alive(pid)
-    with processes.locked(tmp_path / ".lock", seconds=5.0):
+    with locks.locked(tmp_path / ".lock", seconds=5.0):
         pass
 
 
@@ -900,12 +901,12 @@ def test_script_left_over_holds_its_lock(tmp_path, monkeypatch):
     process.wait()
     try:
         assert is_alive(pid)
-        with pytest.raises(BlockingIOError, match=".lock is held by another process"):
-            with processes.locked(tmp_path / ".lock", seconds=0.0):
+        with pytest.raises(BlockingIOError, match=".lock is held by process"):
+            with locks.locked(tmp_path / ".lock", seconds=0.0):
                 pass
     finally:
         os.kill(pid, signal.SIGKILL)
-    with processes.locked(tmp_path / ".lock", seconds=5.0):  # waits for its end
+    with locks.locked(tmp_path / ".lock", seconds=5.0):  # waits for its end
         pass
 
 

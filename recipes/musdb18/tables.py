@@ -25,12 +25,13 @@ from utils.experiments import (
     parse_seeds,
     parse_shard,
 )
-from utils.processes import locked, run_script
+from utils.processes import run_script
 from utils.results import Result, describe_source, make_table, read_result, to_markdown
 
-from asteroid_sinudae.cli import one_line
 from asteroid_sinudae.data import Manifest
+from asteroid_sinudae.errors import one_line
 from asteroid_sinudae.files import atomic_path
+from asteroid_sinudae.locks import locked
 
 RECIPE = Path(__file__).resolve().parent
 

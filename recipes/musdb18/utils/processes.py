@@ -1,50 +1,18 @@
-"""Scripts that run as processes of their own, and folders that only one process works in."""
+"""Scripts that run as processes of their own."""
 
-import contextlib
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-LOCK_SECONDS = 10.0  # longer than a script's helpers live on after it was killed
+from asteroid_sinudae.locks import LOCK_SECONDS
+
 TAIL = 4096  # bytes of a script's stderr that are kept
-
-
-@contextlib.contextmanager
-def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[int]:
-    """Hold a file's lock, which ends with the processes that hold it, however they end.
-
-    Args:
-        path (Path): The file, made if need be.
-        seconds (float): How long to wait for another holder.
-
-    Yields:
-        int: the file's descriptor; a process that inherits it holds the lock as well.
-
-    Raises:
-        BlockingIOError: if another process holds the lock all this time.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + seconds
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    raise BlockingIOError(
-                        error.errno, f"{path} is held by another process"
-                    ) from error
-                time.sleep(0.1)
-        yield file.fileno()
 
 
 def run_script(script: Path, arguments: Sequence[str], lock: int) -> None:
@@ -55,7 +23,7 @@ def run_script(script: Path, arguments: Sequence[str], lock: int) -> None:
     Args:
         script (Path): To run by this interpreter.
         arguments (sequence of str): Its options.
-        lock (int): Descriptor from :func:`locked`, which the script then holds as well.
+        lock (int): Descriptor from :func:`.locked`, which the script then holds as well.
 
     Raises:
         ValueError: if it fails, with the last line that it wrote to stderr.

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from asteroid_sinudae.cli import one_line  # before asteroid, which it makes importable
-from asteroid_sinudae.files import atomic_path
+from asteroid_sinudae.errors import INTERRUPTED, attempt
+from asteroid_sinudae.files import atomic_path  # before asteroid, which it makes importable
 
 # isort: split
 
@@ -24,13 +24,10 @@ def run(main: Callable[[], None]) -> None:
     # Lightning's advertisements, and its use of what torch has deprecated.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")
-    script = Path(sys.argv[0]).name
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"{script}: {one_line(error)}")
-    except KeyboardInterrupt:
-        sys.exit(f"{script}: interrupted; run it again to continue")
+    outcome = attempt(main)
+    if outcome.line:
+        hint = "; run it again to continue" if outcome.status == INTERRUPTED else ""
+        sys.exit(f"{Path(sys.argv[0]).name}: {outcome.line}{hint}")
 
 
 def parse_args_with_conf(

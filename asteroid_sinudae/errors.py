@@ -1,0 +1,93 @@
+"""What a person at a terminal reads where a command fails: one line."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+TERMINATIONS = ("SIGTERM", "SIGHUP")
+INTERRUPTED = 130  # exit status
+TRACEBACK = "SINUDAE_TRACEBACK"  # environment variable
+
+
+class Outcome(NamedTuple):
+    """How a command ended.
+
+    Attributes:
+        status (int): Exit status: 0, 1 after a failure, 130 after an interruption.
+        line (str): Why it failed, on one line; empty if it did not.
+    """
+
+    status: int
+    line: str = ""
+
+
+def one_line(error: BaseException) -> str:
+    """Message of an exception on one line, without an OSError's number."""
+    message = str(error).removeprefix(f"[Errno {getattr(error, 'errno', None)}] ")
+    return " ".join(message.split())
+
+
+def attempt(function: Callable[[], object]) -> Outcome:
+    """Call what a command does, and turn what it raises into one line.
+
+    A ValueError or an OSError is a mistake that the user can mend, and its message says how. Any
+    other exception is a mistake of ours: the line names its type, and with the environment variable
+    SINUDAE_TRACEBACK set, it is raised instead. SIGTERM and SIGHUP interrupt as Ctrl-C does, so
+    that files that are half written are removed. Output that the terminal cannot show is escaped.
+
+    Args:
+        function (callable): Without arguments.
+
+    Returns:
+        Outcome
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a caller put in their place may not have it
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with terminations_interrupt():
+            function()
+    except KeyboardInterrupt:
+        return Outcome(INTERRUPTED, "interrupted")
+    except (ValueError, OSError) as error:
+        return Outcome(1, one_line(error) or type(error).__name__)
+    except MemoryError as error:
+        return Outcome(1, f"out of memory: {one_line(error) or 'no message'}")
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        name = type(error).__name__
+        return Outcome(1, f"unexpected {name}: {one_line(error)} ({TRACEBACK}=1 shows where)")
+    return Outcome(0)
+
+
+@contextlib.contextmanager
+def terminations_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise a KeyboardInterrupt while the block runs.
+
+    Signals that are ignored (by nohup) or handled already stay as they are, and so does all outside
+    of the main thread, where Python handles no signals. Forked children end as they would have.
+    """
+    process = os.getpid()
+
+    def interrupt(number, frame):
+        if os.getpid() == process:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    changed = []
+    if threading.current_thread() is threading.main_thread():
+        known = [getattr(signal, name) for name in TERMINATIONS if hasattr(signal, name)]
+        changed = [number for number in known if signal.getsignal(number) is signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,57 @@
+"""Folders that only one process works in."""
+
+import contextlib
+import fcntl
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+LOCK_SECONDS = 10.0  # longer than a process's helpers live on after it was killed
+
+
+@contextlib.contextmanager
+def locked(path: str | Path, seconds: float = LOCK_SECONDS) -> Iterator[int]:
+    """Hold a file's lock, which ends with the processes that hold it, however they end.
+
+    Args:
+        path (str or Path): The file, made if need be. It tells who holds the lock.
+        seconds (float): How long to wait for another holder.
+
+    Yields:
+        int: the file's descriptor; a process that inherits it holds the lock as well.
+
+    Raises:
+        BlockingIOError: naming the holder, if another process holds the lock all this time.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + seconds
+    with path.open("a+", encoding="utf-8", errors="backslashreplace") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    file.seek(0)
+                    holder = " ".join(file.read().split()) or "another process"
+                    message = f"{path} is held by {holder}: wait for its end, or stop it"
+                    raise BlockingIOError(error.errno, message) from error
+                time.sleep(0.1)
+        file.truncate(0)
+        file.write(_this_process())
+        file.flush()
+        yield file.fileno()
+
+
+def _this_process() -> str:
+    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    if len(command) > 200:
+        command = f"{command[:200]}…"
+    return f"process {os.getpid()} on {socket.gethostname()} ({command}) since {since}\n"

@@ -1,0 +1,73 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from asteroid_sinudae.errors import attempt, one_line, terminations_interrupt
+
+HINT = " (SINUDAE_TRACEBACK=1 shows where)"
+
+
+def raising(error):
+    def function():
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "error, outcome",
+    [
+        (ValueError("n must be 1,\n got 2"), (1, "n must be 1, got 2")),
+        (FileNotFoundError(2, "a.wav not found"), (1, "a.wav not found")),
+        (MemoryError(), (1, "out of memory: no message")),
+        (KeyboardInterrupt(), (130, "interrupted")),
+        (KeyError("a"), (1, f"unexpected KeyError: 'a'{HINT}")),
+        (RecursionError("deep"), (1, f"unexpected RecursionError: deep{HINT}")),
+    ],
+)
+def test_failure_is_one_line(error, outcome):
+    assert attempt(raising(error)) == outcome
+
+
+def test_success_says_nothing():
+    assert attempt(lambda: None) == (0, "")
+
+
+def test_traceback_of_our_own_mistakes_on_demand(monkeypatch):
+    monkeypatch.setenv("SINUDAE_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        attempt(raising(KeyError("a")))
+    assert attempt(raising(ValueError("theirs"))) == (1, "theirs")
+
+
+def test_number_of_an_os_error_is_left_out():
+    assert one_line(OSError(28, "disk full")) == "disk full"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_terminations_interrupt(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), terminations_interrupt():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with terminations_interrupt():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_paths_that_the_terminal_cannot_show_are_escaped():
+    code = (
+        "from asteroid_sinudae.errors import attempt; attempt(lambda: print('\\u2603', '\\udcff'))"
+    )
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True)
+    assert (run.returncode, run.stdout) == (0, b"\\u2603 \\udcff\n"), run.stderr
