@@ -22,7 +22,7 @@ from .stft_conv_tasnet import STFTConvTasNet
 from .system import DAESystem
 
 SOURCES = ("vocals", "accompaniment")  # in the order in which separators estimate them
-EPS = 1e-8  # energy that is added where all is silent
+EPS = 1e-16  # energy that is added where all is silent
 
 # From vocals and accompaniment, each (batch, 1, time), to estimates of both by name.
 Estimator = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]

@@ -187,6 +187,15 @@ def test_objective_of_silence():
     assert bounded_neg_snr(estimates, 0 * sources).isfinite().all()
 
 
+@pytest.mark.parametrize("level", [1e-4, 1e-2, 1.0])
+def test_objective_of_good_estimates_at_every_level(level):
+    sources = torch.randn(1, 2, 400)
+    estimates = sources + 1e-4 * torch.randn(1, 2, 400)
+    expected = reference_loss(estimates[0, 0], sources[0, 0], sources[0].sum(0), 75.0)
+    found = bounded_neg_snr(level * estimates, level * sources, 75.0)
+    assert found[0, 0].item() == pytest.approx(expected, abs=0.05)
+
+
 # Training
 
 
