@@ -26,6 +26,7 @@ from asteroid_sinudae.data import SAMPLE_RATE, Manifest, SetShuffleSampler, Trac
 from asteroid_sinudae.evaluation import MIXTURE
 from asteroid_sinudae.files import load_safely, save_atomically
 from asteroid_sinudae.separation import (
+    NORMS,
     SOURCES,
     SeparatorSystem,
     bounded_neg_snr,
@@ -146,13 +147,30 @@ def test_stft_separator_from_its_file(tmp_path, shape):
         (dict(n_repeats=1.5), "n_repeats must be an integer of at least 1, got 1.5"),
         (dict(conv_kernel_size=4), "conv_kernel_size must be odd, to keep frames in place, got 4"),
         (dict(skip_chan=-1), "skip_chan must be 0 or more, got -1"),
-        (dict(norm_type="zLN"), "Could not interpret normalization identifier: zLN"),
+        (dict(norm_type="BN"), "norm_type must be one of 'gLN', 'fgLN', 'cLN', 'cgLN', 'bN', got"),
+        (dict(norm_type="_LayerNorm"), "norm_type must be one of 'gLN', .* got '_LayerNorm'"),
         (dict(mask_act="round"), "Could not interpret activation identifier: round"),
     ],
 )
 def test_maskers_that_make_no_sense(option, message):
     with pytest.raises(ValueError, match=message):
         make_both(**option)
+
+
+def test_the_norms_and_activations_that_the_configuration_offers_work():
+    lines = (RECIPE / "local" / "conf_separator.yml").read_text().splitlines()
+    offered = {}
+    for key in ("norm_type", "mask_act"):
+        (line,) = (line for line in lines if line.strip().startswith(f"{key}:"))
+        offered[key] = [
+            word for word in line.split("#")[1].replace(",", " ").split() if word.isalpha()
+        ]
+    assert offered["norm_type"] == list(NORMS) and len(offered["mask_act"]) == 3
+    wav = torch.randn(2, 1, 500)
+    for key, values in offered.items():
+        for value in values:
+            for separator in make_both(**{key: value}).values():
+                assert separator(wav).isfinite().all(), value
 
 
 # The objective
@@ -305,6 +323,16 @@ def test_scores_are_those_of_each_segment(test_tracks):
                 assert row[f"si_sdr_{source}"] == pytest.approx(expected, abs=1e-3)
                 assert row[f"si_sdri_{source}"] == pytest.approx(expected - unprocessed, abs=1e-3)
     assert (results.loc[results["system"] == MIXTURE, "si_sdri_vocals"] == 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_separator_that_is_not_finite_is_named(test_tracks, name):
+    separators = make_both()
+    with torch.no_grad():
+        next(separators[name].masker.parameters()).fill_(float("nan"))
+    estimators = {key: separator_estimator(value) for key, value in separators.items()}
+    with pytest.raises(ValueError, match=f"^{name}: estimates must be finite, got NaN or inf"):
+        evaluate_separation(estimators, test_tracks, segment=1000)
 
 
 def test_nothing_to_evaluate(tmp_path):
@@ -495,7 +523,8 @@ def test_separators_that_cannot_be_compared(options, conf):
     "given, message",
     [
         (dict(n_blocks=0), "n_blocks must be an integer of at least 1, got 0"),
-        (dict(norm_type="zLN"), "Could not interpret normalization identifier: zLN"),
+        (dict(norm_type="BN"), "norm_type must be one of 'gLN', 'fgLN', 'cLN', 'cgLN', 'bN', got"),
+        (dict(norm_type="_LayerNorm"), "norm_type must be one of 'gLN', .* got '_LayerNorm'"),
         (
             dict(segment=63, segment_hop=60),
             "segment=63 is shorter than a kernel, expected at least 64",
