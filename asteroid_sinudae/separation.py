@@ -122,6 +122,7 @@ class SeparatorSystem(System):
     train_dataloader = DAESystem.train_dataloader
     val_dataloader = DAESystem.val_dataloader
     on_train_epoch_start = DAESystem.on_train_epoch_start
+    on_load_checkpoint = DAESystem.on_load_checkpoint
 
     def __init__(
         self,

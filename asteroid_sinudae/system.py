@@ -8,6 +8,7 @@ import torch
 from asteroid.engine.system import System
 
 from ._checks import check, check_choice
+from .checkpoint_state import stretch_decay
 from .losses import SNR_PER, neg_snr
 from .objectives import EncodedBatch, Objective, TotalVariation
 from .representations import SinuDAE
@@ -106,6 +107,10 @@ class DAESystem(System):
     def val_dataloader(self):
         """None: the method trains on all tracks, for a number of passes."""
         return []
+
+    def on_load_checkpoint(self, checkpoint):
+        """Stretch the decay of the learning rate, if the training has become longer or shorter."""
+        stretch_decay(checkpoint, self)
 
     def noise_like(self, vocals: torch.Tensor) -> torch.Tensor:
         """This device's share of the noise for one update of all devices.

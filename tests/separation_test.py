@@ -11,8 +11,8 @@ import soundfile
 import torch
 import yaml
 from recipe_test import RECIPE, call
-from system_test import STEPS_PER_EPOCH, assert_same_bits, every_step, fit, state_of
 from torch.utils.data import DataLoader
+from trainings import STEPS_PER_EPOCH, assert_same_bits, every_step, fit, state_of
 
 from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet
 from asteroid_sinudae.bsseval import (

@@ -5,86 +5,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytorch_lightning as pl
-import soundfile
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger
-from torch.utils.data import DataLoader
+from trainings import (
+    SMALL,
+    STEPS_PER_EPOCH,
+    assert_same_bits,
+    every_step,
+    fit,
+    make_system,
+    state_of,
+    write_tracks,
+)
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.checkpoints import (
-    AtomicCheckpointIO,
     LastCheckpoint,
     StopAfter,
     StopAtPlateau,
     check_resumable,
 )
-from asteroid_sinudae.data import SetShuffleSampler, Track, TrainSegments
 from asteroid_sinudae.losses import neg_snr, total_variation
 from asteroid_sinudae.objectives import Additivity, MaskAware, Sinkhorn, TotalVariation
 from asteroid_sinudae.step_sizes import relative_groups
-from asteroid_sinudae.system import DAESystem, resolve_precision, step_generator
-
-SMALL = dict(n_filters=8, kernel_size=64, stride=16, sample_rate=44100)
-STEPS_PER_EPOCH = 3  # 5 tracks of 2 segments each, 4 pairs a batch
+from asteroid_sinudae.system import resolve_precision, step_generator
 
 
 @pytest.fixture
 def tracks(tmp_path):
-    rng = np.random.default_rng(0)
-    result = []
-    for name in "abcde":
-        track = Track(name, "train", 750, 0, tmp_path / "data" / name)
-        track.folder.mkdir(parents=True)
-        for path in (track.vocals, track.accompaniment):
-            soundfile.write(path, 0.1 * rng.standard_normal(750), 44100, subtype="PCM_16")
-        result.append(track)
-    return result
-
-
-def make_system(tracks, model=None, matched=False, optimizer=None, **options):
-    torch.manual_seed(0)
-    model = model or SinuDAE(**SMALL)
-    dataset = TrainSegments(tracks, segment=500, hop=250)
-    sampler = SetShuffleSampler(dataset, batch_size=4, seed=1, matched=matched)
-    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
-    loader = DataLoader(dataset, batch_sampler=sampler)
-    return DAESystem(model, optimizer, loader, **{"seed": 1, **options})
-
-
-def fit(system, folder, callbacks=(), ckpt_path=None, **options):
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        callbacks=list(callbacks),
-        logger=CSVLogger(folder),
-        plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        log_every_n_steps=1,
-        **{"max_epochs": 3, **options},
-    )
-    trainer.fit(system, ckpt_path=ckpt_path)
-    return trainer
-
-
-def every_step(folder):
-    return ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
-
-
-def state_of(system):
-    """Parameters, buffers and moments, by name."""
-    moments = {
-        f"{key}.{index}": value
-        for index, state in system.optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-    }
-    return {**system.state_dict(), **moments}
-
-
-def assert_same_bits(mine, theirs):
-    assert mine.keys() == theirs.keys()
-    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+    return write_tracks(tmp_path / "data")
 
 
 def test_objective_is_eq_5(tracks):
@@ -412,5 +360,6 @@ def test_checkpoint_of_another_training():
     wider = {**config, "filterbank": {"n_filters": 16}}
     with pytest.raises(ValueError, match="last.ckpt was trained with n_filters=8, asked for 16"):
         check_resumable({"training_config": config}, wider, path)
-    with pytest.raises(ValueError, match="last.ckpt is not a checkpoint of this training"):
-        check_resumable({"state_dict": {}}, config, path)
+    for content in ({}, {"training_config": None}, {"training_config": {"training": 3}}):
+        with pytest.raises(ValueError, match="last.ckpt is not a checkpoint of this training"):
+            check_resumable(content, config, path)
