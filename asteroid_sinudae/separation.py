@@ -139,11 +139,19 @@ class SeparatorSystem(System):
         )
         self.snr_max = snr_max
 
+    def losses(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Mean of :func:`bounded_neg_snr` for each of the :data:`SOURCES`."""
+        sources = torch.cat(tuple(batch), dim=1)
+        estimates = self.model(sources.sum(dim=1, keepdim=True))
+        return self.loss_func(estimates.float(), sources, self.snr_max).mean(dim=0)
+
+    def loss_of_batch(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The loss of vocals and accompaniment, for timing; nothing is logged."""
+        return self.losses(batch).mean()
+
     def training_step(self, batch, batch_nb):
         """Mean of :func:`bounded_neg_snr` on a batch; a ValueError if it is not finite."""
-        sources = torch.cat(batch, dim=1)
-        estimates = self.model(sources.sum(dim=1, keepdim=True))
-        by_source = self.loss_func(estimates.float(), sources, self.snr_max).mean(dim=0)
+        by_source = self.losses(batch)
         loss = by_source.mean()
         if not loss.isfinite():  # before it is in the model, and the model in the checkpoint
             raise ValueError(

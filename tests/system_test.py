@@ -27,7 +27,7 @@ from asteroid_sinudae.checkpoints import (
 from asteroid_sinudae.losses import neg_snr, total_variation
 from asteroid_sinudae.objectives import Additivity, MaskAware, Sinkhorn, TotalVariation
 from asteroid_sinudae.step_sizes import relative_groups
-from asteroid_sinudae.system import resolve_precision, step_generator
+from asteroid_sinudae.system import step_generator
 
 
 @pytest.fixture
@@ -329,13 +329,6 @@ def test_objectives_that_several_devices_cannot_share(tracks):
 def test_sorting_needs_carriers(tracks):
     with pytest.raises(ValueError, match="sort needs a decoder with carrier frequencies"):
         make_system(tracks, SinuDAE(decoder="conv", **SMALL))
-
-
-def test_precisions():
-    assert [resolve_precision(name) for name in ("32", "bf16")] == ["32-true", "bf16-mixed"]
-    assert resolve_precision("auto") in ("32-true", "bf16-mixed")
-    with pytest.raises(ValueError, match="precision must be one of '32', 'bf16', 'auto', got '16'"):
-        resolve_precision("16")
 
 
 class Payload:
