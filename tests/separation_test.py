@@ -10,9 +10,8 @@ import pytest
 import soundfile
 import torch
 import yaml
-from recipe_test import RECIPE, call
 from torch.utils.data import DataLoader
-from trainings import STEPS_PER_EPOCH, assert_same_bits, every_step, fit, state_of
+from trainings import RECIPE, STEPS_PER_EPOCH, assert_same_bits, call, every_step, fit, state_of
 
 from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet
 from asteroid_sinudae.bsseval import (

@@ -19,6 +19,7 @@ from trainings import (
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.checkpoints import (
+    MAY_CHANGE,
     LastCheckpoint,
     StopAfter,
     StopAtPlateau,
@@ -255,6 +256,46 @@ def test_early_stopping_when_an_epoch_does_not_lower_eq_4(tracks, tmp_path):
     assert_same_bits(state_of(again), state_of(system))
 
 
+def test_the_mean_of_an_epoch_is_over_its_signals(tracks, tmp_path):
+    system = make_system(tracks, objectives=[])
+    seen = []
+
+    def losses(vocals, *rest, measured=system.losses):
+        found = measured(vocals, *rest)
+        seen.append((len(vocals), found["neg_snr"].item()))
+        return found
+
+    system.losses = losses
+    trainer = fit(system, tmp_path, max_epochs=1)
+    assert [size for size, _ in seen] == [4, 4, 2]
+    sizes, values = np.array(seen).T
+    assert abs(np.average(values, weights=sizes) - values.mean()) > 1e-3
+    logged = trainer.callback_metrics["neg_snr_epoch"].item()
+    assert logged == pytest.approx(np.average(values, weights=sizes), rel=1e-5)
+
+
+def test_sorting_after_each_update_takes_the_moments_along(tracks, tmp_path):
+    """Without objectives that see the channels' order, sorting changes nothing but that."""
+
+    def trained(sort):
+        torch.manual_seed(3)
+        model = SinuDAE(**SMALL)
+        with torch.no_grad():  # so near to each other that updates change their order
+            carriers = torch.linspace(0.3, 0.301, 8) + 1e-9 * torch.randn(8)
+            model.decoder.filterbank.frequency.copy_(carriers.view(8, 1, 1))
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-4)
+        system = make_system(tracks, model, optimizer=optimizer, objectives=[], sort=sort)
+        fit(system, tmp_path, max_epochs=4)
+        return model.decoder.filterbank
+
+    in_order, as_they_are = trained(True), trained(False)
+    order = as_they_are.carrier_frequencies().argsort()
+    assert not torch.equal(order, torch.arange(8))
+    for name in ("frequency", "phase", "modulator"):
+        found, expected = in_order.get_parameter(name), as_they_are.get_parameter(name)[order]
+        torch.testing.assert_close(found, expected, rtol=0, atol=3e-5)
+
+
 def test_noise_is_a_function_of_seed_epoch_and_step():
     def draw(*key):
         return torch.randn(3, generator=step_generator(*key, torch.device("cpu")))
@@ -342,6 +383,20 @@ def test_checkpoint_with_code_is_refused(tracks, tmp_path, capsys):
     with pytest.raises(ValueError, match=f"{path} is refused"):
         fit(make_system(tracks), tmp_path, ckpt_path=path)
     assert "this code ran" not in capsys.readouterr().out
+
+
+def test_what_may_change_when_a_run_is_continued():
+    assert set(MAY_CHANGE) == {
+        "epochs",
+        "max_steps",
+        "decay_steps",
+        "num_workers",
+        "keep_on",
+        "checkpoint_minutes",
+        "devices",
+        "num_nodes",
+        "pretrained",
+    }
 
 
 def test_checkpoint_of_another_training():

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
 from asteroid_sinudae._checks import check, check_choice  # before asteroid, made importable so
 from asteroid_sinudae.checkpoint_state import check_finite_weights, check_state, schedulers
@@ -35,6 +35,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
+from typing_extensions import TypedDict
 
 from . import scripts
 from .processes import run_lock
@@ -342,9 +343,11 @@ def _fit(trainer: pl.Trainer, system: System, path: Path | None) -> None:
             raise KeyboardInterrupt from error
         raise
     except Exception as error:  # of any type, with the worker's traceback in its message
-        if "DataLoader worker" not in str(error):
+        # Not str(error): some exceptions of a worker fail there, made anew of their message alone.
+        message = " ".join(map(str, error.args))
+        if "DataLoader worker" not in message:
             raise
-        raise OSError(_reason_of_worker(str(error), system.train_loader.num_workers)) from error
+        raise OSError(_reason_of_worker(message, system.train_loader.num_workers)) from error
 
 
 def _reason_of_worker(message: str, num_workers: int) -> str:
