@@ -1,6 +1,8 @@
 """Checkpoints of a training that may be killed at any moment and continued from there."""
 
+import reprlib
 import time
+import zipfile
 from pathlib import Path
 
 from lightning_fabric.plugins import TorchCheckpointIO
@@ -8,12 +10,15 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
 
 from ._checks import check
+from .checkpoint_state import check_finite_weights
+from .errors import one_line
 from .files import load_safely, save_atomically
 
 # Keys of a configuration that may change when a run is continued.
 MAY_CHANGE = (
     "epochs",
     "max_steps",
+    "decay_steps",  # follows from those two: the decay is stretched
     "num_workers",
     "keep_on",
     "checkpoint_minutes",
@@ -21,6 +26,26 @@ MAY_CHANGE = (
     "num_nodes",
     "pretrained",  # models that are evaluated beside
 )
+# Values that those keys had, as it were, which older checkpoints do not have.
+SINCE = {"init_from": ""}
+
+
+def read_checkpoint(path: str | Path, map_location: object = "cpu") -> dict:
+    """Content of a checkpoint, see :func:`.load_safely`, whose checksums are right.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is refused or damaged.
+    """
+    content = load_safely(path, map_location)
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+            damaged = archive.testzip()
+    except Exception as error:  # a damaged archive fails in many ways
+        raise ValueError(f"{path} is damaged: {one_line(error)}") from error
+    if damaged is not None:
+        raise ValueError(f"{path} is damaged: wrong checksum of {damaged}")
+    return content
 
 
 def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:
@@ -35,16 +60,25 @@ def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:
         ValueError: naming the file and the first key that differs.
     """
     before = checkpoint.get("training_config")
-    if not isinstance(before, dict):
-        raise ValueError(f"{path} is not a checkpoint of this training: no training_config in it")
+    if not isinstance(before, dict) or not all(isinstance(each, dict) for each in before.values()):
+        raise ValueError(
+            f"{path} is not a checkpoint of this training: training_config must hold groups of keys"
+        )
     for group, values in config.items():
         for key, value in values.items():
-            old = before.get(group, {}).get(key)
-            if key not in MAY_CHANGE and old != value:
+            old = before.get(group, {}).get(key, SINCE.get(key))
+            if key not in MAY_CHANGE and not _is_same(old, value):
                 raise ValueError(
-                    f"{path} was trained with {key}={old!r}, asked for {value!r}: "
+                    f"{path} was trained with {key}={reprlib.repr(old)}, asked for {value!r}: "
                     "continue with the same value, or choose another folder"
                 )
+
+
+def _is_same(old: object, new: object) -> bool:
+    """Whether two plain values are equal, True and 1 not being so, unlike 1 and 1.0."""
+    numbers = all(isinstance(each, int | float) for each in (old, new))
+    numbers = numbers and not any(isinstance(each, bool) for each in (old, new))
+    return (numbers or type(old) is type(new)) and bool(old == new)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -56,7 +90,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path, map_location=None, weights_only=None):
         """Tensors and plain values only, whatever `weights_only`."""
-        return load_safely(path, map_location)
+        return read_checkpoint(path, map_location)
 
 
 class LastCheckpoint(Checkpoint):
@@ -72,7 +106,8 @@ class LastCheckpoint(Checkpoint):
         minutes (float): At most so long between two checkpoints, up to the length of an update.
 
     Raises:
-        ValueError: if `minutes` is not positive.
+        ValueError: if `minutes` is not positive; in training, if a weight is not finite, instead
+            of saving it.
     """
 
     def __init__(self, path: str | Path, minutes: float = 5.0):
@@ -99,6 +134,8 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
+        # The one before is better.
+        check_finite_weights(trainer.lightning_module, f"after {trainer.global_step} updates")
         trainer.save_checkpoint(self.path)
         self.saved = time.monotonic()
 

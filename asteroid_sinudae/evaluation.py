@@ -1,5 +1,6 @@
 """Informed separation of test segments: metrics per segment, medians, tables."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -73,19 +74,39 @@ def segment_metrics(
     Returns:
         dict: `si_sdr` (dB), for each of :func:`mask_columns` its SI-SDR (dB), and
         `additivity_error`, see :func:`.additivity_error`; a value a segment.
+
+    Raises:
+        ValueError: if the representation or what it decodes is not finite.
     """
     signals = torch.cat([vocals + accompaniment, vocals, accompaniment])
     # All in one batch: kernels that are functions of parameters are computed once.
     encoded = representation.encode(signals).chunk(3)
     magnitudes = [representation.magnitude(rep) for rep in encoded]
+    check_finite("representation", *magnitudes)  # of a NaN, a binary mask would make a zero
     masks = mask_columns(thresholds)
     masked = [encoded[0] * make_mask(*magnitudes[1:], **mask) for mask in masks.values()]
     decoded = representation.decode(torch.cat([encoded[1], *masked]), vocals.shape[-1])
+    check_finite("estimates", decoded)
     metrics = {
         column: si_sdr(estimate, vocals).tolist()
         for column, estimate in zip(["si_sdr", *masks], decoded.split(len(vocals)), strict=True)
     }
     return {**metrics, "additivity_error": additivity_error(*magnitudes).tolist()}
+
+
+def check_finite(what: str, *tensors: torch.Tensor) -> None:
+    """Raise a ValueError, ``<what> must be finite``, if a value is NaN or infinite."""
+    if not all(tensor.isfinite().all() for tensor in tensors):
+        raise ValueError(f"{what} must be finite, got NaN or infinity: are the weights finite?")
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Begin the message of a ValueError with the name of what is evaluated."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def bm_column(threshold: float) -> str:
@@ -133,7 +154,8 @@ def evaluate(
         silent segments that were left out.
 
     Raises:
-        ValueError: if there are no tracks, or all segments are silent.
+        ValueError: if there are no tracks, or all segments are silent; or naming the system whose
+            representation or estimates are not finite.
     """
     if not tracks:
         raise ValueError("no test tracks to evaluate, expected at least one")
@@ -145,7 +167,8 @@ def evaluate(
             "start": [start for _, start in batch.locations],
         }
         for name, system in systems.items():
-            metrics = segment_metrics(system, batch.vocals, batch.accompaniment, thresholds)
+            with named(name):
+                metrics = segment_metrics(system, batch.vocals, batch.accompaniment, thresholds)
             frames.append(pd.DataFrame({**where, "system": name, **metrics}))
         mixture = si_sdr(batch.vocals + batch.accompaniment, batch.vocals).tolist()
         columns = dict.fromkeys(mask_columns(thresholds), mixture)

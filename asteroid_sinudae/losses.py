@@ -16,11 +16,14 @@ SINKHORN_NORMS = (1, 2)
 SINKHORN_ITERATIONS = 100
 SILENCE_DB = -10.0
 
+EPS = 1e-16  # -160 dB
+SILENCE_NORM = 1e-8  # of signals whose square is nothing in single precision
+
 # Asteroid's losses, without mean removal: Eq. (4), and the negative of Eq. (6).
 _neg_snr = SingleSrcNegSDR("snr", zero_mean=False, reduction="mean")
 _neg_si_sdr = SingleSrcNegSDR("sisdr", zero_mean=False, reduction="none")
-# The class fixes EPS at 1e-8: the exact reconstruction of a quiet second would read 60 dB.
-_neg_si_sdr.EPS = 1e-16
+# The class fixes EPS at 1e-8: a good reconstruction would read 80 dB at most, a quiet one less.
+_neg_snr.EPS = _neg_si_sdr.EPS = EPS
 
 
 def total_variation(rep: torch.Tensor, norm: str = "l1") -> torch.Tensor:
@@ -67,9 +70,14 @@ def neg_snr(estimate: torch.Tensor, target: torch.Tensor, per: str = "signal") -
     r"""Negative signal-to-noise ratio in dB, Eq. (4): :math:`-10 \log_{10}
     (\|x\|_2^2 / \|x - \hat x\|_2^2)`.
 
+    Both signals are divided by the target's norm first, which changes no ratio, and
+    :math:`10^{-16}` is added to the energy of the error and to the ratio: values lie between -160
+    and, for a silent target, +160 dB, whatever the level. Single precision resolves errors down to
+    about -140 dB of the target.
+
     Args:
         estimate (:class:`torch.Tensor`): shape `(batch, 1, time)`.
-        target (:class:`torch.Tensor`): of the same shape. A silent one counts +80 dB and has no
+        target (:class:`torch.Tensor`): of the same shape. A silent one counts +160 dB and has no
             gradient.
         per (str): ``'signal'`` as in the paper, the mean over the batch of each signal's ratio, or
             ``'batch'`` as in the authors' public code, the ratio of the batch's energies.
@@ -82,7 +90,7 @@ def neg_snr(estimate: torch.Tensor, target: torch.Tensor, per: str = "signal") -
     """
     check_choice("per", per, SNR_PER)
     n_signals = target.shape[0] if per == "signal" else 1
-    return _neg_snr(estimate.reshape(n_signals, -1), target.reshape(n_signals, -1))
+    return _neg_snr(*_relative(estimate.reshape(n_signals, -1), target.reshape(n_signals, -1)))
 
 
 def si_sdr(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -96,7 +104,13 @@ def si_sdr(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         :class:`torch.Tensor` of shape `(batch,)`, in double precision. A silent estimate has
         -160 dB.
     """
-    return -_neg_si_sdr(estimate.double().flatten(1), target.double().flatten(1))
+    return -_neg_si_sdr(*_relative(estimate.double().flatten(1), target.double().flatten(1)))
+
+
+def _relative(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both `(batch, time)` signals divided by the target's norm, which makes a floor relative."""
+    norm = target.norm(dim=-1, keepdim=True).clamp_min(SILENCE_NORM)
+    return estimate / norm, target / norm
 
 
 def sinkhorn_distance(rep: torch.Tensor, p: int = 1, entropy: float = 0.5) -> torch.Tensor:

@@ -12,9 +12,9 @@ import torch
 from asteroid.engine.system import System
 from torch import nn
 
-from ._checks import check, check_positive_int
+from ._checks import check, check_choice, check_positive_int
 from .data import TestSegments, Track
-from .evaluation import MIXTURE, Segments, audible_segments, is_silent
+from .evaluation import MIXTURE, Segments, audible_segments, check_finite, is_silent, named
 from .losses import si_sdr
 from .models import SinuDAEConvTasNet
 from .representations import SinuDAE
@@ -22,7 +22,8 @@ from .stft_conv_tasnet import STFTConvTasNet
 from .system import DAESystem
 
 SOURCES = ("vocals", "accompaniment")  # in the order in which separators estimate them
-EPS = 1e-8  # energy that is added where all is silent
+NORMS = ("gLN", "fgLN", "cLN", "cgLN", "bN")  # of Asteroid, for signals of any length
+EPS = 1e-16  # energy that is added where all is silent
 
 # From vocals and accompaniment, each (batch, 1, time), to estimates of both by name.
 Estimator = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
@@ -45,6 +46,7 @@ def make_separators(pair: SinuDAE, stft: dict, masker: dict) -> dict[str, nn.Mod
     Raises:
         ValueError: naming an argument that makes no sense.
     """
+    check_choice("norm_type", masker["norm_type"], NORMS)
     for name in ("n_blocks", "n_repeats", "bn_chan", "hid_chan", "conv_kernel_size"):
         check_positive_int(name, masker[name])
     taps = masker["conv_kernel_size"]
@@ -120,6 +122,7 @@ class SeparatorSystem(System):
     train_dataloader = DAESystem.train_dataloader
     val_dataloader = DAESystem.val_dataloader
     on_train_epoch_start = DAESystem.on_train_epoch_start
+    on_load_checkpoint = DAESystem.on_load_checkpoint
 
     def __init__(
         self,
@@ -136,11 +139,19 @@ class SeparatorSystem(System):
         )
         self.snr_max = snr_max
 
+    def losses(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Mean of :func:`bounded_neg_snr` for each of the :data:`SOURCES`."""
+        sources = torch.cat(tuple(batch), dim=1)
+        estimates = self.model(sources.sum(dim=1, keepdim=True))
+        return self.loss_func(estimates.float(), sources, self.snr_max).mean(dim=0)
+
+    def loss_of_batch(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The loss of vocals and accompaniment, for timing; nothing is logged."""
+        return self.losses(batch).mean()
+
     def training_step(self, batch, batch_nb):
         """Mean of :func:`bounded_neg_snr` on a batch; a ValueError if it is not finite."""
-        sources = torch.cat(batch, dim=1)
-        estimates = self.model(sources.sum(dim=1, keepdim=True))
-        by_source = self.loss_func(estimates.float(), sources, self.snr_max).mean(dim=0)
+        by_source = self.losses(batch)
         loss = by_source.mean()
         if not loss.isfinite():  # before it is in the model, and the model in the checkpoint
             raise ValueError(
@@ -196,7 +207,8 @@ def evaluate_separation(
         sources is silent, see :func:`.is_silent`.
 
     Raises:
-        ValueError: if there are no tracks, or no segment has both sources.
+        ValueError: if there are no tracks, or no segment has both sources; or naming the system
+            whose estimates are not finite.
     """
     if not tracks:
         raise ValueError("no test tracks to evaluate, expected at least one")
@@ -208,7 +220,10 @@ def evaluate_separation(
         unprocessed = _si_sdrs(mixture_estimator(batch.vocals, batch.accompaniment), references)
         where = pd.DataFrame(batch.locations, columns=["track", "start"])
         for name, estimator in estimators.items():
-            found = _si_sdrs(estimator(batch.vocals, batch.accompaniment), references)
+            estimates = estimator(batch.vocals, batch.accompaniment)
+            with named(name):
+                check_finite("estimates", *estimates.values())
+            found = _si_sdrs(estimates, references)
             metrics = {f"si_sdr_{source}": found[source].tolist() for source in SOURCES}
             for source in SOURCES:
                 metrics[f"si_sdri_{source}"] = (found[source] - unprocessed[source]).tolist()

@@ -8,6 +8,7 @@ import torch
 from asteroid.engine.system import System
 
 from ._checks import check, check_choice
+from .checkpoint_state import stretch_decay
 from .losses import SNR_PER, neg_snr
 from .objectives import EncodedBatch, Objective, TotalVariation
 from .representations import SinuDAE
@@ -107,6 +108,10 @@ class DAESystem(System):
         """None: the method trains on all tracks, for a number of passes."""
         return []
 
+    def on_load_checkpoint(self, checkpoint):
+        """Stretch the decay of the learning rate, if the training has become longer or shorter."""
+        stretch_decay(checkpoint, self)
+
     def noise_like(self, vocals: torch.Tensor) -> torch.Tensor:
         """This device's share of the noise for one update of all devices.
 
@@ -161,14 +166,23 @@ class DAESystem(System):
         snr = neg_snr(estimate.float(), vocals, per=self.snr_per)
         return {"neg_snr": snr, **{each.name: each(batch) for each in self.objectives}}
 
+    def weighted_sum(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What is minimised, of what :meth:`losses` returns."""
+        loss = losses["neg_snr"]
+        for objective in self.objectives:
+            loss = loss + objective.weight * losses[objective.name]
+        return loss
+
+    def loss_of_batch(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The loss of vocals and accompaniment without noise, for timing; nothing is logged."""
+        vocals, accompaniment = batch
+        return self.weighted_sum(self.losses(vocals, accompaniment, torch.zeros_like(vocals)))
+
     def training_step(self, batch, batch_nb):
         """The weighted sum of the objectives on a batch; a ValueError if it is not finite."""
         vocals, accompaniment = batch
         losses = self.losses(vocals, accompaniment, self.noise_like(vocals))
-        snr = losses["neg_snr"]
-        loss = snr
-        for objective in self.objectives:
-            loss = loss + objective.weight * losses[objective.name]
+        snr, loss = losses["neg_snr"], self.weighted_sum(losses)
         if not loss.isfinite():  # before it is in the model, and the model in the checkpoint
             raise ValueError(
                 f"loss must be finite, got {loss.item()} after {self.global_step} updates: "
@@ -227,29 +241,3 @@ def check_objectives(objectives: Sequence[Objective], is_matched: bool) -> None:
                 f"{objective.name}_weight={objective.weight} needs the accompaniment of the same "
                 "place as the vocals: use matched=True"
             )
-
-
-def resolve_precision(name: str) -> str:
-    """Lightning's name of a precision.
-
-    Args:
-        name (str): ``'32'``, ``'bf16'`` (bfloat16 autocast; parameters, losses and optimiser in
-            32 bits) or ``'auto'``, bf16 where the device multiplies matrices in it.
-
-    Returns:
-        str: ``'32-true'`` or ``'bf16-mixed'``.
-
-    Raises:
-        ValueError: if `name` is another.
-    """
-    check_choice("precision", name, ("32", "bf16", "auto"))
-    if name == "auto":
-        name = "bf16" if _has_bf16_matrix_units() else "32"
-    return {"32": "32-true", "bf16": "bf16-mixed"}[name]
-
-
-def _has_bf16_matrix_units() -> bool:
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -16,7 +16,14 @@ from asteroid_sinudae._checks import check
 from asteroid_sinudae.errors import one_line
 from asteroid_sinudae.files import atomic_path
 from asteroid_sinudae.provenance import provenance
-from asteroid_sinudae.system import resolve_precision
+
+
+def has_bf16_units() -> bool:
+    """Whether the device multiplies matrices in bfloat16; not whether that is faster."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def main() -> None:
@@ -81,7 +88,7 @@ def make_setting(args: argparse.Namespace) -> tuple[suites.Setting, list[str]]:
 
     left_out = []
     precisions = ["fp32"]
-    if resolve_precision("auto") == "bf16-mixed":
+    if has_bf16_units():
         precisions.append("bf16")
     else:
         left_out.append("bf16, as this machine has no matrix units for it")

@@ -127,6 +127,15 @@ def test_nothing_to_evaluate(tracks, systems):
         evaluate(systems, tracks[1:], SEGMENT)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
+@pytest.mark.parametrize("where", ["encoder.filterbank._filters", "decoder.filterbank.modulator"])
+def test_a_system_that_is_not_finite_is_named(tracks, systems, where, value):
+    with torch.no_grad():
+        systems["DAE"].get_parameter(where).fill_(value)
+    with pytest.raises(ValueError, match="^DAE: (representation|estimates) must be finite, got"):
+        evaluate(systems, tracks, SEGMENT)
+
+
 def test_additivity_error():
     mixture, vocals, accompaniment = torch.rand(3, 2, 5, 7).double()
     expected = [

@@ -56,12 +56,55 @@ def test_neg_snr_is_eq_4():
         neg_snr(*tensors(estimate, target), per="song")
 
 
-def test_silent_target_has_no_gradient():
-    estimate = torch.full((1, 1, 100), 0.01, requires_grad=True)
+def at_snr(snr, norm, time=44100):
+    """A target of a norm, and an estimate whose error is `snr` dB below it, in double precision."""
+    rng = np.random.default_rng(0)
+    target, error = rng.standard_normal((2, 1, 1, time))
+    target *= norm / np.linalg.norm(target)
+    return target, target + error * norm * 10 ** (-snr / 20) / np.linalg.norm(error)
+
+
+@pytest.mark.parametrize("norm", [1e-3, 0.1, 1.0, 100.0, 1e4])
+@pytest.mark.parametrize("snr", [-20, 60, 70, 80, 100])
+def test_neg_snr_reads_good_reconstructions_at_every_level(snr, norm):
+    target, estimate = tensors(*at_snr(snr, norm))
+    for per in ("signal", "batch"):
+        assert neg_snr(estimate, target, per=per).item() == pytest.approx(-snr, abs=0.05)
+    if snr > 0:  # else the estimate is hardly the target's, whatever its scale
+        assert si_sdr(estimate, target).item() == pytest.approx(snr, abs=0.05)
+
+
+@pytest.mark.parametrize("norm", [0.1, 100.0])
+def test_the_gradient_of_neg_snr_goes_on_where_the_reconstruction_is_good(norm):
+    target, estimate = tensors(*at_snr(80, norm))
+    estimate.requires_grad_()
+    neg_snr(estimate, target).backward()
+    error = (estimate.detach() - target).double()
+    expected = 20 / np.log(10) * error / error.square().sum()
+    assert (estimate.grad - expected).norm() < 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-2, 1e3])
+def test_silent_target_has_no_gradient(level):
+    estimate = torch.full((1, 1, 100), level, requires_grad=True)
     loss = neg_snr(estimate, torch.zeros(1, 1, 100))
-    assert loss.item() == pytest.approx(80)
+    assert loss.item() == pytest.approx(160)
     loss.backward()
     assert torch.all(estimate.grad == 0)
+
+
+@pytest.mark.parametrize("level", [1e-30, 1e-9, 1e-5, 1.0, 1e4])
+@pytest.mark.parametrize("error", [0.0, 1e-12, 1.0])
+def test_neg_snr_and_its_gradient_are_finite_at_every_level(level, error):
+    target = level * torch.randn(2, 1, 50_000, generator=torch.Generator().manual_seed(0))
+    estimate = (target + error).requires_grad_()
+    for per in ("signal", "batch"):
+        loss = neg_snr(estimate, target, per=per)
+        (gradient,) = torch.autograd.grad(loss, estimate)
+        assert -161 < loss < 161 and gradient.isfinite().all()
+        # Towards the target, by no more than the ratio itself asks for.
+        size = (estimate - target).double().norm()
+        assert gradient.double().norm() <= 20 / np.log(10) / size.clamp_min(1e-30) * 1.001
 
 
 def test_si_sdr_is_eq_6():

@@ -133,6 +133,21 @@ def test_mask_aware_is_eq_4_of_the_masked_mixture(batch, threshold):
     assert found == pytest.approx(expected.mean(), abs=1e-4)
 
 
+@pytest.mark.parametrize("snr", [60, 70, 80])
+@pytest.mark.parametrize("norm", [0.1, 1.0, 100.0])
+def test_mask_aware_reads_good_estimates_at_every_level(snr, norm):
+    target, error = torch.randn(2, 1, 1, 44100)
+    target *= norm / target.norm()
+    estimate = target + error * norm * 10 ** (-snr / 20) / error.norm()
+
+    class Model:
+        def decode(self, rep, length):
+            return estimate
+
+    batch = EncodedBatch(Model(), {"vocals": target}, dict.fromkeys(NAMES, torch.ones(1, 2, 3)))
+    assert MaskAware(1.0)(batch).item() == pytest.approx(-snr, abs=0.05)
+
+
 # ------------------------------------------------------------------------ others
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from trainings import RECIPE, call
 
 from asteroid_sinudae import SinuDAE, files, pretrained
 from asteroid_sinudae.data import Manifest
@@ -23,7 +23,6 @@ from asteroid_sinudae.evaluation import MIXTURE
 from asteroid_sinudae.evaluation import evaluate as evaluate_systems
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPE = ROOT / "recipes" / "musdb18"
 CONF = {
     "filterbank": {"n_filters": 8, "kernel_size": 256, "stride": 64},
     "data": {"segment": 4000, "segment_hop": 2000},
@@ -61,17 +60,6 @@ def data_dir(tmp_path_factory, musdb18):
     path = tmp_path_factory.mktemp("data") / "prepared"
     call("local/prepare.py", data_dir=path, musdb18_dir=musdb18, num_workers=1)
     return path
-
-
-def call(script, *arguments, **options):
-    """Run a script in this process; SystemExit has its one line."""
-    argv = [str(RECIPE / script), *map(str, arguments)]
-    for name, value in options.items():
-        argv += [f"--{name}", str(value)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", argv)
-        patch.syspath_prepend(str(RECIPE))
-        runpy.run_path(argv[0], run_name="__main__")
 
 
 def environment():
@@ -299,7 +287,7 @@ class Payload:
 def test_folder_that_cannot_be_written(tmp_path, data_dir, conf):
     (tmp_path / "file").touch()
     exp_dir = tmp_path / "file" / "exp"
-    with pytest.raises(SystemExit, match=f"^train.py: cannot write {exp_dir}/conf.yml: [^\n]*$"):
+    with pytest.raises(SystemExit, match=f"^train.py: cannot write {exp_dir}: [^\n]*$"):
         call("train.py", exp_dir=exp_dir, data_dir=data_dir, conf=conf)
 
 

@@ -10,9 +10,8 @@ import pytest
 import soundfile
 import torch
 import yaml
-from recipe_test import RECIPE, call
-from system_test import STEPS_PER_EPOCH, assert_same_bits, every_step, fit, state_of
 from torch.utils.data import DataLoader
+from trainings import RECIPE, STEPS_PER_EPOCH, assert_same_bits, call, every_step, fit, state_of
 
 from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet
 from asteroid_sinudae.bsseval import (
@@ -26,6 +25,7 @@ from asteroid_sinudae.data import SAMPLE_RATE, Manifest, SetShuffleSampler, Trac
 from asteroid_sinudae.evaluation import MIXTURE
 from asteroid_sinudae.files import load_safely, save_atomically
 from asteroid_sinudae.separation import (
+    NORMS,
     SOURCES,
     SeparatorSystem,
     bounded_neg_snr,
@@ -146,13 +146,30 @@ def test_stft_separator_from_its_file(tmp_path, shape):
         (dict(n_repeats=1.5), "n_repeats must be an integer of at least 1, got 1.5"),
         (dict(conv_kernel_size=4), "conv_kernel_size must be odd, to keep frames in place, got 4"),
         (dict(skip_chan=-1), "skip_chan must be 0 or more, got -1"),
-        (dict(norm_type="zLN"), "Could not interpret normalization identifier: zLN"),
+        (dict(norm_type="BN"), "norm_type must be one of 'gLN', 'fgLN', 'cLN', 'cgLN', 'bN', got"),
+        (dict(norm_type="_LayerNorm"), "norm_type must be one of 'gLN', .* got '_LayerNorm'"),
         (dict(mask_act="round"), "Could not interpret activation identifier: round"),
     ],
 )
 def test_maskers_that_make_no_sense(option, message):
     with pytest.raises(ValueError, match=message):
         make_both(**option)
+
+
+def test_the_norms_and_activations_that_the_configuration_offers_work():
+    lines = (RECIPE / "local" / "conf_separator.yml").read_text().splitlines()
+    offered = {}
+    for key in ("norm_type", "mask_act"):
+        (line,) = (line for line in lines if line.strip().startswith(f"{key}:"))
+        offered[key] = [
+            word for word in line.split("#")[1].replace(",", " ").split() if word.isalpha()
+        ]
+    assert offered["norm_type"] == list(NORMS) and len(offered["mask_act"]) == 3
+    wav = torch.randn(2, 1, 500)
+    for key, values in offered.items():
+        for value in values:
+            for separator in make_both(**{key: value}).values():
+                assert separator(wav).isfinite().all(), value
 
 
 # The objective
@@ -185,6 +202,15 @@ def test_objective_of_silence():
     assert loss[0, 0] > 1 and (gradient[0, 0] * estimates[0, 0] > 0).all()  # towards silence
     assert bounded_neg_snr(0 * estimates, sources)[0, 0] == 0
     assert bounded_neg_snr(estimates, 0 * sources).isfinite().all()
+
+
+@pytest.mark.parametrize("level", [1e-4, 1e-2, 1.0])
+def test_objective_of_good_estimates_at_every_level(level):
+    sources = torch.randn(1, 2, 400)
+    estimates = sources + 1e-4 * torch.randn(1, 2, 400)
+    expected = reference_loss(estimates[0, 0], sources[0, 0], sources[0].sum(0), 75.0)
+    found = bounded_neg_snr(level * estimates, level * sources, 75.0)
+    assert found[0, 0].item() == pytest.approx(expected, abs=0.05)
 
 
 # Training
@@ -296,6 +322,16 @@ def test_scores_are_those_of_each_segment(test_tracks):
                 assert row[f"si_sdr_{source}"] == pytest.approx(expected, abs=1e-3)
                 assert row[f"si_sdri_{source}"] == pytest.approx(expected - unprocessed, abs=1e-3)
     assert (results.loc[results["system"] == MIXTURE, "si_sdri_vocals"] == 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_separator_that_is_not_finite_is_named(test_tracks, name):
+    separators = make_both()
+    with torch.no_grad():
+        next(separators[name].masker.parameters()).fill_(float("nan"))
+    estimators = {key: separator_estimator(value) for key, value in separators.items()}
+    with pytest.raises(ValueError, match=f"^{name}: estimates must be finite, got NaN or inf"):
+        evaluate_separation(estimators, test_tracks, segment=1000)
 
 
 def test_nothing_to_evaluate(tmp_path):
@@ -486,7 +522,8 @@ def test_separators_that_cannot_be_compared(options, conf):
     "given, message",
     [
         (dict(n_blocks=0), "n_blocks must be an integer of at least 1, got 0"),
-        (dict(norm_type="zLN"), "Could not interpret normalization identifier: zLN"),
+        (dict(norm_type="BN"), "norm_type must be one of 'gLN', 'fgLN', 'cLN', 'cgLN', 'bN', got"),
+        (dict(norm_type="_LayerNorm"), "norm_type must be one of 'gLN', .* got '_LayerNorm'"),
         (
             dict(segment=63, segment_hop=60),
             "segment=63 is shorter than a kernel, expected at least 64",

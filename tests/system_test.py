@@ -5,86 +5,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytorch_lightning as pl
-import soundfile
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger
-from torch.utils.data import DataLoader
+from trainings import (
+    SMALL,
+    STEPS_PER_EPOCH,
+    assert_same_bits,
+    every_step,
+    fit,
+    make_system,
+    state_of,
+    write_tracks,
+)
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.checkpoints import (
-    AtomicCheckpointIO,
+    MAY_CHANGE,
     LastCheckpoint,
     StopAfter,
     StopAtPlateau,
     check_resumable,
 )
-from asteroid_sinudae.data import SetShuffleSampler, Track, TrainSegments
 from asteroid_sinudae.losses import neg_snr, total_variation
 from asteroid_sinudae.objectives import Additivity, MaskAware, Sinkhorn, TotalVariation
 from asteroid_sinudae.step_sizes import relative_groups
-from asteroid_sinudae.system import DAESystem, resolve_precision, step_generator
-
-SMALL = dict(n_filters=8, kernel_size=64, stride=16, sample_rate=44100)
-STEPS_PER_EPOCH = 3  # 5 tracks of 2 segments each, 4 pairs a batch
+from asteroid_sinudae.system import step_generator
 
 
 @pytest.fixture
 def tracks(tmp_path):
-    rng = np.random.default_rng(0)
-    result = []
-    for name in "abcde":
-        track = Track(name, "train", 750, 0, tmp_path / "data" / name)
-        track.folder.mkdir(parents=True)
-        for path in (track.vocals, track.accompaniment):
-            soundfile.write(path, 0.1 * rng.standard_normal(750), 44100, subtype="PCM_16")
-        result.append(track)
-    return result
-
-
-def make_system(tracks, model=None, matched=False, optimizer=None, **options):
-    torch.manual_seed(0)
-    model = model or SinuDAE(**SMALL)
-    dataset = TrainSegments(tracks, segment=500, hop=250)
-    sampler = SetShuffleSampler(dataset, batch_size=4, seed=1, matched=matched)
-    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
-    loader = DataLoader(dataset, batch_sampler=sampler)
-    return DAESystem(model, optimizer, loader, **{"seed": 1, **options})
-
-
-def fit(system, folder, callbacks=(), ckpt_path=None, **options):
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        callbacks=list(callbacks),
-        logger=CSVLogger(folder),
-        plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        log_every_n_steps=1,
-        **{"max_epochs": 3, **options},
-    )
-    trainer.fit(system, ckpt_path=ckpt_path)
-    return trainer
-
-
-def every_step(folder):
-    return ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
-
-
-def state_of(system):
-    """Parameters, buffers and moments, by name."""
-    moments = {
-        f"{key}.{index}": value
-        for index, state in system.optimizer.state_dict()["state"].items()
-        for key, value in state.items()
-    }
-    return {**system.state_dict(), **moments}
-
-
-def assert_same_bits(mine, theirs):
-    assert mine.keys() == theirs.keys()
-    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+    return write_tracks(tmp_path / "data")
 
 
 def test_objective_is_eq_5(tracks):
@@ -307,6 +256,46 @@ def test_early_stopping_when_an_epoch_does_not_lower_eq_4(tracks, tmp_path):
     assert_same_bits(state_of(again), state_of(system))
 
 
+def test_the_mean_of_an_epoch_is_over_its_signals(tracks, tmp_path):
+    system = make_system(tracks, objectives=[])
+    seen = []
+
+    def losses(vocals, *rest, measured=system.losses):
+        found = measured(vocals, *rest)
+        seen.append((len(vocals), found["neg_snr"].item()))
+        return found
+
+    system.losses = losses
+    trainer = fit(system, tmp_path, max_epochs=1)
+    assert [size for size, _ in seen] == [4, 4, 2]
+    sizes, values = np.array(seen).T
+    assert abs(np.average(values, weights=sizes) - values.mean()) > 1e-3
+    logged = trainer.callback_metrics["neg_snr_epoch"].item()
+    assert logged == pytest.approx(np.average(values, weights=sizes), rel=1e-5)
+
+
+def test_sorting_after_each_update_takes_the_moments_along(tracks, tmp_path):
+    """Without objectives that see the channels' order, sorting changes nothing but that."""
+
+    def trained(sort):
+        torch.manual_seed(3)
+        model = SinuDAE(**SMALL)
+        with torch.no_grad():  # so near to each other that updates change their order
+            carriers = torch.linspace(0.3, 0.301, 8) + 1e-9 * torch.randn(8)
+            model.decoder.filterbank.frequency.copy_(carriers.view(8, 1, 1))
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-4)
+        system = make_system(tracks, model, optimizer=optimizer, objectives=[], sort=sort)
+        fit(system, tmp_path, max_epochs=4)
+        return model.decoder.filterbank
+
+    in_order, as_they_are = trained(True), trained(False)
+    order = as_they_are.carrier_frequencies().argsort()
+    assert not torch.equal(order, torch.arange(8))
+    for name in ("frequency", "phase", "modulator"):
+        found, expected = in_order.get_parameter(name), as_they_are.get_parameter(name)[order]
+        torch.testing.assert_close(found, expected, rtol=0, atol=3e-5)
+
+
 def test_noise_is_a_function_of_seed_epoch_and_step():
     def draw(*key):
         return torch.randn(3, generator=step_generator(*key, torch.device("cpu")))
@@ -383,13 +372,6 @@ def test_sorting_needs_carriers(tracks):
         make_system(tracks, SinuDAE(decoder="conv", **SMALL))
 
 
-def test_precisions():
-    assert [resolve_precision(name) for name in ("32", "bf16")] == ["32-true", "bf16-mixed"]
-    assert resolve_precision("auto") in ("32-true", "bf16-mixed")
-    with pytest.raises(ValueError, match="precision must be one of '32', 'bf16', 'auto', got '16'"):
-        resolve_precision("16")
-
-
 class Payload:
     def __reduce__(self):
         return (print, ("this code ran",))
@@ -403,6 +385,20 @@ def test_checkpoint_with_code_is_refused(tracks, tmp_path, capsys):
     assert "this code ran" not in capsys.readouterr().out
 
 
+def test_what_may_change_when_a_run_is_continued():
+    assert set(MAY_CHANGE) == {
+        "epochs",
+        "max_steps",
+        "decay_steps",
+        "num_workers",
+        "keep_on",
+        "checkpoint_minutes",
+        "devices",
+        "num_nodes",
+        "pretrained",
+    }
+
+
 def test_checkpoint_of_another_training():
     config = {"filterbank": {"n_filters": 8}, "training": {"epochs": 3, "seed": 0}}
     path = Path("last.ckpt")
@@ -412,5 +408,6 @@ def test_checkpoint_of_another_training():
     wider = {**config, "filterbank": {"n_filters": 16}}
     with pytest.raises(ValueError, match="last.ckpt was trained with n_filters=8, asked for 16"):
         check_resumable({"training_config": config}, wider, path)
-    with pytest.raises(ValueError, match="last.ckpt is not a checkpoint of this training"):
-        check_resumable({"state_dict": {}}, config, path)
+    for content in ({}, {"training_config": None}, {"training_config": {"training": 3}}):
+        with pytest.raises(ValueError, match="last.ckpt is not a checkpoint of this training"):
+            check_resumable(content, config, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from utils import scripts
+from utils.processes import run_lock
 from utils.systems import load_stft, load_systems
 
 from asteroid_sinudae.data import Manifest
@@ -26,7 +27,12 @@ def main() -> None:
         "--stft", action="store_true", help="the STFT alone; conf.yml needs no more than its sizes"
     )
     args = parser.parse_args()
+    with run_lock(args.exp_dir):
+        evaluate_run(args)
 
+
+def evaluate_run(args: argparse.Namespace) -> None:
+    """Evaluate the run that the options name."""
     conf = scripts.read_conf(args.exp_dir / "conf.yml")
     manifest = Manifest.load(args.data_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from utils import scripts
+from utils.processes import run_lock
 from utils.systems import load_systems
 
 from asteroid_sinudae.bsseval import METRICS, Scores, evaluate_tracks, summary
@@ -46,7 +47,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.n_tracks is not None and args.n_tracks < 1:
         raise ValueError(f"n_tracks must be 1 or more, got {args.n_tracks}")
+    with run_lock(args.exp_dir):
+        evaluate_run(args)
 
+
+def evaluate_run(args: argparse.Namespace) -> None:
+    """Score the run that the options name."""
     conf = scripts.read_conf(args.exp_dir / "conf.yml")
     manifest = Manifest.load(args.data_dir)
     scores = evaluate_tracks(

@@ -13,6 +13,7 @@ import torch
 from eval_museval import report
 from torch import nn
 from utils import scripts
+from utils.processes import run_lock
 from utils.systems import load_systems, stft_conf
 
 from asteroid_sinudae import Representation, SinuDAEConvTasNet
@@ -168,7 +169,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.n_tracks is not None and args.n_tracks < 1:
         raise ValueError(f"n_tracks must be 1 or more, got {args.n_tracks}")
+    with run_lock(args.exp_dir):
+        evaluate_run(args)
 
+
+def evaluate_run(args: argparse.Namespace) -> None:
+    """Evaluate the separators that the options name."""
     manifest = Manifest.load(args.data_dir)
     pair_conf = scripts.read_conf(args.pair_dir / "conf.yml")
     systems = load_systems(args.pair_dir, pair_conf, manifest)

@@ -115,13 +115,8 @@ def given_values(conf: dict) -> dict:
     """What options or the file of --conf give of the configuration, by key."""
     base = scripts.read_conf(scripts.BASE_CONF)
     check_types(conf, base, "configuration")
-    options = {word.removeprefix("--").split("=")[0] for word in sys.argv[1:] if word[:2] == "--"}
-    return {
-        key: value
-        for group, values in conf.items()
-        for key, value in values.items()
-        if key in options or value != base[group][key]
-    }
+    keys = scripts.given_keys(conf)
+    return {key: value for values in conf.values() for key, value in values.items() if key in keys}
 
 
 def main() -> None:

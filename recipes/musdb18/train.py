@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from utils import scripts, training
 
 from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.bsseval import model_digest
 from asteroid_sinudae.checkpoints import StopAtPlateau
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.model_files import pair_bounds
@@ -30,8 +31,14 @@ def main() -> None:
     parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
     parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
     args, conf = scripts.parse_args_with_conf(parser)
+    with training.only_training(args.exp_dir):
+        train(args.exp_dir, args.data_dir, conf)
 
-    manifest = Manifest.load(args.data_dir)
+
+def train(exp_dir: Path, data_dir: Path, conf: dict) -> None:
+    """Train as a configuration says, in a folder that is held."""
+    manifest = Manifest.load(data_dir)
+    initial = load_initial(conf)
     check_conf(conf, manifest)
     dataset = training.make_dataset(manifest, conf)
     loader = training.make_loader(dataset, conf, conf["data"]["matched"])
@@ -42,9 +49,11 @@ def main() -> None:
         "train_segments": len(dataset),
         "decay_steps": decay_steps,
     }
+    if initial is not None:
+        run["initial_model"] = model_digest(initial)
 
     pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
-    model = SinuDAE(**conf["filterbank"])
+    model = SinuDAE(**conf["filterbank"]) if initial is None else initial
     describe(model)
     optimizer = make_optimizer(model, conf["optim"])
     objective = dict(conf["objective"])
@@ -60,7 +69,24 @@ def main() -> None:
         **of_system,
     )
     callbacks = [StopAtPlateau()] if conf["training"]["early_stop"] else []
-    training.train(system, conf, args.exp_dir, callbacks)
+    training.train(system, conf, exp_dir, callbacks)
+
+
+def load_initial(conf: dict) -> SinuDAE | None:
+    """The model that `init_from` names, if any, whose arguments become those of `conf`.
+
+    Raises:
+        ValueError: if there is no such model, or an argument that was given is not the model's.
+        FileNotFoundError: if what looks like a path is no file.
+    """
+    source = conf["training"]["init_from"]
+    if not source:
+        return None
+    model = SinuDAE.from_pretrained(source)
+    given = scripts.given_keys(conf)
+    found = model.get_model_args()
+    conf["filterbank"] = training.take_arguments(conf["filterbank"], found, given, source)
+    return model
 
 
 @rank_zero_only

@@ -16,7 +16,9 @@ from utils.systems import load_systems, stft_conf
 
 from asteroid_sinudae.bsseval import model_digest
 from asteroid_sinudae.data import Manifest, TrainSegments
+from asteroid_sinudae.models import SinuDAEConvTasNet
 from asteroid_sinudae.separation import SOURCES, SeparatorSystem, make_separators
+from asteroid_sinudae.stft_conv_tasnet import STFTConvTasNet
 
 CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
 
@@ -29,7 +31,12 @@ def main() -> None:
     )
     parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
     args, conf = scripts.parse_args_with_conf(parser, CONF)
+    with training.only_training(args.exp_dir):
+        train_both(args, conf)
 
+
+def train_both(args: argparse.Namespace, conf: dict) -> None:
+    """Train as a configuration says, in a folder that is held."""
     manifest = Manifest.load(args.data_dir)
     if not (args.pair_dir / "best_model.pth").is_file():
         raise FileNotFoundError(
@@ -37,6 +44,7 @@ def main() -> None:
         )
     pair_conf = scripts.read_conf(args.pair_dir / "conf.yml")
     pair = next(iter(load_systems(args.pair_dir, pair_conf, manifest).values()))
+    initial = load_initial(conf)
     check_conf(conf, pair_conf)
     dataset = training.make_dataset(manifest, conf)
 
@@ -47,7 +55,49 @@ def main() -> None:
     run = {"pair": model_digest(pair), "train_segments": len(dataset), **stft_conf(pair_conf)}
     for name, separator in separators.items():
         print(f"{name}: {args.exp_dir / name}")
-        train(separator, dataset, conf, run, args.exp_dir / name)
+        facts = run
+        if initial:
+            facts = {**run, "initial_model": model_digest(initial[name])}
+            start_from(initial[name], separator, conf["training"]["init_from"])
+        train(separator, dataset, conf, facts, args.exp_dir / name)
+
+
+def load_initial(conf: dict) -> dict[str, nn.Module]:
+    """The separators in the folder that `init_from` names, if any, by name.
+
+    Their maskers' arguments become those of `conf`.
+
+    Raises:
+        ValueError: if one is refused, or an argument that was given is not theirs.
+        FileNotFoundError: if one is not there.
+    """
+    folder = conf["training"]["init_from"]
+    if not folder:
+        return {}
+    classes = {"sinudae": SinuDAEConvTasNet, "stft": STFTConvTasNet}
+    initial = {
+        name: kind.from_pretrained(Path(folder) / name / "best_model.pth")
+        for name, kind in classes.items()
+    }
+    given = scripts.given_keys(conf, CONF)
+    for name, separator in initial.items():
+        found = separator.get_model_args()
+        source = Path(folder) / name
+        conf["masker"] = training.take_arguments(conf["masker"], found, given, source)
+        given = set(conf["masker"])  # the second has the masker of the first
+    return initial
+
+
+def start_from(initial: nn.Module, separator: nn.Module, folder: str) -> None:
+    """Give a separator the weights of another's masker, on the same number of channels."""
+    expected, found = (each.masker.get_config() for each in (separator, initial))
+    for key in ("in_chan", "out_chan", "n_src"):
+        if expected[key] != found[key]:
+            raise ValueError(
+                f"init_from={folder} has separators with {key}={found[key]}, expected "
+                f"{expected[key]}, as the pair and its STFT need"
+            )
+    separator.masker.load_state_dict(initial.masker.state_dict())
 
 
 def train(separator: nn.Module, dataset: TrainSegments, conf: dict, run: dict, exp_dir: Path):

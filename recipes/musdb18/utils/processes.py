@@ -1,18 +1,55 @@
-"""Scripts that run as processes of their own."""
+"""Scripts that run as processes of their own, and folders of runs, which one process works in."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from asteroid_sinudae.locks import LOCK_SECONDS
+from asteroid_sinudae.locks import LOCK_SECONDS, locked
 
 TAIL = 4096  # bytes of a script's stderr that are kept
+RUN_SECONDS = 2.0  # for what a killed training has started to end
+
+
+@contextlib.contextmanager
+def run_lock(exp_dir: Path) -> Iterator[None]:
+    """Hold the folder of a run while it is trained or evaluated; `.run` in it says who does.
+
+    It is another lock than that of tables.py, which holds `.lock` over training and evaluation.
+
+    Raises:
+        BlockingIOError: naming the holder, if another process holds it.
+        OSError: naming the folder, if it cannot be written.
+    """
+    path, is_new = exp_dir / ".run", not exp_dir.exists()
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                handle = stack.enter_context(locked(path, RUN_SECONDS))
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                reason = error.strerror or error
+                raise OSError(error.errno, f"cannot write {exp_dir}: {reason}") from error
+            if os.fstat(handle).st_nlink:
+                break
+            stack.close()  # its holder has removed it: another may hold a new one
+        if is_new:
+            stack.callback(_remove_empty, exp_dir)
+        stack.callback(path.unlink, missing_ok=True)
+        yield
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder in which nothing came to be."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def run_script(script: Path, arguments: Sequence[str], lock: int) -> None:

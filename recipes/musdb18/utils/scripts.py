@@ -66,6 +66,18 @@ def parse_args_with_conf(
     return plain, {group: arguments[group] for group in conf}
 
 
+def given_keys(conf: dict, base: Path = BASE_CONF) -> set[str]:
+    """Keys of a configuration that options gave, or the file of `--conf` with other values."""
+    options = {word.removeprefix("--").split("=")[0] for word in sys.argv[1:] if word[:2] == "--"}
+    defaults = read_conf(base)
+    return {
+        key
+        for group, values in conf.items()
+        for key, value in values.items()
+        if key in options or value != defaults[group][key]
+    }
+
+
 def read_conf(path: str | Path) -> dict:
     """Two-level configuration of a YAML file.
 

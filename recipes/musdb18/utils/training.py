@@ -1,30 +1,64 @@
 """What the recipe's trainings share: configuration, order of the data, trainer, continuation."""
 
-from collections.abc import Sequence
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
+from asteroid_sinudae._checks import check, check_choice  # before asteroid, made importable so
+from asteroid_sinudae.checkpoint_state import check_finite_weights, check_state, schedulers
 from asteroid_sinudae.checkpoints import (
     AtomicCheckpointIO,
     LastCheckpoint,
     StopAfter,
     check_resumable,
+    read_checkpoint,
 )
 from asteroid_sinudae.data import Manifest, SetShuffleSampler, TrainSegments
-from asteroid_sinudae.files import load_safely, save_atomically
+from asteroid_sinudae.files import save_atomically
+from asteroid_sinudae.precision import PRECISIONS, resolve_precision, time_precisions
+from asteroid_sinudae.processes import die_with_parent
 from asteroid_sinudae.provenance import provenance
-from asteroid_sinudae.system import resolve_precision  # before asteroid, which it makes importable
+from asteroid_sinudae.schema import validated
 
 # isort: split
 
 import pytorch_lightning as pl
 import torch
 from asteroid.engine.system import System
+from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
+from typing_extensions import TypedDict
 
 from . import scripts
+from .processes import run_lock
+
+# Environment variable by which the first process of a node tells the others the precision.
+PRECISION = "SINUDAE_PRECISION"
+
+
+class TimedPrecision(TypedDict):
+    """A :class:`.Choice` of the precision, as it is kept."""
+
+    precision: Literal["32", "bf16"]
+    seconds: dict[str, float]
+
+
+@contextlib.contextmanager
+def only_training(exp_dir: Path) -> Iterator[None]:
+    """Hold a run's folder for a training, see :func:`.run_lock`, in the first of its processes."""
+    if rank_zero_only.rank == 0 and LightningEnvironment().node_rank() == 0:
+        with run_lock(exp_dir):
+            yield
+    else:
+        yield
 
 
 def check_training(conf: dict) -> None:
@@ -35,6 +69,7 @@ def check_training(conf: dict) -> None:
         raise ValueError(
             f"epochs must be at least 1 and max_steps -1 or more, got {epochs=}, {max_steps=}"
         )
+    check_choice("precision", training["precision"], PRECISIONS)
     keep_on = conf["data"]["keep_on"]
     if keep_on not in ("", "cpu", "cuda"):
         raise ValueError(f"keep_on must be '', cpu or cuda, got {keep_on!r}")
@@ -81,14 +116,22 @@ def make_loader(dataset: TrainSegments, conf: dict, matched: bool = False) -> Da
         batch_sampler=sampler,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
+        worker_init_fn=partial(_begin_worker, os.getpid()),
         pin_memory=torch.cuda.is_available() and conf["data"]["keep_on"] != "cuda",
     )
 
 
+def _begin_worker(parent: int, worker: int) -> None:
+    die_with_parent(parent)
+
+
 def decay_steps(conf: dict, loader: DataLoader) -> int | None:
     """Updates in which the learning rate falls to zero, those of a whole training, if it does."""
-    if not conf["optim"]["lr_decay"]:
-        return None
+    return n_updates(conf, loader) if conf["optim"]["lr_decay"] else None
+
+
+def n_updates(conf: dict, loader: DataLoader) -> int:
+    """Updates of a whole training, unless it stops early."""
     by_epochs = conf["training"]["epochs"] * len(loader)
     max_steps = conf["training"]["max_steps"]
     return by_epochs if max_steps < 0 else min(max_steps, by_epochs)
@@ -107,17 +150,42 @@ def last_checkpoint(exp_dir: Path) -> Path:
     return exp_dir / "checkpoints" / "last.ckpt"
 
 
+def take_arguments(wanted: dict, found: dict, given: set[str], source: str | Path) -> dict:
+    """Arguments of a model whose weights a training starts from.
+
+    Args:
+        wanted (dict): Those of the configuration.
+        found (dict): Those of the model, and perhaps others.
+        given (set of str): Keys that the model has to agree with.
+        source (str or Path): The model, for the message.
+
+    Raises:
+        ValueError: naming the first key that it does not agree with.
+    """
+    for key in given.intersection(wanted):
+        if wanted[key] != found[key]:
+            raise ValueError(
+                f"{key} must be that of init_from={source}, {found[key]!r}, or left out, got "
+                f"{wanted[key]!r}"
+            )
+    return {key: found[key] for key in wanted}
+
+
 def make_trainer(
-    conf: dict, exp_dir: Path, callbacks: Sequence[Callback], clip_norm: float | None
+    conf: dict,
+    exp_dir: Path,
+    callbacks: Sequence[Callback],
+    clip_norm: float | None,
+    precision: str,
 ) -> pl.Trainer:
-    """Trainer that logs, and saves `checkpoints/last.ckpt`."""
+    """Trainer in a precision, `32` or `bf16`, that logs, and saves `checkpoints/last.ckpt`."""
     training = conf["training"]
     last = LastCheckpoint(last_checkpoint(exp_dir), training["checkpoint_minutes"])
     if training["max_steps"] >= 0:
         callbacks = [*callbacks, StopAfter(training["max_steps"])]
     return pl.Trainer(
         max_epochs=training["epochs"],
-        precision=resolve_precision(training["precision"]),
+        precision=resolve_precision(precision),
         callbacks=[*callbacks, last],
         logger=[
             CSVLogger(exp_dir / "logs", name="csv"),
@@ -150,6 +218,9 @@ def train(
     the model after the last update. With `max_steps: 0` nothing is trained, and best_model.pth is
     the model at its start.
 
+    A training that is given more epochs or updates than it had goes on; where its learning rate
+    falls, it falls over the new length, see :func:`.stretch_decay`, and a line says so.
+
     Args:
         system (System): Whose `config` is what a continued training must share.
         conf (dict): Two-level configuration with a group `training`.
@@ -159,20 +230,31 @@ def train(
         infos (dict, optional): What the file of the model tells besides how it was trained.
 
     Raises:
-        ValueError: if there is a checkpoint of another training, or of one where none is wanted.
+        ValueError: if there is a checkpoint that is damaged, of another or of a longer training, or
+            of one where none is wanted; if a loss or a weight is not finite.
+        OSError: if a process that reads segments fails or is killed, or a file cannot be written.
     """
     is_untrained = conf["training"]["max_steps"] == 0
-    checkpoint = last_checkpoint(exp_dir) if last_checkpoint(exp_dir).exists() else None
-    if checkpoint is not None and is_untrained:
-        raise ValueError(f"{checkpoint} is of a training: choose another folder for max_steps=0")
-    if checkpoint is not None:
-        check_resumable(load_safely(checkpoint), system.config, checkpoint)
+    path = last_checkpoint(exp_dir) if last_checkpoint(exp_dir).exists() else None
+    if path is not None and is_untrained:
+        raise ValueError(f"{path} is of a training: choose another folder for max_steps=0")
+    checkpoint = {} if path is None else read_checkpoint(path)
+    if path is not None:
+        check_resumable(checkpoint, system.config, path)
+    precision = "32" if is_untrained else _precision(system, conf, checkpoint, path)
     timer = Timer()
-    trainer = make_trainer(conf, exp_dir, [timer, *callbacks], clip_norm)
+    trainer = make_trainer(conf, exp_dir, [timer, *callbacks], clip_norm, precision)
+    if path is not None:
+        check_state(checkpoint, system, trainer, path)
+        _check_length(checkpoint["global_step"], conf, system, path)
     if trainer.is_global_zero:
+        if path is not None:
+            _tell_stretching(checkpoint, system)
         scripts.write_conf(conf, exp_dir / "conf.yml")
+    del checkpoint  # which is as large as model and optimiser
     if not is_untrained:
-        trainer.fit(system, ckpt_path=checkpoint)
+        _fit(trainer, system, path)
+    check_finite_weights(system.model, f"after {trainer.global_step} updates")
     if trainer.is_global_zero:
         package = system.model.serialize()
         package["infos"].update(infos or {})
@@ -185,3 +267,96 @@ def train(
         }
         save_atomically(package, exp_dir / "best_model.pth")
         print(f"{exp_dir / 'best_model.pth'}: the model after {trainer.global_step} updates")
+
+
+def _precision(system: System, conf: dict, checkpoint: dict, path: Path | None) -> str:
+    """The precision to train in; one that is chosen by time is noted in the system's `config`.
+
+    It is that of the checkpoint, or of the process that started this one, where there are such.
+    """
+    name = conf["training"]["precision"]
+    if name != "auto":
+        return name
+    known = checkpoint.get("training_config", {}).get("run", {}).get("precision")
+    if known is not None:
+        known = validated(TimedPrecision, known, f"{path}: training_config.run.precision")
+    elif n_processes(conf) == 1:
+        known = _time_precisions(system, conf)
+    else:
+        # They have to agree, and one can tell those that it starts.
+        check(conf["training"]["num_nodes"] == 1, "precision", name, "32 or bf16 on several nodes")
+        if "LOCAL_RANK" not in os.environ:
+            os.environ[PRECISION] = json.dumps(_time_precisions(system, conf))
+        told = os.environ.get(PRECISION)
+        check(told is not None, "precision", name, "32 or bf16 where another program starts ranks")
+        known = json.loads(told)
+    system.config["run"]["precision"] = known
+    return known["precision"]
+
+
+def _time_precisions(system: System, conf: dict) -> TimedPrecision:
+    """Time a process's share of the first batch, and print what was found."""
+    loader = system.train_loader
+    pairs = next(iter(loader.batch_sampler))
+    share = pairs[: max(1, len(pairs) // n_processes(conf))]
+    batch = loader.collate_fn([loader.dataset[pair] for pair in share])
+    choice = time_precisions(system, batch, _device())
+    print(choice)
+    return choice._asdict()
+
+
+def _device() -> torch.device:
+    """That Lightning trains on by default."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _check_length(trained: int, conf: dict, system: System, path: Path) -> None:
+    """Raise a ValueError if a checkpoint is of a longer training than is asked for."""
+    asked = n_updates(conf, system.train_loader)
+    if asked < trained:
+        raise ValueError(
+            f"{path} has {trained} updates, more than the {asked} that epochs and max_steps ask "
+            "for: ask for as many or more, or choose another folder"
+        )
+
+
+def _tell_stretching(checkpoint: dict, system: System) -> None:
+    """Print that a decay is stretched, if it is."""
+    for scheduler, state in zip(schedulers(system), checkpoint["lr_schedulers"], strict=True):
+        before, now, step = state["total_iters"], scheduler.total_iters, checkpoint["global_step"]
+        if before != now:
+            left = max(0.0, 1 - step / now)
+            print(
+                f"The decay of the learning rate is stretched from {before} to {now} updates: "
+                f"after {step} it goes on at {left:.3g} times its start"
+            )
+
+
+def _fit(trainer: pl.Trainer, system: System, path: Path | None) -> None:
+    """Train; an interruption is one also where Lightning makes an exit of it."""
+    try:
+        trainer.fit(system, ckpt_path=path)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    except Exception as error:  # of any type, with the worker's traceback in its message
+        # Not str(error): some exceptions of a worker fail there, made anew of their message alone.
+        message = " ".join(map(str, error.args))
+        if "DataLoader worker" not in message:
+            raise
+        raise OSError(_reason_of_worker(message, system.train_loader.num_workers)) from error
+
+
+def _reason_of_worker(message: str, num_workers: int) -> str:
+    """One line on why a process that reads segments ended."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if lines[0].startswith("Caught "):  # an exception of its own
+        return f"cannot read the training data: {lines[-1]}"
+    return (
+        f"one of the num_workers={num_workers} processes that read segments was killed, as happens "
+        f"where memory runs out ({lines[0].rstrip('. ')}): run it again to continue, with a lower "
+        "num_workers"
+    )
