@@ -1057,8 +1057,8 @@ def test_run_sh_runs_one_training(run_sh):
 
 @pytest.mark.parametrize("option", ["--rows", "--seeds", "--shard", "--report_row"])
 def test_run_sh_refuses_options_of_an_experiment_without_one(run_sh, option):
-    done, calls = run_sh(option, "1")
-    assert done.returncode == 1 and calls == {}
+    done, calls = run_sh(option, "1/1" if option == "--shard" else "1")
+    assert done.returncode == 2 and calls == {}
     assert done.stderr == (
         "run.sh: --rows, --seeds, --shard and --report_row need an --experiment\n"
     )
