@@ -1,6 +1,5 @@
 """Write the tables of evaluated experiments side by side, as Markdown."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -24,9 +23,9 @@ def read_medians(exp_dir: Path) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("exp_dirs", type=Path, nargs="+", help="folders of experiments")
-    parser.add_argument("--output", type=Path, required=True, help="Markdown file to write")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument("exp_dirs", type=scripts.path, nargs="+", help="folders of experiments")
+    parser.add_argument("--output", type=scripts.path, required=True, help="Markdown file to write")
     args = parser.parse_args()
     table = markdown_table(pd.concat([read_medians(exp_dir) for exp_dir in args.exp_dirs]))
     with atomic_path(args.output) as temporary:

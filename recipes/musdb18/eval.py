@@ -4,13 +4,11 @@ Between them stand the models that come with the package and that `pretrained` i
 Writes segments.csv and final_metrics.json into --exp_dir, and prints the table.
 """
 
-import argparse
 import json
-from pathlib import Path
 
 import torch
 from utils import scripts
-from utils.systems import load_stft, load_systems
+from utils.systems import load_stft, load_systems, read_run_conf
 
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.evaluation import costs, evaluate, markdown_table, medians
@@ -19,15 +17,19 @@ from asteroid_sinudae.provenance import provenance
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument(
+        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
+    )
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
     parser.add_argument(
         "--stft", action="store_true", help="the STFT alone; conf.yml needs no more than its sizes"
     )
     args = parser.parse_args()
 
-    conf = scripts.read_conf(args.exp_dir / "conf.yml")
+    conf = read_run_conf(args.exp_dir, of_stft=args.stft)
     manifest = Manifest.load(args.data_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     training = {}

@@ -5,12 +5,10 @@ museval/<system>/test/<track>.json as it goes, and museval.json, into --exp_dir,
 table. Interrupted, it continues where it was.
 """
 
-import argparse
 import json
-from pathlib import Path
 
 from utils import scripts
-from utils.systems import load_systems
+from utils.systems import load_systems, read_run_conf
 
 from asteroid_sinudae.bsseval import METRICS, Scores, evaluate_tracks, summary
 from asteroid_sinudae.data import Manifest
@@ -34,9 +32,13 @@ def report(scores: Scores) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument(
+        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
+    )
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
     parser.add_argument("--n_tracks", type=int, help="the first of them; default: all")
     parser.add_argument("--duration", type=float, help="seconds from each start; default: all")
     parser.add_argument("--threshold", type=float, default=0.5, help="of the mask")
@@ -47,7 +49,7 @@ def main() -> None:
     if args.n_tracks is not None and args.n_tracks < 1:
         raise ValueError(f"n_tracks must be 1 or more, got {args.n_tracks}")
 
-    conf = scripts.read_conf(args.exp_dir / "conf.yml")
+    conf = read_run_conf(args.exp_dir)
     manifest = Manifest.load(args.data_dir)
     scores = evaluate_tracks(
         load_systems(args.exp_dir, conf, manifest),

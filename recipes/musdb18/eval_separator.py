@@ -13,7 +13,7 @@ import torch
 from eval_museval import report
 from torch import nn
 from utils import scripts
-from utils.systems import load_systems, stft_conf
+from utils.systems import load_systems, read_run_conf, stft_conf
 
 from asteroid_sinudae import Representation, SinuDAEConvTasNet
 from asteroid_sinudae.bsseval import (
@@ -154,12 +154,19 @@ def write_json(content: dict, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the separators")
+    parser = scripts.Parser(__doc__)
     parser.add_argument(
-        "--pair_dir", type=Path, required=True, help="folder of the trained auto-encoder (stage 2)"
+        "--exp_dir", type=scripts.path, required=True, help="folder of the separators"
     )
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser.add_argument(
+        "--pair_dir",
+        type=scripts.path,
+        required=True,
+        help="folder of the trained auto-encoder (stage 2)",
+    )
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
     parser.add_argument("--museval", action="store_true", help="also score whole tracks")
     parser.add_argument("--n_tracks", type=int, help="... the first of them; default: all")
     parser.add_argument("--duration", type=float, help="... seconds from each start; default: all")
@@ -170,7 +177,7 @@ def main() -> None:
         raise ValueError(f"n_tracks must be 1 or more, got {args.n_tracks}")
 
     manifest = Manifest.load(args.data_dir)
-    pair_conf = scripts.read_conf(args.pair_dir / "conf.yml")
+    pair_conf = read_run_conf(args.pair_dir)
     systems = load_systems(args.pair_dir, pair_conf, manifest)
     pair = next(iter(systems.values()))
     trained_on = {"pair": model_digest(pair), **stft_conf(pair_conf)}

@@ -4,7 +4,6 @@ Writes NAME.pth, in half precision, and its card NAME.md into --output. No path 
 training data is described by --data.
 """
 
-import argparse
 import hashlib
 import math
 import re
@@ -24,12 +23,17 @@ MAY_COST = 0.5  # dB
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument(
+        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
+    )
     parser.add_argument("--name", required=True, help="of the model, made of a-z, 0-9 and _")
     parser.add_argument("--data", required=True, help='what it was trained on, as "12 excerpts"')
     parser.add_argument(
-        "--output", type=Path, default=pretrained.FOLDER, help="folder (default: the package's)"
+        "--output",
+        type=scripts.path,
+        default=pretrained.FOLDER,
+        help="folder (default: the package's)",
     )
     args = parser.parse_args()
 

@@ -7,18 +7,17 @@ EXP_ROOT/EXPERIMENT/table.md and table.csv. Options of train.py hold for all row
 tell rows apart; untrained rows stay untrained.
 """
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from utils import scripts
+from utils.conf import read_yaml, write_conf
 from utils.experiments import (
     Experiment,
     Job,
     check_free,
-    check_types,
     load_experiment,
     make_jobs,
     parse_rows,
@@ -51,7 +50,7 @@ def run_job(job: Job, data_dir: Path, source: str, heading: str) -> None:
             return
         where = ["--exp_dir", str(job.folder), "--data_dir", str(data_dir)]
         if job.is_baseline:
-            scripts.write_conf(job.conf, job.folder / "conf.yml")
+            write_conf(job.conf, job.folder / "conf.yml")
         else:
             print(f"{heading}: training", flush=True)
             run_script(RECIPE / "train.py", [*where, *job.options()], lock)
@@ -75,8 +74,8 @@ def run_jobs(jobs: Sequence[Job], data_dir: Path, source: str) -> dict[str, str]
         heading = f"[{number}/{len(jobs)}] {job}"
         try:
             run_job(job, data_dir, source, heading)
-        except BlockingIOError:
-            print(f"{heading}: left out, it is being run by another process", flush=True)
+        except BlockingIOError as error:
+            print(f"{heading}: left out, {one_line(error)}", flush=True)
         except (ValueError, OSError) as error:
             failed[str(job)] = one_line(error)
             print(f"{heading}: failed", flush=True)
@@ -111,11 +110,9 @@ def write_table(
     return refused
 
 
-def given_values(conf: dict) -> dict:
-    """What options or the file of --conf give of the configuration, by key."""
-    base = scripts.read_conf(scripts.BASE_CONF)
-    check_types(conf, base, "configuration")
-    options = {word.removeprefix("--").split("=")[0] for word in sys.argv[1:] if word[:2] == "--"}
+def given_values(conf: dict, options: set[str]) -> dict:
+    """What options, of these keys, or the file of --conf give of the configuration, by key."""
+    base = read_yaml(scripts.BASE_CONF)
     return {
         key: value
         for group, values in conf.items()
@@ -125,13 +122,17 @@ def given_values(conf: dict) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = scripts.Parser(__doc__)
     parser.add_argument("--experiment", required=True, help="name in the file of experiments")
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
-    parser.add_argument("--exp_root", type=Path, default=Path("exp"), help="folder of results")
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
+    parser.add_argument(
+        "--exp_root", type=scripts.path, default=Path("exp"), help="folder of results"
+    )
     parser.add_argument(
         "--experiments",
-        type=Path,
+        type=scripts.path,
         default=RECIPE / "local" / "experiments.yml",
         help="YAML file of experiments",
     )
@@ -140,7 +141,7 @@ def main() -> None:
     parser.add_argument("--shard", default="1/1", help="i/n: run the i-th of n shares of the jobs")
     args, conf = scripts.parse_args_with_conf(parser)
 
-    given = given_values(conf)
+    given = given_values(conf, args.given)
     experiment = load_experiment(args.experiments, args.experiment, conf)
     check_free(experiment, given)
     rows, seeds = parse_rows(args.rows, experiment), parse_seeds(args.seeds)

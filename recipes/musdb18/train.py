@@ -4,9 +4,6 @@ Writes into --exp_dir: conf.yml, checkpoints/last.ckpt, logs/ and, at the end, b
 model after the last update; with max_steps 0, the model at its start.
 """
 
-import argparse
-from pathlib import Path
-
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -26,9 +23,13 @@ OF_SYSTEM = ("noise_std", "snr_per", "sort")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument(
+        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
+    )
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
     args, conf = scripts.parse_args_with_conf(parser)
 
     manifest = Manifest.load(args.data_dir)

@@ -5,14 +5,13 @@ frozen auto-encoder of an experiment and on its STFT. Each has a folder in --exp
 stft, with conf.yml, checkpoints/last.ckpt, logs/ and, at the end, best_model.pth.
 """
 
-import argparse
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from torch import nn
 from utils import scripts, training
-from utils.systems import load_systems, stft_conf
+from utils.systems import load_systems, read_run_conf, stft_conf
 
 from asteroid_sinudae.bsseval import model_digest
 from asteroid_sinudae.data import Manifest, TrainSegments
@@ -22,12 +21,19 @@ CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the separators")
+    parser = scripts.Parser(__doc__)
     parser.add_argument(
-        "--pair_dir", type=Path, required=True, help="folder of the trained auto-encoder (stage 2)"
+        "--exp_dir", type=scripts.path, required=True, help="folder of the separators"
     )
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser.add_argument(
+        "--pair_dir",
+        type=scripts.path,
+        required=True,
+        help="folder of the trained auto-encoder (stage 2)",
+    )
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
     args, conf = scripts.parse_args_with_conf(parser, CONF)
 
     manifest = Manifest.load(args.data_dir)
@@ -35,7 +41,7 @@ def main() -> None:
         raise FileNotFoundError(
             f"{args.pair_dir / 'best_model.pth'} not found: train the pair first (stage 2)"
         )
-    pair_conf = scripts.read_conf(args.pair_dir / "conf.yml")
+    pair_conf = read_run_conf(args.pair_dir)
     pair = next(iter(load_systems(args.pair_dir, pair_conf, manifest).values()))
     check_conf(conf, pair_conf)
     dataset = training.make_dataset(manifest, conf)

@@ -4,12 +4,39 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from utils import scripts
+from utils.conf import read_conf, read_yaml, type_of
+from utils.limits import check_evaluation
 
 from asteroid_sinudae import STFT, Representation, SinuDAE
 from asteroid_sinudae._checks import check
 from asteroid_sinudae.data import Manifest
+from asteroid_sinudae.schema import validated
 
 STFT_NAME = "STFT"  # in tables
+# Keys of a run's configuration that its evaluation needs, and those that the STFT alone needs.
+OF_STFT = ("data.segment", "baseline.stft_n_fft", "baseline.stft_stride", "baseline.stft_window")
+OF_RUN = (*OF_STFT, "filterbank.decoder", "filterbank.kernel_size")
+
+
+def read_run_conf(exp_dir: Path, of_stft: bool = False) -> dict:
+    """The configuration in a run's conf.yml.
+
+    Args:
+        exp_dir (Path): Folder of the run.
+        of_stft (bool): Whether only what the STFT needs has to be there.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: naming what is wrong in it.
+    """
+    needed = OF_STFT if of_stft else OF_RUN
+    return read_conf(exp_dir / "conf.yml", read_yaml(scripts.BASE_CONF), needed)
+
+
+def check_run_conf(conf: object, where: str) -> dict:
+    """A configuration that another file holds, as :func:`read_run_conf` would have read it."""
+    return validated(type_of(read_yaml(scripts.BASE_CONF), OF_RUN), conf, where)
 
 
 def load_systems(
@@ -48,8 +75,9 @@ def load_stft(
     """The STFT of a configuration alone, by its name in tables.
 
     Raises:
-        ValueError: if it cannot be inverted.
+        ValueError: if it cannot be inverted, or is too large to compute.
     """
+    check_evaluation(conf)
     sizes = {key.removeprefix("stft_"): value for key, value in stft_conf(conf).items()}
     return {STFT_NAME: STFT(**sizes, sample_rate=manifest.sample_rate).to(device)}
 

@@ -24,7 +24,8 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
 
-from . import scripts
+from . import limits
+from .conf import write_conf
 
 
 def check_training(conf: dict) -> None:
@@ -50,6 +51,7 @@ def check_training(conf: dict) -> None:
             f"batch_size={batch_size} must divide by the {n_processes(conf)} processes of devices "
             "and num_nodes"
         )
+    limits.check_limits(conf)
 
 
 def n_processes(conf: dict) -> int:
@@ -60,10 +62,9 @@ def n_processes(conf: dict) -> int:
 def make_dataset(manifest: Manifest, conf: dict) -> TrainSegments:
     """Segments of the training tracks."""
     data = conf["data"]
-    keep_on = data["keep_on"] or None
-    return TrainSegments(
-        manifest.subset("train"), data["segment"], data["segment_hop"], keep_on=keep_on
-    )
+    tracks, hop = manifest.subset("train"), data["segment_hop"]
+    limits.check_segments(tracks, hop)
+    return TrainSegments(tracks, data["segment"], hop, keep_on=data["keep_on"] or None)
 
 
 def make_loader(dataset: TrainSegments, conf: dict, matched: bool = False) -> DataLoader:
@@ -170,7 +171,7 @@ def train(
     timer = Timer()
     trainer = make_trainer(conf, exp_dir, [timer, *callbacks], clip_norm)
     if trainer.is_global_zero:
-        scripts.write_conf(conf, exp_dir / "conf.yml")
+        write_conf(conf, exp_dir / "conf.yml")
     if not is_untrained:
         trainer.fit(system, ckpt_path=checkpoint)
     if trainer.is_global_zero:
