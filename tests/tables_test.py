@@ -20,6 +20,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from mutations import mutated_bytes, mutated_json
 
 from asteroid_sinudae import SinuDAE, locks
 from asteroid_sinudae.data import Manifest, Track
@@ -122,6 +123,8 @@ def write_result(folder, conf, seed=0, steps=7, n_segments=5, systems=TRAINED, *
     folder.mkdir(parents=True, exist_ok=True)
     segments_of(seed, n_segments, systems).to_csv(folder / "segments.csv", index=False)
     metrics = {
+        "medians": {name: {"si_sdr": 10.0} for name in systems},
+        "finished": "today",
         "systems": systems,
         "training": {"steps": steps, "epochs": 1, "seconds": 60.0 * (1 + seed)},
         "parameters": 6_476_800,
@@ -547,28 +550,59 @@ def test_a_result_on_other_data_is_refused(tmp_path, small):
             lambda text: text[:100],
             "final_metrics.json is corrupted, expected",
         ),
-        ("final_metrics.json", lambda text: "[]", "TypeError"),
-        (
-            "final_metrics.json",
-            lambda text: text.replace('"systems"', '"s"'),
-            "KeyError: 'systems'",
-        ),
-        ("final_metrics.json", lambda text: text.replace('"conf"', '"c"'), "KeyError: 'conf'"),
+        ("final_metrics.json", lambda text: "[]", "its content must be an object, got "),
+        ("final_metrics.json", lambda text: text.replace('"systems"', '"s"'), "systems is missing"),
+        ("final_metrics.json", lambda text: text.replace('"conf"', '"c"'), "conf is missing"),
         (
             "final_metrics.json",
             lambda text: text.replace('"seconds"', '"s"'),
-            "KeyError: 'seconds'",
+            "training.seconds is missing",
+        ),
+        (
+            "final_metrics.json",
+            lambda text: text.replace('"seconds": 60.0', '"seconds": null'),
+            "is of a training, of which training tells nothing",
+        ),
+        (
+            "final_metrics.json",
+            lambda text: text.replace('"si_sdr": 10.0', '"si_sdr": NaN'),
+            "medians.conv DAE.si_sdr must be a finite number, got nan",
+        ),
+        (
+            "final_metrics.json",
+            lambda text: text.replace('"epochs": 10', '"epochs": "10"'),
+            "conf: training.epochs must be a valid integer, got '10'",
         ),
         ("segments.csv", lambda text: text[: len(text) // 2], "segments.csv has [0-4] segments of"),
-        ("segments.csv", lambda text: text.replace("additivity", "a"), "additivity_error"),
+        (
+            "segments.csv",
+            lambda text: text.replace("additivity", "a"),
+            "additivity_error is missing",
+        ),
         (
             "segments.csv",
             lambda text: text.replace("C,0,conv DAE,", "C,0,conv DAE,x"),
-            "ValueError",
+            "segments.csv: si_sdr must be numbers, got 'x",
         ),
-        ("segments.csv", lambda text: text.replace("si_sdr_rm", "rm"), "si_sdr_rm.* not in index"),
-        ("segments.csv", lambda text: "", "EmptyDataError"),
-        ("segments.csv", None, "FileNotFoundError"),
+        (
+            "segments.csv",
+            lambda text: text.replace("C,0,conv DAE,", "C,0,conv DAE,,", 1),
+            "segments.csv is no table",
+        ),
+        (
+            "segments.csv",
+            lambda text: re.sub("(C,0,conv DAE),[^,]*", r"\1,", text),
+            "segments.csv: si_sdr of conv DAE is not finite everywhere",
+        ),
+        (
+            "segments.csv",
+            lambda text: re.sub("(C,0,conv DAE),[^,]*", r"\1,inf", text),
+            "segments.csv: si_sdr of conv DAE is not finite everywhere",
+        ),
+        ("segments.csv", lambda text: text.replace("si_sdr_rm", "rm"), "si_sdr_rm is missing"),
+        ("segments.csv", lambda text: "", "segments.csv is no table .CSV.: No columns"),
+        ("segments.csv", lambda text: "\udcff", "segments.csv is no table .CSV.: .*utf-8"),
+        ("segments.csv", None, "segments.csv not found: expected a table"),
     ],
 )
 def test_a_damaged_result_is_refused(tmp_path, small, name, damage, message):
@@ -578,10 +612,31 @@ def test_a_damaged_result_is_refused(tmp_path, small, name, damage, message):
     if damage is None:
         path.unlink()
     else:
-        path.write_text(damage(path.read_text()))
+        path.write_text(damage(path.read_text()), "utf-8", "surrogateescape")
     expected = f"^{job.folder} holds a damaged result, delete final_metrics.json in it .*{message}"
     with pytest.raises(ValueError, match=expected):
         results.read_result(job, results.describe_source(SOURCE))
+
+
+def test_damaged_results_are_read_or_refused(tmp_path, small):
+    _, _, (job, _) = jobs_of(small, tmp_path)
+    write_result(job.folder, job.conf)
+    refused, source = 0, results.describe_source(SOURCE)
+    paths = [job.folder / name for name in ("final_metrics.json", "segments.csv")]
+    metrics, segments = (path.read_bytes() for path in paths)
+    damaged = [(paths[0], text) for text in mutated_json(json.loads(metrics), 300)]
+    damaged += [(paths[1], text) for text in mutated_bytes(segments, 150)]
+    for path, text in damaged:
+        paths[0].write_bytes(metrics)
+        paths[1].write_bytes(segments)
+        path.write_bytes(text)
+        try:
+            result = results.read_result(job, source)
+            assert np.isfinite(result.segments.to_numpy()).all()
+        except ValueError as error:
+            assert str(error).startswith(f"{job.folder} ")
+            refused += 1
+    assert 200 < refused < 450
 
 
 # The table
