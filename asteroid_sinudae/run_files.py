@@ -7,7 +7,8 @@ import pandas as pd
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-from .schema import validated_json
+from .files import load_safely
+from .schema import validated, validated_json
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
@@ -36,6 +37,43 @@ class Metrics(TypedDict):
     device: str
     finished: str
     training: NotRequired[Training]
+
+
+class ModelTraining(TypedDict):
+    """How a model was trained, as its file tells it."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    conf: dict[str, dict[str, Any]]
+    steps: Count
+    epochs: Count
+    seconds: Finite
+    versions: dict[str, str | None]
+    commit: NotRequired[str | None]
+    device: str
+    finished: str
+
+
+class Infos(TypedDict):
+    """What the file of a model tells besides the model."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    training: NotRequired[ModelTraining]
+
+
+def read_training(path: Path) -> dict:
+    """How the model of a file was trained, empty if the file does not tell.
+
+    Args:
+        path (Path): File of a model, as :func:`.save_atomically` writes it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the key, its value and what was expected, if the file tells it otherwise.
+    """
+    infos = load_safely(path).get("infos", {})
+    return validated(Infos, infos, f"{path}: infos").get("training", {})
 
 
 def read_metrics(exp_dir: Path, kind: type = Metrics) -> dict:

@@ -4,16 +4,15 @@ Between them stand the models that come with the package and that `pretrained` i
 Writes segments.csv and final_metrics.json into --exp_dir, and prints the table.
 """
 
-import json
-
 import torch
 from utils import scripts
 from utils.systems import load_stft, load_systems, read_run_conf
 
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.evaluation import costs, evaluate, markdown_table, medians
-from asteroid_sinudae.files import atomic_path, load_safely
+from asteroid_sinudae.files import atomic_path, write_json
 from asteroid_sinudae.provenance import provenance
+from asteroid_sinudae.run_files import read_training
 
 
 def main() -> None:
@@ -38,7 +37,7 @@ def main() -> None:
     else:
         names = conf["baseline"].get("pretrained", "").split()
         systems = load_systems(args.exp_dir, conf, manifest, device, names)
-        training = load_safely(args.exp_dir / "best_model.pth")["infos"].get("training", {})
+        training = read_training(args.exp_dir / "best_model.pth")
     evaluated = next(iter(systems.values()))
     results, n_silent = evaluate(
         systems,
@@ -62,8 +61,7 @@ def main() -> None:
         "conf": conf,
         **provenance(device),
     }
-    with atomic_path(args.exp_dir / "final_metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2))
+    write_json(args.exp_dir / "final_metrics.json", metrics)
     print(markdown_table(summary))
     n_tracks = metrics["test_tracks"]
     print(f"\nMedians over {metrics['segments']} segments; test tracks: {n_tracks}")

@@ -5,15 +5,13 @@ museval/<system>/test/<track>.json as it goes, and museval.json, into --exp_dir,
 table. Interrupted, it continues where it was.
 """
 
-import json
-
 from utils import scripts
 from utils.systems import load_systems, read_run_conf
 
 from asteroid_sinudae.bsseval import METRICS, Scores, evaluate_tracks, summary
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.evaluation import markdown_table
-from asteroid_sinudae.files import atomic_path
+from asteroid_sinudae.files import write_json
 from asteroid_sinudae.provenance import provenance
 
 
@@ -68,8 +66,7 @@ def main() -> None:
         "conf": conf,
         **provenance("cpu"),
     }
-    with atomic_path(args.exp_dir / "museval.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=2, allow_nan=False))
+    write_json(args.exp_dir / "museval.json", result)
     table = summary(scores.store).reset_index("target")
     print(markdown_table(table.rename(columns={metric: f"{metric} (dB)" for metric in METRICS})))
     print(f"\nMedians over {result['test_tracks']} test tracks of the medians over their frames")

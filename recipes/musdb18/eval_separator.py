@@ -5,7 +5,6 @@ museval/<system>/test/<track>.json and museval.json, and prints the tables.
 """
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 
@@ -25,8 +24,9 @@ from asteroid_sinudae.bsseval import (
 )
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.evaluation import markdown_table, medians
-from asteroid_sinudae.files import atomic_path, load_safely
+from asteroid_sinudae.files import atomic_path, write_json, write_text
 from asteroid_sinudae.provenance import provenance
+from asteroid_sinudae.run_files import read_training
 from asteroid_sinudae.separation import SOURCES, evaluate_separation, separator_estimator
 from asteroid_sinudae.stft_conv_tasnet import STFTConvTasNet
 
@@ -57,7 +57,7 @@ def load_separators(exp_dir: Path, trained_on: dict) -> tuple[dict[str, nn.Modul
         if not path.is_file():
             raise FileNotFoundError(f"{path} not found: train the separators first (stage 6)")
         separators[name] = separator_class.from_pretrained(path).eval()
-        trainings[name] = load_safely(path)["infos"].get("training", {})
+        trainings[name] = read_training(path)
         run = trainings[name].get("conf", {}).get("run", {})
         if any(run.get(key) != value for key, value in trained_on.items()):
             raise ValueError(
@@ -108,8 +108,7 @@ def evaluate_segments(
     table = medians(results)
     tracks = {name: medians(rows) for name, rows in results.groupby("track", sort=False)}
     text = markdown_table(table.rename(columns=TITLES))
-    with atomic_path(exp_dir / "table.md") as temporary:
-        temporary.write_text(text + "\n")
+    write_text(exp_dir / "table.md", text + "\n")
     n_segments = len(results) // len(table)
     print(f"{text}\n\nMedians over {n_segments} segments; test tracks: {len(tracks)}")
     print(f"Segments without vocals or accompaniment left out: {n_left_out}")
@@ -146,11 +145,6 @@ def evaluate_museval(
         "duration": args.duration,
         **provenance("cpu"),
     }
-
-
-def write_json(content: dict, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False))
 
 
 def main() -> None:
@@ -197,7 +191,7 @@ def main() -> None:
     }
     segment = facts["conf"]["data"]["segment"]
     segments = evaluate_segments(systems, separators, manifest, segment, args.exp_dir)
-    write_json({**segments, **facts}, args.exp_dir / "final_metrics.json")
+    write_json(args.exp_dir / "final_metrics.json", {**segments, **facts})
     if args.museval:
         by_name = {
             f"{name}, separator": separator
@@ -205,7 +199,7 @@ def main() -> None:
         }
         by_name |= {f"{name}, informed mask": system for name, system in systems.items()}
         scores = evaluate_museval(by_name, manifest, args)
-        write_json({**facts, **scores}, args.exp_dir / "museval.json")
+        write_json(args.exp_dir / "museval.json", {**facts, **scores})
         if scores["failed"]:
             raise ValueError(f"failed: {'; '.join(scores['failed'])}")
 

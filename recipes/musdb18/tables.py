@@ -29,7 +29,7 @@ from utils.results import Result, describe_source, make_table, read_result, to_m
 
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.errors import one_line
-from asteroid_sinudae.files import atomic_path
+from asteroid_sinudae.files import atomic_path, write_text
 from asteroid_sinudae.locks import locked
 
 RECIPE = Path(__file__).resolve().parent
@@ -102,8 +102,7 @@ def write_table(
         results, refused = collect(jobs, source)
         table = make_table(experiment, jobs, results)
         text = to_markdown(experiment, table, jobs, results, given)
-        with atomic_path(folder / "table.md") as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_text(folder / "table.md", text + "\n")
         with atomic_path(folder / "table.csv") as temporary:
             table.to_csv(temporary, index=False)
     print(f"\n{text}")
