@@ -31,8 +31,7 @@ from asteroid_sinudae.data import SAMPLE_RATE, Manifest, Track
 
 SIZES = dict(n_filters=8, kernel_size=256, stride=64)
 CONF = {
-    "filterbank": {"decoder": "mod_cos", "kernel_size": 256},
-    "data": {"segment": 44100},
+    "filterbank": {"decoder": "mod_cos"},
     "baseline": {"stft_n_fft": 256, "stft_stride": 96, "stft_window": "hamming"},
 }
 

@@ -6,7 +6,8 @@ Writes segments.csv and final_metrics.json into --exp_dir, and prints the table.
 
 import torch
 from utils import scripts
-from utils.systems import load_stft, load_systems, read_run_conf
+from utils.limits import check_segment
+from utils.systems import OF_STFT, OF_SYSTEMS, load_stft, load_systems, read_run_conf
 
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.evaluation import costs, evaluate, markdown_table, medians
@@ -28,7 +29,8 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    conf = read_run_conf(args.exp_dir, of_stft=args.stft)
+    conf = read_run_conf(args.exp_dir, ("data.segment", *(OF_STFT if args.stft else OF_SYSTEMS)))
+    check_segment(conf["data"]["segment"])
     manifest = Manifest.load(args.data_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     training = {}

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from utils import scripts, training
+from utils.systems import load_stft
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.checkpoints import StopAtPlateau
@@ -92,6 +93,7 @@ def check_conf(conf: dict, manifest: Manifest) -> None:
             f"data, {manifest.sample_rate} Hz"
         )
     training.check_training(conf)
+    load_stft(conf, manifest)  # the evaluation will need it
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 from utils import scripts, training
-from utils.systems import load_systems, read_run_conf, stft_conf
+from utils.systems import OF_SYSTEMS, load_systems, read_run_conf, stft_conf
 
 from asteroid_sinudae.bsseval import model_digest
 from asteroid_sinudae.data import Manifest, TrainSegments
@@ -41,7 +41,7 @@ def main() -> None:
         raise FileNotFoundError(
             f"{args.pair_dir / 'best_model.pth'} not found: train the pair first (stage 2)"
         )
-    pair_conf = read_run_conf(args.pair_dir)
+    pair_conf = read_run_conf(args.pair_dir, (*OF_SYSTEMS, "filterbank.kernel_size"))
     pair = next(iter(load_systems(args.pair_dir, pair_conf, manifest).values()))
     check_conf(conf, pair_conf)
     dataset = training.make_dataset(manifest, conf)

@@ -18,10 +18,11 @@ from asteroid_sinudae.schema import validated  # before asteroid, which it makes
 from asteroid.utils.parser_utils import str2bool
 
 MAX_BYTES = 1_000_000  # of a file
+LARGEST = 3.4e38  # in float32
 TYPES = {
     bool: bool,
     int: Annotated[int, Field(ge=-(2**63), lt=2**63)],
-    float: Annotated[float, Field(allow_inf_nan=False)],
+    float: Annotated[float, Field(allow_inf_nan=False, ge=-LARGEST, le=LARGEST)],
     str: str,
 }
 # Numbers as people and JSON write them. YAML 1.1 reads 1e-4 as text, 010 as 8 and 1:30 as 90.

@@ -44,25 +44,29 @@ def check_limits(conf: dict) -> None:
     for key in ("num_workers", "devices", "num_nodes"):
         expected = f"0 to {limit} ({PER_PROCESSOR} a processor)"
         check(0 <= training[key] <= limit, key, training[key], expected)
-    minutes = training["checkpoint_minutes"]
-    check(minutes >= 0, "checkpoint_minutes", minutes, "0 or more")
     batch = training["batch_size"] // (training["devices"] * training["num_nodes"])
     sizes = {"batch_size": training["batch_size"], "segment": data["segment"]}
     _check_memory(2 * BYTES * batch * data["segment"], "a batch of two sources", sizes)
     if "filterbank" in conf:
         _check_pair(conf["filterbank"], batch, sizes)
-        check_evaluation(conf)
+        check_segment(data["segment"])
+        check_stft(conf)
     if "masker" in conf:
         _check_masker(conf["masker"])
 
 
-def check_evaluation(conf: dict) -> None:
-    """Raise a ValueError if an evaluation's segments or its STFT are out of all bounds."""
-    segment, n_fft = conf["data"]["segment"], conf["baseline"]["stft_n_fft"]
+def check_segment(segment: int) -> None:
+    """Raise a ValueError if an evaluation's segments are empty, or larger than the memory."""
     check(segment >= 1, "segment", segment, "1 or more")
     needed = 3 * BYTES * EVALUATED_TOGETHER * segment
     _check_memory(needed, "a batch of two sources and their mixture", {"segment": segment})
-    check(n_fft <= segment, "stft_n_fft", n_fft, f"at most {segment=}")
+
+
+def check_stft(conf: dict) -> None:
+    """Raise a ValueError if the STFT is longer than the segments, if any, or does not fit."""
+    n_fft, segment = conf["baseline"]["stft_n_fft"], conf.get("data", {}).get("segment")
+    if segment is not None:
+        check(n_fft <= segment, "stft_n_fft", n_fft, f"at most {segment=}")
     needed = 2 * BYTES * n_fft * n_fft
     _check_memory(needed, "the STFT with its inverse", {"stft_n_fft": n_fft})
 
