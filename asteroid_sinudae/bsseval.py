@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,15 +28,18 @@ import soundfile
 import torch
 from asteroid.models.base_models import BaseEncoderMaskerDecoder
 from museval import EvalStore, MethodStore, TrackStore, eval_mus_track, json2df
+from pydantic import ConfigDict, Field
 from torch import nn
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
 from ._checks import check, check_positive_int
 from .chunks import map_blocks, overlap_add, reach, whole_hops
-from .data import SAMPLE_RATE, Track, read_json
+from .data import SAMPLE_RATE, Track
 from .files import atomic_path
 from .masks import check_threshold, estimate_both
 from .representations import Representation
+from .schema import validated_json
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,31 @@ class Scores(NamedTuple):
     silent_frames: dict[str, dict[str, int]]
     left_out: dict[str, str]
     failed: dict[str, str]
+
+
+class _Frame(TypedDict):
+    """A frame in a file of museval's; what has no score is NaN."""
+
+    time: float
+    duration: float
+    metrics: TypedDict("metrics", dict.fromkeys(METRICS, float))
+
+
+class _Target(TypedDict):
+    """A target in a file of museval's."""
+
+    name: Literal[TARGETS]
+    frames: Annotated[list[_Frame], Field(min_length=1)]
+
+
+class _Record(TypedDict):
+    """A track's scores in museval's format, with what :func:`evaluate_tracks` adds."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    targets: Annotated[list[_Target], Field(min_length=len(TARGETS), max_length=len(TARGETS))]
+    settings: dict[str, Any]
+    silent_frames: TypedDict("silent_frames", dict.fromkeys((*TARGETS, "either", "frames"), int))
 
 
 class _Job(NamedTuple):
@@ -356,11 +384,26 @@ def _list_jobs(
     return jobs
 
 
+def _read_record(path: Path) -> dict:
+    """Scores of a track; raises a ValueError that names the file and what is wrong in it."""
+    try:
+        record = validated_json(_Record, path.read_bytes(), str(path))
+        names = [target["name"] for target in record["targets"]]
+        check(sorted(names) == sorted(TARGETS), f"{path}: targets", names, f"{TARGETS}")
+        n_frames = record["silent_frames"]["frames"]
+        for name, target in zip(names, record["targets"], strict=True):
+            n_scored = len(target["frames"])
+            check(n_scored == n_frames, f"{path}: frames of {name}", n_scored, f"{n_frames}")
+    except ValueError as error:
+        raise ValueError(f"{error}: remove it") from error
+    return record
+
+
 def _is_done(job: _Job) -> bool:
     """Whether a job's file is there; raises a ValueError if it has other settings."""
     if not job.path.exists():
         return False
-    known = read_json(job.path).get("settings", {})
+    known = _read_record(job.path)["settings"]
     others = [key for key, value in job.settings.items() if known.get(key, ...) != value]
     if others:
         raise ValueError(
@@ -445,7 +488,7 @@ def _collect(jobs: list[_Job], left_out: dict[str, str], failed: dict[str, str])
     methods = {job.system: EvalStore() for job in scored}
     silent_frames = {}
     for job in scored:
-        record = read_json(job.path)
+        record = _read_record(job.path)
         methods[job.system].add_track(json2df(record, job.track.name))
         silent_frames[job.track.name] = record["silent_frames"]
     store = MethodStore()

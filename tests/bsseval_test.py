@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from mutations import mutated_json
 from recipe_test import RECIPE, call, environment
 
 from asteroid_sinudae import STFT, SinuDAE, bsseval, informed_separation
@@ -305,11 +306,32 @@ def test_files_that_are_not_whole_or_not_ours(systems, tracks, output_dir):
     path.write_text(text[: len(text) // 2])
     with pytest.raises(ValueError, match=f"^{path} is corrupted, expected JSON .*: remove it$"):
         evaluate_tracks(systems, tracks, output_dir, n_workers=1)
+    for key, value, message in (
+        ("settings", None, "settings must be an object, got None"),
+        ("silent_frames", {}, "silent_frames.vocals is missing"),
+        ("targets", [], "targets must be .*, got "),
+        ("targets", json.loads(text)["targets"][:1] * 2, "targets must be .'vocals', 'accomp"),
+    ):
+        path.write_text(json.dumps({**json.loads(text), key: value}))
+        with pytest.raises(ValueError, match=f"^{path}: {message}.*: remove it$"):
+            evaluate_tracks(systems, tracks, output_dir, n_workers=1)
     record = json.loads(text)
-    del record["settings"]
+    del record["targets"][0]["frames"][0]
     path.write_text(json.dumps(record))
-    with pytest.raises(ValueError, match="another model, audio, threshold, duration .D - e.json"):
+    with pytest.raises(ValueError, match=f"^{path}: frames of .* must be 2, got 1: remove it$"):
         evaluate_tracks(systems, tracks, output_dir, n_workers=1)
+
+
+def test_damaged_scores_are_read_or_refused(systems, tracks, output_dir):
+    path = output_dir / "STFT" / "test" / "D - e.json"
+    refused, content = 0, json.loads(path.read_text())
+    for text in mutated_json(content, 300):
+        path.write_bytes(text)
+        try:
+            summary(evaluate_tracks(systems, tracks, output_dir, n_workers=1).store)
+        except (ValueError, OSError):
+            refused += 1
+    assert 150 < refused < 300
 
 
 def test_digest_differs_with_all_that_changes_scores():

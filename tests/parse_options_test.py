@@ -1,5 +1,6 @@
 """Options of recipe scripts, as parsed by recipes/musdb18/utils/parse_options.sh."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -28,7 +29,12 @@ def run_script(tmp_path):
     script.write_text(SCRIPT)
 
     def run(*options):
-        return subprocess.run(["bash", script, *options], capture_output=True, text=True)
+        return subprocess.run(
+            ["bash", script, *options],
+            env={**os.environ, "http_proxy": "of the environment"},
+            capture_output=True,
+            text=True,
+        )
 
     return run
 
@@ -58,6 +64,8 @@ def test_options_replace_defaults(run_script, options, expected):
         (["--stages", "2"], "unknown option '--stages'"),
         (["--stage=2"], "unknown option '--stage=2'"),
         (["--PATH", "/"], "unknown option '--PATH'"),
+        (["--http_proxy", "x"], "unknown option '--http_proxy'"),
+        (["--two\nlines", "x"], "unknown option $'--two\\nlines'"),
         (["--", "2"], "unknown option '--'"),
         (["--tag[$(touch pwned)]", "2"], "unknown option '--tag[$(touch pwned)]'"),
         (["--stage"], "option '--stage' needs a value"),
@@ -69,7 +77,7 @@ def test_options_replace_defaults(run_script, options, expected):
 )
 def test_errors_name_the_option(run_script, options, message):
     done = run_script(*options)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"run.sh: {message} (see --help)\n"
 
 

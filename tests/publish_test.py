@@ -153,7 +153,7 @@ def test_experiment_that_is_not_done(exp_dir):
     change(exp_dir, training={"steps": 1750, "epochs": 3, "seconds": 71.5})
     refused(exp_dir, f"{path} is of another training than {exp_dir}/best_model.pth: evaluate again")
     path.write_text("{}")
-    refused(exp_dir, f"{path} lacks conf, ")
+    refused(exp_dir, f"{path}: medians is missing: evaluate again")
     (exp_dir / "best_model.pth").unlink()
     refused(exp_dir, f"{exp_dir}/best_model.pth not found: train the experiment first")
     refused(exp_dir / "none", f"{exp_dir}/none/best_model.pth not found: train")

@@ -871,7 +871,7 @@ class TestScript:
         with pytest.raises(SystemExit, match="^report.py: .*best_model.pth is for 16000 Hz, the"):
             call("report.py", **options)
         (exp_dir / "final_metrics.json").write_text("{}")
-        with pytest.raises(SystemExit, match="^report.py: .*lacks conf, device, finished, medians"):
+        with pytest.raises(SystemExit, match="^report.py: .*medians is missing: evaluate again"):
             call("report.py", **options)
         (exp_dir / "final_metrics.json").write_text('{"medians": ')
         with pytest.raises(SystemExit, match="^report.py: .*final_metrics.json is corrupted"):

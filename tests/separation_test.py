@@ -546,7 +546,7 @@ def test_configurations_that_make_no_sense(tmp_path, options):
     path = tmp_path / "conf.yml"
     for text in ("masker:\n  n_blokcs: 8\n", "filterbank:\n  n_filters: 8\n"):
         path.write_text(text)
-        with pytest.raises(SystemExit, match="^train_separator.py: .*unknown key .*, expected"):
+        with pytest.raises(SystemExit, match="^train_separator.py: .*unknown key "):
             call("train_separator.py", conf=path, **options)
 
 
@@ -595,4 +595,4 @@ def test_stages_6_and_7_run_when_asked_for(tmp_path):
         f"eval_separator.py {folders} --museval",
     ]
     done, _ = run_stages(tmp_path, *arguments, "--experiment", "table1")
-    assert done.returncode == 1 and "stages 6 and 7 need a --tag" in done.stderr
+    assert done.returncode == 2 and "stages 6 and 7 need a --tag" in done.stderr

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ..data import read_json
 from ..evaluation import metric_title
+from ..run_files import numbers, read_csv
 from .page import Table
 
 SNRS = ["neg_snr", "neg_snr_epoch"]
@@ -35,24 +35,6 @@ TERMS = {
 }
 
 
-def read_metrics(exp_dir: Path) -> dict:
-    """Content of an experiment's `final_metrics.json`.
-
-    Raises:
-        FileNotFoundError: if the experiment has not been evaluated.
-        ValueError: if the file is damaged, or lacks what the page shows.
-    """
-    path = exp_dir / "final_metrics.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found: evaluate the experiment first (stage 3)")
-    metrics = read_json(path)
-    expected = {"medians", "segments", "test_tracks", "conf", "versions", "device", "finished"}
-    missing = expected - set(metrics)
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: evaluate again (stage 3)")
-    return metrics
-
-
 def read_losses(exp_dir: Path) -> pd.DataFrame:
     """Losses that a training has logged, also one that was interrupted and continued.
 
@@ -66,15 +48,37 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
         :class:`pandas.DataFrame` indexed by update, ascending, with columns `neg_snr` (dB,
         Eq. (4)), `neg_snr_epoch` (dB, its mean over an epoch), and those of `TERMS` that were
         logged; NaN where an update was not logged, empty if none was.
+
+    Raises:
+        ValueError: naming the file, if one is no log of numbers by update.
     """
-    paths = (exp_dir / "logs" / "csv").glob("version_*/metrics.csv")
-    by_version = sorted(paths, key=lambda path: int(path.parent.name.removeprefix("version_")))
-    logged = [pd.read_csv(path) for path in by_version if path.stat().st_size]
+    folder = exp_dir / "logs" / "csv"
+    starts = {}
+    for path in folder.glob("version_*/metrics.csv"):
+        number = path.parent.name.removeprefix("version_")
+        if not (number.isascii() and number.isdigit()):
+            raise ValueError(f"{path.parent} is no folder of a log, expected version_<number>")
+        starts[int(number)] = path
+    logged = [_read_log(starts[number]) for number in sorted(starts)]
+    logged = [log for log in logged if len(log)]
     if not logged:
         return pd.DataFrame(columns=SNRS, dtype=float)
-    losses = pd.concat(logged).dropna(subset="step").astype({"step": int})
+    losses = pd.concat(logged)
     terms = [name for name in TERMS if name in losses and losses[name].notna().any()]
     return losses.groupby("step").last().reindex(columns=[*SNRS, *terms])
+
+
+def _read_log(path: Path) -> pd.DataFrame:
+    """Losses of one start; empty if it was stopped before it logged any."""
+    if not path.stat().st_size:
+        return pd.DataFrame()
+    log = read_csv(path, "step")
+    names = [name for name in ("step", *SNRS, *TERMS) if name in log]
+    log = numbers(log[names].dropna(subset="step"), names, path)
+    is_update = (log["step"] >= 0) & (log["step"] % 1 == 0)
+    if not is_update.all():
+        raise ValueError(f"{path}: step must be an update's number, got {log['step'][~is_update]}")
+    return log.astype({"step": int})
 
 
 def read_table(path: Path) -> Table:
@@ -84,12 +88,15 @@ def read_table(path: Path) -> Table:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it has no header, or rows of another length.
+        ValueError: if it is no CSV in UTF-8, has no header, or rows of another length.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found: expected a table (CSV)")
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} is no table (CSV): {error}") from error
     if not header or any(len(row) != len(header) for row in rows):
         raise ValueError(f"{path} is no table: expected a header, and rows of as many cells")
     caption = path.resolve().parent.name if path.stem == "table" else path.stem

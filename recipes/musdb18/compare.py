@@ -1,22 +1,18 @@
 """Write the tables of evaluated experiments side by side, as Markdown."""
 
-import argparse
-import json
 from pathlib import Path
 
 import pandas as pd
 from utils import scripts
 
 from asteroid_sinudae.evaluation import markdown_table
-from asteroid_sinudae.files import atomic_path
+from asteroid_sinudae.files import write_text
+from asteroid_sinudae.run_files import read_metrics
 
 
 def read_medians(exp_dir: Path) -> pd.DataFrame:
     """Medians of an experiment, with its name and number of segments, one row a system."""
-    path = exp_dir / "final_metrics.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found: evaluate the experiment first (stage 3)")
-    metrics = json.loads(path.read_text())
+    metrics = read_metrics(exp_dir)
     table = pd.DataFrame.from_dict(metrics["medians"], orient="index")
     table.insert(0, "experiment", exp_dir.name)
     table["segments"] = metrics["segments"]
@@ -24,13 +20,12 @@ def read_medians(exp_dir: Path) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("exp_dirs", type=Path, nargs="+", help="folders of experiments")
-    parser.add_argument("--output", type=Path, required=True, help="Markdown file to write")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument("exp_dirs", type=scripts.path, nargs="+", help="folders of experiments")
+    parser.add_argument("--output", type=scripts.path, required=True, help="Markdown file to write")
     args = parser.parse_args()
     table = markdown_table(pd.concat([read_medians(exp_dir) for exp_dir in args.exp_dirs]))
-    with atomic_path(args.output) as temporary:
-        temporary.write_text(table + "\n")
+    write_text(args.output, table + "\n")
     print(table)
 
 

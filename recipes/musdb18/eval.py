@@ -5,24 +5,28 @@ Writes segments.csv and final_metrics.json into --exp_dir, and prints the table.
 """
 
 import argparse
-import json
-from pathlib import Path
 
 import torch
 from utils import scripts
+from utils.limits import check_segment
 from utils.processes import run_lock
-from utils.systems import load_stft, load_systems
+from utils.systems import OF_STFT, OF_SYSTEMS, load_stft, load_systems, read_run_conf
 
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.evaluation import costs, evaluate, markdown_table, medians
-from asteroid_sinudae.files import atomic_path, load_safely
+from asteroid_sinudae.files import atomic_path, write_json
 from asteroid_sinudae.provenance import provenance
+from asteroid_sinudae.run_files import read_training
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument(
+        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
+    )
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
     parser.add_argument(
         "--stft", action="store_true", help="the STFT alone; conf.yml needs no more than its sizes"
     )
@@ -33,7 +37,8 @@ def main() -> None:
 
 def evaluate_run(args: argparse.Namespace) -> None:
     """Evaluate the run that the options name."""
-    conf = scripts.read_conf(args.exp_dir / "conf.yml")
+    conf = read_run_conf(args.exp_dir, ("data.segment", *(OF_STFT if args.stft else OF_SYSTEMS)))
+    check_segment(conf["data"]["segment"])
     manifest = Manifest.load(args.data_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     training = {}
@@ -42,7 +47,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     else:
         names = conf["baseline"].get("pretrained", "").split()
         systems = load_systems(args.exp_dir, conf, manifest, device, names)
-        training = load_safely(args.exp_dir / "best_model.pth")["infos"].get("training", {})
+        training = read_training(args.exp_dir / "best_model.pth")
     evaluated = next(iter(systems.values()))
     results, n_silent = evaluate(
         systems,
@@ -66,8 +71,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
         "conf": conf,
         **provenance(device),
     }
-    with atomic_path(args.exp_dir / "final_metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2))
+    write_json(args.exp_dir / "final_metrics.json", metrics)
     print(markdown_table(summary))
     n_tracks = metrics["test_tracks"]
     print(f"\nMedians over {metrics['segments']} segments; test tracks: {n_tracks}")

@@ -6,17 +6,15 @@ table. Interrupted, it continues where it was.
 """
 
 import argparse
-import json
-from pathlib import Path
 
 from utils import scripts
 from utils.processes import run_lock
-from utils.systems import load_systems
+from utils.systems import load_systems, read_run_conf
 
 from asteroid_sinudae.bsseval import METRICS, Scores, evaluate_tracks, summary
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.evaluation import markdown_table
-from asteroid_sinudae.files import atomic_path
+from asteroid_sinudae.files import write_json
 from asteroid_sinudae.provenance import provenance
 
 
@@ -35,9 +33,13 @@ def report(scores: Scores) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument(
+        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
+    )
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
     parser.add_argument("--n_tracks", type=int, help="the first of them; default: all")
     parser.add_argument("--duration", type=float, help="seconds from each start; default: all")
     parser.add_argument("--threshold", type=float, default=0.5, help="of the mask")
@@ -53,7 +55,7 @@ def main() -> None:
 
 def evaluate_run(args: argparse.Namespace) -> None:
     """Score the run that the options name."""
-    conf = scripts.read_conf(args.exp_dir / "conf.yml")
+    conf = read_run_conf(args.exp_dir)
     manifest = Manifest.load(args.data_dir)
     scores = evaluate_tracks(
         load_systems(args.exp_dir, conf, manifest),
@@ -72,8 +74,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
         "conf": conf,
         **provenance("cpu"),
     }
-    with atomic_path(args.exp_dir / "museval.json") as temporary:
-        temporary.write_text(json.dumps(result, indent=2, allow_nan=False))
+    write_json(args.exp_dir / "museval.json", result)
     table = summary(scores.store).reset_index("target")
     print(markdown_table(table.rename(columns={metric: f"{metric} (dB)" for metric in METRICS})))
     print(f"\nMedians over {result['test_tracks']} test tracks of the medians over their frames")

@@ -5,7 +5,6 @@ museval/<system>/test/<track>.json and museval.json, and prints the tables.
 """
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from eval_museval import report
 from torch import nn
 from utils import scripts
 from utils.processes import run_lock
-from utils.systems import load_systems, stft_conf
+from utils.systems import load_systems, read_run_conf, stft_conf
 
 from asteroid_sinudae import Representation, SinuDAEConvTasNet
 from asteroid_sinudae.bsseval import (
@@ -26,8 +25,9 @@ from asteroid_sinudae.bsseval import (
 )
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.evaluation import markdown_table, medians
-from asteroid_sinudae.files import atomic_path, load_safely
+from asteroid_sinudae.files import atomic_path, write_json, write_text
 from asteroid_sinudae.provenance import provenance
+from asteroid_sinudae.run_files import read_training
 from asteroid_sinudae.separation import SOURCES, evaluate_separation, separator_estimator
 from asteroid_sinudae.stft_conv_tasnet import STFTConvTasNet
 
@@ -58,7 +58,7 @@ def load_separators(exp_dir: Path, trained_on: dict) -> tuple[dict[str, nn.Modul
         if not path.is_file():
             raise FileNotFoundError(f"{path} not found: train the separators first (stage 6)")
         separators[name] = separator_class.from_pretrained(path).eval()
-        trainings[name] = load_safely(path)["infos"].get("training", {})
+        trainings[name] = read_training(path)
         run = trainings[name].get("conf", {}).get("run", {})
         if any(run.get(key) != value for key, value in trained_on.items()):
             raise ValueError(
@@ -109,8 +109,7 @@ def evaluate_segments(
     table = medians(results)
     tracks = {name: medians(rows) for name, rows in results.groupby("track", sort=False)}
     text = markdown_table(table.rename(columns=TITLES))
-    with atomic_path(exp_dir / "table.md") as temporary:
-        temporary.write_text(text + "\n")
+    write_text(exp_dir / "table.md", text + "\n")
     n_segments = len(results) // len(table)
     print(f"{text}\n\nMedians over {n_segments} segments; test tracks: {len(tracks)}")
     print(f"Segments without vocals or accompaniment left out: {n_left_out}")
@@ -149,18 +148,20 @@ def evaluate_museval(
     }
 
 
-def write_json(content: dict, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False))
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the separators")
+    parser = scripts.Parser(__doc__)
     parser.add_argument(
-        "--pair_dir", type=Path, required=True, help="folder of the trained auto-encoder (stage 2)"
+        "--exp_dir", type=scripts.path, required=True, help="folder of the separators"
     )
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser.add_argument(
+        "--pair_dir",
+        type=scripts.path,
+        required=True,
+        help="folder of the trained auto-encoder (stage 2)",
+    )
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
     parser.add_argument("--museval", action="store_true", help="also score whole tracks")
     parser.add_argument("--n_tracks", type=int, help="... the first of them; default: all")
     parser.add_argument("--duration", type=float, help="... seconds from each start; default: all")
@@ -176,7 +177,7 @@ def main() -> None:
 def evaluate_run(args: argparse.Namespace) -> None:
     """Evaluate the separators that the options name."""
     manifest = Manifest.load(args.data_dir)
-    pair_conf = scripts.read_conf(args.pair_dir / "conf.yml")
+    pair_conf = read_run_conf(args.pair_dir)
     systems = load_systems(args.pair_dir, pair_conf, manifest)
     pair = next(iter(systems.values()))
     trained_on = {"pair": model_digest(pair), **stft_conf(pair_conf)}
@@ -196,7 +197,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     }
     segment = facts["conf"]["data"]["segment"]
     segments = evaluate_segments(systems, separators, manifest, segment, args.exp_dir)
-    write_json({**segments, **facts}, args.exp_dir / "final_metrics.json")
+    write_json(args.exp_dir / "final_metrics.json", {**segments, **facts})
     if args.museval:
         by_name = {
             f"{name}, separator": separator
@@ -204,7 +205,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
         }
         by_name |= {f"{name}, informed mask": system for name, system in systems.items()}
         scores = evaluate_museval(by_name, manifest, args)
-        write_json({**facts, **scores}, args.exp_dir / "museval.json")
+        write_json(args.exp_dir / "museval.json", {**facts, **scores})
         if scores["failed"]:
             raise ValueError(f"failed: {'; '.join(scores['failed'])}")
 

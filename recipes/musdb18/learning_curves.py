@@ -1,8 +1,5 @@
 """Draw the learning curves of trainings, finished or not, in one figure."""
 
-import argparse
-from pathlib import Path
-
 from utils import scripts
 
 from asteroid_sinudae import report
@@ -11,10 +8,12 @@ from asteroid_sinudae.files import atomic_path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dirs", type=Path, nargs="+", required=True, help="their folders")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument(
+        "--exp_dirs", type=scripts.path, nargs="+", required=True, help="their folders"
+    )
     parser.add_argument("--labels", nargs="+", help="one a folder (default: the folders' names)")
-    parser.add_argument("--output", type=Path, required=True, help="PNG file to write")
+    parser.add_argument("--output", type=scripts.path, required=True, help="PNG file to write")
     args = parser.parse_args()
 
     check(args.output.suffix == ".png", "output", str(args.output), "a .png file")

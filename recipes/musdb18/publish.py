@@ -4,7 +4,6 @@ Writes NAME.pth, in half precision, and its card NAME.md into --output. No path 
 training data is described by --data.
 """
 
-import argparse
 import hashlib
 import math
 import re
@@ -17,19 +16,24 @@ from asteroid_sinudae import SinuDAE, pretrained
 from asteroid_sinudae._checks import check
 from asteroid_sinudae.files import atomic_path, load_safely, save_atomically
 from asteroid_sinudae.model_files import in_half_precision, noise_si_sdr
-from asteroid_sinudae.report import read_metrics
+from asteroid_sinudae.run_files import read_metrics, read_training
 
 MATTERS_UP_TO = 60.0  # dB, reconstruction above which half precision may cost more
 MAY_COST = 0.5  # dB
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument(
+        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
+    )
     parser.add_argument("--name", required=True, help="of the model, made of a-z, 0-9 and _")
     parser.add_argument("--data", required=True, help='what it was trained on, as "12 excerpts"')
     parser.add_argument(
-        "--output", type=Path, default=pretrained.FOLDER, help="folder (default: the package's)"
+        "--output",
+        type=scripts.path,
+        default=pretrained.FOLDER,
+        help="folder (default: the package's)",
     )
     args = parser.parse_args()
 
@@ -67,9 +71,8 @@ def read_experiment(exp_dir: Path) -> tuple[dict, dict]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found: train the experiment first (stage 2)")
     SinuDAE.from_pretrained(path)
-    package, metrics = load_safely(path), read_metrics(exp_dir)
-    training = package.get("infos", {}).get("training")
-    if training is None or training["steps"] == 0:
+    package, metrics, training = load_safely(path), read_metrics(exp_dir), read_training(path)
+    if not training or training["steps"] == 0:
         raise ValueError(f"{path} is untrained, expected a model that train.py has trained")
     evaluated = metrics.get("training", {})
     if not evaluated or any(training.get(key) != value for key, value in evaluated.items()):
@@ -77,6 +80,8 @@ def read_experiment(exp_dir: Path) -> tuple[dict, dict]:
             f"{exp_dir / 'final_metrics.json'} is of another training than {path}: evaluate again "
             "(stage 3)"
         )
+    if "si_sdr" not in next(iter(metrics["medians"].values())):  # the model's come first
+        raise ValueError(f"{exp_dir / 'final_metrics.json'}: the model has no si_sdr in medians")
     for system in metrics["medians"]:
         check("/" not in system, "name of an evaluated system", system, "one without a path")
     return package, metrics
@@ -100,7 +105,7 @@ def check_quality(package: dict, stored: dict, metrics: dict) -> dict[str, float
     """
     model, half = (SinuDAE.from_pretrained(content).eval() for content in (package, stored))
     rounding = noise_si_sdr(half, reference=model)
-    reconstruction = next(iter(metrics["medians"].values()))["si_sdr"]  # the model's comes first
+    reconstruction = next(iter(metrics["medians"].values()))["si_sdr"]
     level = min(reconstruction, MATTERS_UP_TO)
     cost = 10 * math.log10(1 + 10 ** ((level - rounding) / 10))
     check(

@@ -3,12 +3,9 @@
 It is one folder that needs no server and no network: open its index.html in a browser.
 """
 
-import argparse
-from pathlib import Path
-
 from tqdm import tqdm
 from utils import scripts
-from utils.systems import load_systems
+from utils.systems import check_run_conf, load_systems
 
 from asteroid_sinudae import SinuDAE, report
 from asteroid_sinudae.data import Manifest
@@ -17,15 +14,23 @@ from asteroid_sinudae.pretrained import describe_sizes
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
-    parser.add_argument("--tables", type=Path, nargs="+", default=[], help="CSV files to show")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument(
+        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
+    )
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
+    parser.add_argument(
+        "--tables", type=scripts.path, nargs="+", default=[], help="CSV files to show"
+    )
     parser.add_argument("--n_examples", type=int, default=4, help="excerpts of test tracks")
     parser.add_argument("--example_seconds", type=float, default=3.0, help="length of an excerpt")
     parser.add_argument("--examples", nargs="+", metavar="TRACK@SECONDS", help="these, not random")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of excerpts")
-    parser.add_argument("--output", type=Path, help="folder to write (default: EXP_DIR/report)")
+    parser.add_argument(
+        "--output", type=scripts.path, help="folder to write (default: EXP_DIR/report)"
+    )
     args = parser.parse_args()
 
     output = args.output or args.exp_dir / "report"
@@ -34,7 +39,8 @@ def main() -> None:
     tables = [report.medians_table(metrics), *map(report.read_table, args.tables)]
     losses = report.read_losses(args.exp_dir)
     manifest = Manifest.load(args.data_dir)
-    systems = load_systems(args.exp_dir, metrics["conf"], manifest)
+    conf = check_run_conf(metrics["conf"], f"{args.exp_dir / 'final_metrics.json'}: conf")
+    systems = load_systems(args.exp_dir, conf, manifest)
     name, dae = next(iter(systems.items()))
     tracks, seconds = manifest.subset("test"), args.example_seconds
     if args.examples:

@@ -7,18 +7,17 @@ EXP_ROOT/EXPERIMENT/table.md and table.csv. Options of train.py hold for all row
 tell rows apart; untrained rows stay untrained.
 """
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from utils import scripts
+from utils.conf import write_conf
 from utils.experiments import (
     Experiment,
     Job,
     check_free,
-    check_types,
     load_experiment,
     make_jobs,
     parse_rows,
@@ -30,7 +29,7 @@ from utils.results import Result, describe_source, make_table, read_result, to_m
 
 from asteroid_sinudae.data import Manifest
 from asteroid_sinudae.errors import one_line
-from asteroid_sinudae.files import atomic_path
+from asteroid_sinudae.files import atomic_path, write_text
 from asteroid_sinudae.locks import locked
 
 RECIPE = Path(__file__).resolve().parent
@@ -51,7 +50,7 @@ def run_job(job: Job, data_dir: Path, source: str, heading: str) -> None:
             return
         where = ["--exp_dir", str(job.folder), "--data_dir", str(data_dir)]
         if job.is_baseline:
-            scripts.write_conf(job.conf, job.folder / "conf.yml")
+            write_conf(job.conf, job.folder / "conf.yml")
         else:
             print(f"{heading}: training", flush=True)
             run_script(RECIPE / "train.py", [*where, *job.options()], lock)
@@ -75,8 +74,8 @@ def run_jobs(jobs: Sequence[Job], data_dir: Path, source: str) -> dict[str, str]
         heading = f"[{number}/{len(jobs)}] {job}"
         try:
             run_job(job, data_dir, source, heading)
-        except BlockingIOError:
-            print(f"{heading}: left out, it is being run by another process", flush=True)
+        except BlockingIOError as error:
+            print(f"{heading}: left out, {one_line(error)}", flush=True)
         except (ValueError, OSError) as error:
             failed[str(job)] = one_line(error)
             print(f"{heading}: failed", flush=True)
@@ -103,30 +102,25 @@ def write_table(
         results, refused = collect(jobs, source)
         table = make_table(experiment, jobs, results)
         text = to_markdown(experiment, table, jobs, results, given)
-        with atomic_path(folder / "table.md") as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_text(folder / "table.md", text + "\n")
         with atomic_path(folder / "table.csv") as temporary:
             table.to_csv(temporary, index=False)
     print(f"\n{text}")
     return refused
 
 
-def given_values(conf: dict) -> dict:
-    """What options or the file of --conf give of the configuration, by key."""
-    base = scripts.read_conf(scripts.BASE_CONF)
-    check_types(conf, base, "configuration")
-    keys = scripts.given_keys(conf)
-    return {key: value for values in conf.values() for key, value in values.items() if key in keys}
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = scripts.Parser(__doc__)
     parser.add_argument("--experiment", required=True, help="name in the file of experiments")
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
-    parser.add_argument("--exp_root", type=Path, default=Path("exp"), help="folder of results")
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
+    parser.add_argument(
+        "--exp_root", type=scripts.path, default=Path("exp"), help="folder of results"
+    )
     parser.add_argument(
         "--experiments",
-        type=Path,
+        type=scripts.path,
         default=RECIPE / "local" / "experiments.yml",
         help="YAML file of experiments",
     )
@@ -135,7 +129,7 @@ def main() -> None:
     parser.add_argument("--shard", default="1/1", help="i/n: run the i-th of n shares of the jobs")
     args, conf = scripts.parse_args_with_conf(parser)
 
-    given = given_values(conf)
+    given = {k: v for group in conf.values() for k, v in group.items() if k in args.given}
     experiment = load_experiment(args.experiments, args.experiment, conf)
     check_free(experiment, given)
     rows, seeds = parse_rows(args.rows, experiment), parse_seeds(args.seeds)

@@ -4,13 +4,13 @@ Writes into --exp_dir: conf.yml, checkpoints/last.ckpt, logs/ and, at the end, b
 model after the last update; with max_steps 0, the model at its start.
 """
 
-import argparse
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from utils import scripts, training
+from utils.systems import load_stft
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.bsseval import model_digest
@@ -27,18 +27,22 @@ OF_SYSTEM = ("noise_std", "snr_per", "sort")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the experiment")
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument(
+        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
+    )
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
     args, conf = scripts.parse_args_with_conf(parser)
     with training.only_training(args.exp_dir):
-        train(args.exp_dir, args.data_dir, conf)
+        train(args.exp_dir, args.data_dir, conf, args.given)
 
 
-def train(exp_dir: Path, data_dir: Path, conf: dict) -> None:
-    """Train as a configuration says, in a folder that is held."""
+def train(exp_dir: Path, data_dir: Path, conf: dict, given: set[str]) -> None:
+    """Train as a configuration says, of which some keys were given, in a folder that is held."""
     manifest = Manifest.load(data_dir)
-    initial = load_initial(conf)
+    initial = load_initial(conf, given)
     check_conf(conf, manifest)
     dataset = training.make_dataset(manifest, conf)
     loader = training.make_loader(dataset, conf, conf["data"]["matched"])
@@ -72,7 +76,7 @@ def train(exp_dir: Path, data_dir: Path, conf: dict) -> None:
     training.train(system, conf, exp_dir, callbacks)
 
 
-def load_initial(conf: dict) -> SinuDAE | None:
+def load_initial(conf: dict, given: set[str]) -> SinuDAE | None:
     """The model that `init_from` names, if any, whose arguments become those of `conf`.
 
     Raises:
@@ -83,7 +87,6 @@ def load_initial(conf: dict) -> SinuDAE | None:
     if not source:
         return None
     model = SinuDAE.from_pretrained(source)
-    given = scripts.given_keys(conf)
     found = model.get_model_args()
     conf["filterbank"] = training.take_arguments(conf["filterbank"], found, given, source)
     return model
@@ -117,6 +120,7 @@ def check_conf(conf: dict, manifest: Manifest) -> None:
             f"data, {manifest.sample_rate} Hz"
         )
     training.check_training(conf)
+    load_stft(conf, manifest)  # the evaluation will need it
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 from utils import scripts, training
-from utils.systems import load_systems, stft_conf
+from utils.systems import OF_SYSTEMS, load_systems, read_run_conf, stft_conf
 
 from asteroid_sinudae.bsseval import model_digest
 from asteroid_sinudae.data import Manifest, TrainSegments
@@ -24,12 +24,19 @@ CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp_dir", type=Path, required=True, help="folder of the separators")
+    parser = scripts.Parser(__doc__)
     parser.add_argument(
-        "--pair_dir", type=Path, required=True, help="folder of the trained auto-encoder (stage 2)"
+        "--exp_dir", type=scripts.path, required=True, help="folder of the separators"
     )
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder of prepared data")
+    parser.add_argument(
+        "--pair_dir",
+        type=scripts.path,
+        required=True,
+        help="folder of the trained auto-encoder (stage 2)",
+    )
+    parser.add_argument(
+        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
+    )
     args, conf = scripts.parse_args_with_conf(parser, CONF)
     with training.only_training(args.exp_dir):
         train_both(args, conf)
@@ -42,9 +49,9 @@ def train_both(args: argparse.Namespace, conf: dict) -> None:
         raise FileNotFoundError(
             f"{args.pair_dir / 'best_model.pth'} not found: train the pair first (stage 2)"
         )
-    pair_conf = scripts.read_conf(args.pair_dir / "conf.yml")
+    pair_conf = read_run_conf(args.pair_dir, (*OF_SYSTEMS, "filterbank.kernel_size"))
     pair = next(iter(load_systems(args.pair_dir, pair_conf, manifest).values()))
-    initial = load_initial(conf)
+    initial = load_initial(conf, args.given)
     check_conf(conf, pair_conf)
     dataset = training.make_dataset(manifest, conf)
 
@@ -62,7 +69,7 @@ def train_both(args: argparse.Namespace, conf: dict) -> None:
         train(separator, dataset, conf, facts, args.exp_dir / name)
 
 
-def load_initial(conf: dict) -> dict[str, nn.Module]:
+def load_initial(conf: dict, given: set[str]) -> dict[str, nn.Module]:
     """The separators in the folder that `init_from` names, if any, by name.
 
     Their maskers' arguments become those of `conf`.
@@ -79,7 +86,6 @@ def load_initial(conf: dict) -> dict[str, nn.Module]:
         name: kind.from_pretrained(Path(folder) / name / "best_model.pth")
         for name, kind in classes.items()
     }
-    given = scripts.given_keys(conf, CONF)
     for name, separator in initial.items():
         found = separator.get_model_args()
         source = Path(folder) / name

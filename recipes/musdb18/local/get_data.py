@@ -1,16 +1,15 @@
 """Stage 0: say which audio will be used, and download musdb's 7-second sample if asked to."""
 
-import argparse
-from pathlib import Path
-
 from utils import scripts
 
 from asteroid_sinudae.preparation import download_sample, list_tracks
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--musdb18_dir", type=Path, help="MUSDB18, or where to download its sample")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument(
+        "--musdb18_dir", type=scripts.path, help="MUSDB18, or where to download its sample"
+    )
     parser.add_argument("--download", action="store_true", help="get musdb's 7-second sample")
     args = parser.parse_args()
     if args.musdb18_dir is None:

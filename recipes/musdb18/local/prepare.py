@@ -1,17 +1,14 @@
 """Stage 1: decode every track once into mono vocals and accompaniment."""
 
-import argparse
-from pathlib import Path
-
 from utils import scripts
 
 from asteroid_sinudae.preparation import prepare_musdb18
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder to write")
-    parser.add_argument("--musdb18_dir", type=Path, help="default: the excerpt of stempeg")
+    parser = scripts.Parser(__doc__)
+    parser.add_argument("--data_dir", type=scripts.path, required=True, help="folder to write")
+    parser.add_argument("--musdb18_dir", type=scripts.path, help="default: the excerpt of stempeg")
     parser.add_argument("--strict", action="store_true", help="stop at the first unusable track")
     parser.add_argument("--num_workers", type=int, help="processes, default: all processors")
     args = parser.parse_args()

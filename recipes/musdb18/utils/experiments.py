@@ -4,11 +4,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any, Required
 
-from utils import scripts
+from pydantic import AfterValidator, Field
+from utils.conf import TYPES, mapping_type, read_yaml, type_of
 from utils.systems import stft_conf
 
 from asteroid_sinudae._checks import check, check_choice
+from asteroid_sinudae.schema import validated
 
 PAPER = ("si_sdr", "si_sdr_bm", "parameters_m")  # dB, dB, millions
 UNTRAINED = ("max_steps", 0)  # what a row sets whose model is its start
@@ -108,78 +111,52 @@ def load_experiment(path: Path, name: str, conf: dict) -> Experiment:
     Args:
         path (Path): YAML file of experiments.
         name (str): Of the one to return.
-        conf (dict): Two-level configuration with all keys that rows may set.
+        conf (dict): Two-level configuration with all keys that rows may set, and values of the
+            types that they may have.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it has no such experiment, or naming what is wrong in it.
     """
-    content = scripts.read_conf(path)
-    check_choice("experiment", name, content)
-    experiments = {
-        key: _experiment(f"{path}: {key}", key, values, conf) for key, values in content.items()
-    }
-    return experiments[name]
-
-
-def _experiment(where: str, name: str, values: object, conf: dict) -> Experiment:
-    _check_mapping(where, values, required=("title", "rows"), optional=("base", "stft"))
-    check(isinstance(values["title"], str), f"{where}.title", values["title"], "a text")
-    base = values.get("base", {})
-    _check_values(f"{where}.base", base, conf)
-    trained = {group: content for group, content in conf.items() if group != "baseline"}
-    sizes = {"baseline": stft_conf(conf)}
-    return Experiment(
-        name=name,
-        title=values["title"],
-        base=base,
-        rows=_rows(where, "rows", values["rows"], trained),
-        stft=_rows(where, "stft", values["stft"], sizes) if "stft" in values else {},
+    experiments = validated(dict[str, _experiment_type(conf)], read_yaml(path), str(path))
+    check_choice("experiment", name, experiments)
+    content = experiments[name]
+    rows, stft = (
+        {row: Row(**values) for row, values in content.get(kind, {}).items()} for kind in ROW_NAMES
     )
+    return Experiment(name, content["title"], content.get("base", {}), rows, stft)
 
 
-def _rows(where: str, kind: str, rows: object, conf: dict) -> dict[str, Row]:
-    """Rows by name, which may set what `conf` has."""
-    is_mapping = isinstance(rows, dict) and len(rows) > 0
-    check(is_mapping, f"{where}.{kind}", rows, "a mapping of rows")
+def _experiment_type(conf: dict) -> Any:
+    """The type of an experiment in a file."""
+    trained = {group: values for group, values in conf.items() if group != "baseline"}
+    fields = {
+        "title": Required[str],
+        "base": _values_type(conf),
+        "rows": Required[_rows_type("rows", trained)],
+        "stft": _rows_type("stft", {"baseline": stft_conf(conf)}),
+    }
+    return mapping_type(fields)
+
+
+def _rows_type(kind: str, conf: dict) -> Any:
+    """The type of rows by name, which may set what `conf` has."""
     pattern, expected = ROW_NAMES[kind]
-    for row in rows:
-        is_name = re.fullmatch(pattern, str(row)) is not None
-        check(is_name, f"{where}.{kind}: name of a row", row, expected)
-    return {str(row): _row(f"{where}.{row}", content, conf) for row, content in rows.items()}
+
+    def check_name(name: str) -> str:
+        check(re.fullmatch(pattern, name) is not None, "name of a row", name, expected)
+        return name
+
+    paper = mapping_type(dict.fromkeys(PAPER, TYPES[float]))
+    row = mapping_type({"label": Required[str], "set": _values_type(conf), "paper": paper})
+    names = Annotated[str, AfterValidator(check_name)]
+    return Annotated[dict[names, row], Field(min_length=1)]
 
 
-def _row(where: str, values: object, conf: dict) -> Row:
-    _check_mapping(where, values, required=("label",), optional=("set", "paper"))
-    check(isinstance(values["label"], str), f"{where}.label", values["label"], "a text")
-    _check_values(f"{where}.set", values.get("set", {}), conf)
-    paper = values.get("paper", {})
-    _check_mapping(f"{where}.paper", paper, optional=PAPER)
-    for key, value in paper.items():
-        check(_is_of_type(value, float), f"{where}.paper.{key}", value, "a number")
-    return Row(**values)
-
-
-def _check_mapping(
-    where: str, values: object, required: Sequence[str] = (), optional: Sequence[str] = ()
-) -> None:
-    """Raise a ValueError if `values` is no mapping, or its keys are not those expected."""
-    keys = (*required, *optional)
-    check(isinstance(values, dict), where, values, f"a mapping of {', '.join(keys)}")
-    for key in values:
-        if key not in keys:
-            raise ValueError(f"{where}: unknown key {key}, expected one of {', '.join(keys)}")
-    for key in required:
-        if key not in values:
-            raise ValueError(f"{where}: key {key} is missing")
-
-
-def _check_values(where: str, values: object, conf: dict) -> None:
-    """Raise a ValueError unless `values` can be set on `conf` by an experiment."""
-    _check_mapping(where, values, optional=[key for group in conf.values() for key in group])
-    if "seed" in values:
-        raise ValueError(f"{where}: seed is that of the run, see --seeds")
-    check_types(override(conf, values), conf, where)
+def _values_type(conf: dict) -> Any:
+    """The type of values by key that an experiment sets: all of `conf` but the runs' seed."""
+    values = {key: value for group in conf.values() for key, value in group.items()}
+    return type_of({key: value for key, value in values.items() if key != "seed"})
 
 
 def override(conf: dict, values: dict) -> dict:
@@ -193,21 +170,6 @@ def override(conf: dict, values: dict) -> dict:
         group: {key: values.get(key, value) for key, value in content.items()}
         for group, content in conf.items()
     }
-
-
-def check_types(conf: dict, reference: dict, where: str) -> None:
-    """Raise a ValueError unless the values of `conf` are of the types that `reference` has."""
-    for group, content in reference.items():
-        for key, value in content.items():
-            expected = f"of type {type(value).__name__}, as {value!r} is"
-            is_right = _is_of_type(conf[group][key], type(value))
-            check(is_right, f"{where}.{key}", conf[group][key], expected)
-
-
-def _is_of_type(value: object, kind: type) -> bool:
-    if kind is float:
-        return type(value) in (int, float)  # isinstance would take True for a number
-    return type(value) is kind
 
 
 def check_free(experiment: Experiment, given: Iterable[str]) -> None:

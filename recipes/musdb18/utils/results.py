@@ -2,14 +2,29 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
+from typing import Annotated, Required
 
+import numpy as np
 import pandas as pd
+from pydantic import Field
+from typing_extensions import TypedDict
+from utils.conf import TYPES, mapping_type, read_yaml, type_of
 from utils.experiments import Experiment, Job
+from utils.scripts import BASE_CONF
 
 from asteroid_sinudae.checkpoints import MAY_CHANGE
-from asteroid_sinudae.data import read_json
 from asteroid_sinudae.evaluation import RM_COLUMN, bm_column
+from asteroid_sinudae.run_files import (
+    Count,
+    Metrics,
+    Training,
+    numbers,
+    read_csv,
+    read_metrics,
+)
+from asteroid_sinudae.schema import validated
 
 LIMITS = ("epochs", "max_steps")
 METRICS = {
@@ -49,6 +64,25 @@ COLUMNS = {  # of a table, with their format in Markdown
     "Updates": ".0f",
     "Runs": "g",
 }
+
+
+SystemCosts = mapping_type({key: Required[TYPES[float]] for key in COSTS})
+
+
+class Source(TypedDict):
+    """What the data was prepared from."""
+
+    kind: str
+    path: str
+
+
+class RunMetrics(Metrics):
+    """What eval.py writes of a run or a baseline."""
+
+    systems: Annotated[dict[str, SystemCosts], Field(min_length=1)]
+    parameters: Count
+    source: Source
+    training: Training
 
 
 @dataclass(frozen=True)
@@ -99,14 +133,15 @@ def read_result(job: Job, source: str) -> Result | None:
         return None
     result = None
     try:
-        metrics = read_json(path)
+        metrics = read_metrics(job.folder, RunMetrics)
+        _check_conf(metrics, job, f"{path}: conf")
         difference = _difference(metrics, job.conf, source)
         if difference is None and _limits(metrics["conf"]) == _limits(job.conf):
-            result = _result(metrics, pd.read_csv(path.with_name("segments.csv")))
-    except (AttributeError, KeyError, OSError, StopIteration, TypeError, ValueError) as error:
+            result = _result(metrics, path.with_name("segments.csv"))
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"{job.folder} holds a damaged result, delete {path.name} in it to evaluate again: "
-            f"{type(error).__name__}: {error}"
+            f"{error}"
         ) from error
     if difference is not None:
         raise ValueError(
@@ -114,6 +149,14 @@ def read_result(job: Job, source: str) -> Result | None:
             "choose another --exp_root or delete it"
         )
     return result
+
+
+def _check_conf(metrics: dict, job: Job, where: str) -> None:
+    """Raise a ValueError unless the configuration of a result can be compared with the job's."""
+    needed = () if job.is_baseline else [f"training.{key}" for key in LIMITS]
+    validated(type_of(read_yaml(BASE_CONF), needed), metrics["conf"], where)
+    if not job.is_baseline and None in metrics["training"].values():
+        raise ValueError(f"{where} is of a training, of which training tells nothing")
 
 
 def _limits(conf: dict) -> list[int] | None:
@@ -140,28 +183,33 @@ def _difference(metrics: dict, conf: dict, source: str) -> str | None:
     return None
 
 
-def _result(metrics: dict, segments: pd.DataFrame) -> Result:
-    """What is used of a job's two files, which must belong together."""
-    numbers = segments["system"].value_counts()
+def _result(metrics: dict, path: Path) -> Result:
+    """What is used of a job's metrics and of its segments.csv, which must belong together."""
+    columns = [*METRICS, "additivity_error"]
+    segments = read_csv(path, "system", *columns)
+    counts = segments["system"].value_counts()
     for name in metrics["systems"]:
-        if numbers.get(name, 0) != metrics["segments"]:
+        if counts.get(name, 0) != metrics["segments"]:
             raise ValueError(
-                f"segments.csv has {numbers.get(name, 0)} segments of {name}, "
-                f"final_metrics.json {metrics['segments']}"
+                f"{path.name} has {counts.get(name, 0)} segments of {name}, final_metrics.json "
+                f"{metrics['segments']}"
             )
     evaluated, costs = next(iter(metrics["systems"].items()))  # whatever stands beside it
     versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
-    columns = [*METRICS, "additivity_error"]
+    figures = numbers(segments[segments["system"] == evaluated], columns, path)
+    for column in columns:
+        if not np.isfinite(figures[column]).all():
+            raise ValueError(f"{path.name}: {column} of {evaluated} is not finite everywhere")
     return Result(
         source=describe_source(metrics["source"]),
         steps=metrics["training"]["steps"],
         seconds=metrics["training"]["seconds"],
         parameters=metrics["parameters"],
-        costs={key: costs[key] for key in COSTS},
+        costs=costs,
         n_segments=metrics["segments"],
         n_tracks=metrics["test_tracks"],
-        made_with=f"{metrics['device']}; commit {metrics['commit']}; {', '.join(versions)}",
-        segments=segments.loc[segments["system"] == evaluated, columns].astype(float),
+        made_with=f"{metrics['device']}; commit {metrics.get('commit')}; {', '.join(versions)}",
+        segments=figures,
     )
 
 

@@ -1,4 +1,4 @@
-"""What the recipe's scripts share: configuration, and one line for a user's mistake."""
+"""What the recipe's scripts share: options, configuration, and one line for a user's mistake."""
 
 import argparse
 import logging
@@ -6,28 +6,53 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from asteroid_sinudae.errors import INTERRUPTED, attempt
-from asteroid_sinudae.files import atomic_path  # before asteroid, which it makes importable
+from asteroid_sinudae.schema import validated  # before asteroid, which it makes importable
 
 # isort: split
 
-import yaml
-from asteroid.utils import parse_args_as_dict, prepare_parser_from_dict
+from utils.conf import from_text, read_conf, read_yaml, type_of
 
-BASE_CONF = Path(__file__).resolve().parents[1] / "local" / "conf.yml"
+LOCAL = Path(__file__).resolve().parents[1] / "local"
+BASE_CONF = LOCAL / "conf.yml"
+
+
+class Parser(argparse.ArgumentParser):
+    """Options of a script, none of them abbreviated; a mistake ends it with one line and status 2.
+
+    Args:
+        description (str): The script's docstring.
+    """
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see --help)\n")
+
+
+def path(text: str) -> Path:
+    """Type of an option: a path, which an empty text, the current folder to Python, is not."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got an empty text")
+    return Path(text)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script; a mistake that its user can mend ends it with one line and status 1."""
+    """Run a script; whatever stops it ends it with one line and status 1, an interruption 130."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     # Lightning's advertisements, and its use of what torch has deprecated.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")
     outcome = attempt(main)
+    script = Path(sys.argv[0]).name
+    if outcome.status == INTERRUPTED:
+        print(f"{script}: {outcome.line}; run it again to continue", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     if outcome.line:
-        hint = "; run it again to continue" if outcome.status == INTERRUPTED else ""
-        sys.exit(f"{Path(sys.argv[0]).name}: {outcome.line}{hint}")
+        sys.exit(f"{script}: {outcome.line}")
 
 
 def parse_args_with_conf(
@@ -40,63 +65,44 @@ def parse_args_with_conf(
 
     Args:
         parser (argparse.ArgumentParser): With the script's own options.
-        base (Path): File of all keys and their defaults.
+        base (Path): File of all keys and their defaults, which tell the types of their values.
 
     Returns:
-        tuple of the script's own options, and the two-level configuration.
+        tuple of the script's own options and the two-level configuration. The first also has
+        `given`, the set of the keys for which there were options, or other values in the file.
 
     Raises:
         FileNotFoundError: if the file of `--conf` does not exist.
-        ValueError: if it is no configuration, or has a key that `base` has not.
+        ValueError: naming where, the key, its value and what was expected, if the file or an
+            option has a key that `base` has not, or a value of another type.
     """
     what = f"YAML file of what differs from {base.name}"
-    parser.add_argument("--conf", default=base, help=what)
-    no_help = [argument for argument in sys.argv[1:] if argument not in ("-h", "--help")]
-    path = parser.parse_known_args(no_help)[0].conf
-    conf = read_conf(base)
-    for group, values in read_conf(path).items():
-        for key, value in values.items():
-            if key not in conf.get(group, {}):
-                raise ValueError(
-                    f"{path}: unknown key {group}.{key}, expected those of {base.name}"
-                )
-            conf[group][key] = value
-    parser = prepare_parser_from_dict(conf, parser)
-    arguments, plain = parse_args_as_dict(parser, return_plain_args=True)
-    return plain, {group: arguments[group] for group in conf}
-
-
-def given_keys(conf: dict, base: Path = BASE_CONF) -> set[str]:
-    """Keys of a configuration that options gave, or the file of `--conf` with other values."""
-    options = {word.removeprefix("--").split("=")[0] for word in sys.argv[1:] if word[:2] == "--"}
-    defaults = read_conf(base)
-    return {
-        key
-        for group, values in conf.items()
-        for key, value in values.items()
-        if key in options or value != defaults[group][key]
+    parser.add_argument("--conf", type=path, default=base, help=what)
+    defaults = read_yaml(base)
+    for group, values in defaults.items():
+        options = parser.add_argument_group(group)
+        for key, default in values.items():
+            options.add_argument(
+                f"--{key}",
+                default=argparse.SUPPRESS,
+                dest=f"{group}.{key}",
+                metavar=type(default).__name__.upper(),
+                help=f"default: {str(default).replace('%', '%%') or 'empty'}",
+            )
+    options, plain = {group: {} for group in defaults}, argparse.Namespace(given=set())
+    for name, value in vars(parser.parse_args()).items():
+        group, _, key = name.partition(".")
+        if key:
+            options[group][key] = from_text(value, defaults[group][key])
+            plain.given.add(key)
+        else:
+            setattr(plain, name, value)
+    in_file = read_conf(plain.conf, defaults)
+    options = validated(type_of(defaults), options, "options")
+    conf = {
+        group: {**values, **in_file.get(group, {}), **options[group]}
+        for group, values in defaults.items()
     }
-
-
-def read_conf(path: str | Path) -> dict:
-    """Two-level configuration of a YAML file.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it does not hold two levels of keys.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} not found: expected a YAML configuration")
-    try:
-        conf = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    if not isinstance(conf, dict) or not all(isinstance(group, dict) for group in conf.values()):
-        raise ValueError(f"{path} must hold groups of keys, as local/conf.yml does")
-    return conf
-
-
-def write_conf(conf: dict, path: str | Path) -> None:
-    """Write a configuration as YAML, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(conf, sort_keys=False))
+    for group, values in conf.items():
+        plain.given |= {key for key, value in values.items() if value != defaults[group][key]}
+    return plain, conf

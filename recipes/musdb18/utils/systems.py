@@ -1,15 +1,41 @@
 """The systems that are compared: an experiment's trained auto-encoder, its STFT, and others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
+from utils import scripts
+from utils.conf import read_conf, read_yaml, type_of
+from utils.limits import check_stft
 
 from asteroid_sinudae import STFT, Representation, SinuDAE
 from asteroid_sinudae._checks import check
 from asteroid_sinudae.data import Manifest
+from asteroid_sinudae.schema import validated
 
 STFT_NAME = "STFT"  # in tables
+# Keys of a run's configuration without which there is no STFT, and no table of its systems.
+OF_STFT = ("baseline.stft_n_fft", "baseline.stft_stride", "baseline.stft_window")
+OF_SYSTEMS = (*OF_STFT, "filterbank.decoder")
+
+
+def read_run_conf(exp_dir: Path, needed: Iterable[str] = OF_SYSTEMS) -> dict:
+    """The configuration in a run's conf.yml.
+
+    Args:
+        exp_dir (Path): Folder of the run.
+        needed (iterable of str): Keys that must not be missing, as `group.key`.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: naming what is wrong in it.
+    """
+    return read_conf(exp_dir / "conf.yml", read_yaml(scripts.BASE_CONF), needed)
+
+
+def check_run_conf(conf: object, where: str) -> dict:
+    """A configuration that another file holds, as :func:`read_run_conf` would have read it."""
+    return validated(type_of(read_yaml(scripts.BASE_CONF), OF_SYSTEMS), conf, where)
 
 
 def load_systems(
@@ -48,8 +74,9 @@ def load_stft(
     """The STFT of a configuration alone, by its name in tables.
 
     Raises:
-        ValueError: if it cannot be inverted.
+        ValueError: if it cannot be inverted, or is too large to compute.
     """
+    check_stft(conf)
     sizes = {key.removeprefix("stft_"): value for key, value in stft_conf(conf).items()}
     return {STFT_NAME: STFT(**sizes, sample_rate=manifest.sample_rate).to(device)}
 

@@ -37,7 +37,8 @@ from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
 from typing_extensions import TypedDict
 
-from . import scripts
+from . import limits
+from .conf import write_conf
 from .processes import run_lock
 
 # Environment variable by which the first process of a node tells the others the precision.
@@ -85,6 +86,7 @@ def check_training(conf: dict) -> None:
             f"batch_size={batch_size} must divide by the {n_processes(conf)} processes of devices "
             "and num_nodes"
         )
+    limits.check_limits(conf)
 
 
 def n_processes(conf: dict) -> int:
@@ -95,10 +97,9 @@ def n_processes(conf: dict) -> int:
 def make_dataset(manifest: Manifest, conf: dict) -> TrainSegments:
     """Segments of the training tracks."""
     data = conf["data"]
-    keep_on = data["keep_on"] or None
-    return TrainSegments(
-        manifest.subset("train"), data["segment"], data["segment_hop"], keep_on=keep_on
-    )
+    tracks, hop = manifest.subset("train"), data["segment_hop"]
+    limits.check_segments(tracks, hop)
+    return TrainSegments(tracks, data["segment"], hop, keep_on=data["keep_on"] or None)
 
 
 def make_loader(dataset: TrainSegments, conf: dict, matched: bool = False) -> DataLoader:
@@ -250,7 +251,7 @@ def train(
     if trainer.is_global_zero:
         if path is not None:
             _tell_stretching(checkpoint, system)
-        scripts.write_conf(conf, exp_dir / "conf.yml")
+        write_conf(conf, exp_dir / "conf.yml")
     del checkpoint  # which is as large as model and optimiser
     if not is_untrained:
         _fit(trainer, system, path)
