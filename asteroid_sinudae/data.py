@@ -32,7 +32,6 @@ from .tracks import (
     Manifest,
     Track,
     open_prepared,
-    read_json,
 )
 
 __all__ = [
@@ -46,7 +45,6 @@ __all__ = [
     "TestSegments",
     "Track",
     "TrainSegments",
-    "read_json",
     "segment_starts",
 ]
 

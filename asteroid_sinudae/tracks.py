@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -146,15 +146,15 @@ def open_prepared(path: Path, n_samples: int) -> Iterator[soundfile.SoundFile]:
             than `n_samples`.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # names need not be UTF-8
             layout = "{} channel(s) of {} at {} Hz, {} samples"
             found = layout.format(file.channels, file.subtype, file.samplerate, file.frames)
             expected = layout.format(1, "PCM_16", SAMPLE_RATE, n_samples)
             if found != expected:
                 raise ValueError(f"{path} is damaged, it has {found}, expected {expected}")
             yield file
-    except (soundfile.LibsndfileError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as WAV ({error})") from error
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path} cannot be read as WAV ({error.error_string})") from error
 
 
 @FORBID
@@ -283,10 +283,3 @@ def read_bytes(path: Path) -> bytes:
     if size > MAX_JSON:
         raise ValueError(f"{path} has {size} bytes, expected JSON of at most {MAX_JSON}")
     return path.read_bytes()
-
-
-def read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is corrupted, expected JSON ({error}): remove it") from error
