@@ -8,122 +8,47 @@ the accompaniment are shuffled independently.
 
 from __future__ import annotations
 
-import json
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
 from ._checks import check
-from .files import atomic_path
+from .tracks import (
+    AGAIN,
+    FULL_SCALE,
+    MANIFEST,
+    MAX_SAMPLES,
+    SAMPLE_RATE,
+    SUBSETS,
+    Manifest,
+    Track,
+    open_prepared,
+)
 
-SAMPLE_RATE = 44100  # Hz
-FULL_SCALE = 2**15  # of 16-bit samples
-MANIFEST = "manifest.json"
-SUBSETS = ("train", "test")
+__all__ = [
+    "FULL_SCALE",
+    "MANIFEST",
+    "MAX_SEGMENTS",
+    "SAMPLE_RATE",
+    "SUBSETS",
+    "Manifest",
+    "SetShuffleSampler",
+    "TestSegments",
+    "Track",
+    "TrainSegments",
+    "segment_starts",
+]
 
-
-@dataclass(frozen=True)
-class Track:
-    """A prepared multi-track: two mono 16-bit WAV files at 44.1 kHz, of equal length.
-
-    Args:
-        name (str): Name of the track, as in the source.
-        subset (str): ``"train"`` or ``"test"``.
-        n_samples (int): Length of each of the two files, in samples.
-        n_clipped (int): Samples of the two files together that exceeded 16-bit full scale.
-        folder (Path): Folder that holds the two files.
-    """
-
-    name: str
-    subset: str
-    n_samples: int
-    n_clipped: int
-    folder: Path
-
-    @property
-    def vocals(self) -> Path:
-        return self.folder / "vocals.wav"
-
-    @property
-    def accompaniment(self) -> Path:
-        return self.folder / "accompaniment.wav"
-
-    def missing_files(self) -> list[Path]:
-        return [path for path in (self.vocals, self.accompaniment) if not path.is_file()]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a prepared data folder holds, as recorded in its ``manifest.json``.
-
-    Args:
-        sample_rate (int): In Hz.
-        source (dict): What they were prepared from: ``kind`` (``"stems"``, ``"wav"`` or
-            ``"stempeg"``), ``path`` and ``tracks`` (a list of ``subset/name``).
-        tracks (tuple[Track, ...]): The prepared tracks.
-        skipped (tuple[dict, ...]): ``name``, ``subset`` and ``reason`` of each track left out.
-        versions (dict): Versions of the packages that read the source.
-        created (str): Date and time (UTC, ISO 8601).
-    """
-
-    sample_rate: int
-    source: dict
-    tracks: tuple[Track, ...]
-    skipped: tuple[dict, ...]
-    versions: dict
-    created: str
-
-    @classmethod
-    def load(cls, data_dir: str | Path) -> Manifest:
-        """Reads the manifest of a prepared folder.
-
-        Args:
-            data_dir (str or Path): The folder given to :func:`prepare_musdb18`.
-
-        Raises:
-            FileNotFoundError: If there is no manifest, or a track that it lists lacks a file.
-            ValueError: If the manifest cannot be parsed.
-        """
-        path = Path(data_dir) / MANIFEST
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} not found: prepare the data first (stage 1)")
-        content = read_json(path)
-        try:
-            tracks = [{**t, "folder": path.parent / t["folder"]} for t in content.pop("tracks")]
-            skipped = tuple(content.pop("skipped"))
-            manifest = cls(tracks=tuple(Track(**t) for t in tracks), skipped=skipped, **content)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a manifest of prepared tracks: {error!r}") from error
-        for file in (file for track in manifest.tracks for file in track.missing_files()):
-            raise FileNotFoundError(f"{file} not found but listed in {path}: prepare it again")
-        return manifest
-
-    def save(self, data_dir: str | Path) -> None:
-        """Writes ``manifest.json`` at once; its paths are relative, so the folder can be moved."""
-        tracks = [{**vars(t), "folder": f"{t.subset}/{t.name}"} for t in self.tracks]
-        content = json.dumps({**vars(self), "tracks": tracks}, indent=2)
-        with atomic_path(Path(data_dir) / MANIFEST) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-
-    def subset(self, name: str) -> tuple[Track, ...]:
-        """Returns the tracks of ``"train"`` or ``"test"``."""
-        check(name in SUBSETS, "subset", name, " or ".join(SUBSETS))
-        return tuple(track for track in self.tracks if track.subset == name)
-
-
-def read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is corrupted, expected JSON ({error}): remove it") from error
+MAX_SEGMENTS = 2**24  # of an epoch, whose order is held in memory: 16 bytes each
 
 
 def segment_starts(n_samples: int, segment: int, hop: int) -> range:
@@ -155,9 +80,46 @@ def _read_all(tracks: Sequence[Track], device: str) -> dict[Path, torch.Tensor]:
         raise ValueError(
             f"keep_on={device} needs {needed / 1e9:.1f} GB, expected at most {limit / 1e9:.1f}"
         )
-    paths = [path for track in tracks for path in (track.vocals, track.accompaniment)]
-    audio = (soundfile.read(path, dtype="int16")[0] for path in tqdm(paths, desc="Reading"))
-    return {p: torch.from_numpy(a).to(device) for p, a in zip(paths, audio, strict=True)}
+    files = [(path, t.n_samples) for t in tracks for path in (t.vocals, t.accompaniment)]
+    return {
+        path: torch.from_numpy(_read(path, n_samples, 0, n_samples, "int16")).to(device)
+        for path, n_samples in tqdm(files, desc="Reading")
+    }
+
+
+def _read(path: Path, n_samples: int, start: int, length: int, dtype: str) -> np.ndarray:
+    """Reads a part of a prepared file of `n_samples`, up to its end at most."""
+    try:
+        with open_prepared(path, n_samples) as file:
+            file.seek(start)
+            audio = file.read(min(length, n_samples - start), dtype=dtype)
+            if len(audio) < min(length, n_samples - start):
+                raise ValueError(f"{path} broke off while it was read")
+    except ValueError as error:
+        raise ValueError(f"{error}: {AGAIN}") from error
+    return audio
+
+
+class _Places(Sequence):
+    """Where segments begin, track after track: pairs of a track's label and a first sample.
+
+    They are computed when asked for, as a short hop makes billions of them.
+    """
+
+    def __init__(self, labels: Sequence[Any], starts: Sequence[range]) -> None:
+        self.labels, self.starts = labels, starts
+        self.ends = list(accumulate(map(len, starts)))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return [self[j] for j in range(len(self))[i]]
+        i = range(len(self))[i]
+        track = bisect_right(self.ends, i)
+        starts = self.starts[track]
+        return self.labels[track], starts[i - self.ends[track] + len(starts)]
 
 
 class _Segments(Dataset):
@@ -171,24 +133,23 @@ class _Segments(Dataset):
         keep_on: str | None = None,
     ) -> None:
         check(len(tracks) > 0, "tracks", tracks, "at least one track")
+        check(segment <= MAX_SAMPLES, "segment", segment, f"at most {MAX_SAMPLES} (an hour)")
         self.segment = segment
-        starts = [segment_starts(track.n_samples, segment, hop) for track in tracks]
-        self.counts = [len(track_starts) for track_starts in starts]
-        self.index = [(track, s) for track, its in zip(tracks, starts, strict=True) for s in its]
+        self.starts = [segment_starts(track.n_samples, segment, hop) for track in tracks]
+        self.counts = [len(starts) for starts in self.starts]
+        self.index = _Places(tracks, self.starts)
         self.kept = {} if keep_on is None else _read_all(tracks, keep_on)
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def _read(self, path: Path, start: int) -> torch.Tensor:
-        """Reads a segment as (1, segment), with zeros after the end of the file."""
+    def _read(self, path: Path, n_samples: int, start: int) -> torch.Tensor:
+        """Reads a segment as (1, segment), with zeros after the end of the track."""
         if path in self.kept:
             audio = self.kept[path][start : start + self.segment].float() / FULL_SCALE
-            return F.pad(audio, [0, self.segment - len(audio)])[None]
-        audio, _ = soundfile.read(
-            path, frames=self.segment, start=start, dtype="float32", fill_value=0.0
-        )
-        return torch.from_numpy(audio)[None]
+        else:
+            audio = torch.from_numpy(_read(path, n_samples, start, self.segment, "float32"))
+        return F.pad(audio, [0, self.segment - len(audio)])[None]
 
 
 class TrainSegments(_Segments):
@@ -207,13 +168,15 @@ class TrainSegments(_Segments):
             ``"cuda"``, where segments then are; None (the default) to read each from disk.
 
     Raises:
-        ValueError: If there is no track, a length is below 1, `hop` exceeds `segment`, or the
-            audio does not fit on the device.
+        ValueError: If there is no track, a length is below 1, `segment` is over an hour, `hop`
+            exceeds `segment`, or the audio does not fit on the device. Reading an item raises it if
+            a file was changed since it was prepared.
     """
 
     def __getitem__(self, pair: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        (vocals, i), (accompaniment, j) = (self.index[position] for position in pair)
-        return self._read(vocals.vocals, i), self._read(accompaniment.accompaniment, j)
+        (first, i), (second, j) = (self.index[position] for position in pair)
+        vocals = self._read(first.vocals, first.n_samples, i)
+        return vocals, self._read(second.accompaniment, second.n_samples, j)
 
 
 class TestSegments(_Segments):
@@ -227,18 +190,20 @@ class TestSegments(_Segments):
         segment (int): Length of a segment, in samples.
 
     Raises:
-        ValueError: If there is no track or `segment` is below 1.
+        ValueError: If there is no track, or `segment` is below 1 or over an hour. Reading an item
+            raises it if a file was changed since it was prepared.
     """
 
     __test__ = False  # the name is not that of a pytest class
 
     def __init__(self, tracks: Sequence[Track], segment: int = 44100) -> None:
         super().__init__(tracks, segment, hop=segment)
-        self.locations = [(track.name, start) for track, start in self.index]
+        self.locations = _Places([track.name for track in tracks], self.starts)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
         track, start = self.index[i]
-        return self._read(track.vocals, start), self._read(track.accompaniment, start)
+        vocals = self._read(track.vocals, track.n_samples, start)
+        return vocals, self._read(track.accompaniment, track.n_samples, start)
 
 
 class SetShuffleSampler(Sampler):
@@ -263,8 +228,8 @@ class SetShuffleSampler(Sampler):
         matched (bool): Whether vocals and accompaniment of a pair are from the same place.
 
     Raises:
-        ValueError: If an argument is out of range or `batch_size` does not divide by
-            `world_size`.
+        ValueError: If an argument is out of range, `batch_size` does not divide by `world_size`,
+            or an epoch has more than :data:`MAX_SEGMENTS` segments.
     """
 
     def __init__(
@@ -280,6 +245,12 @@ class SetShuffleSampler(Sampler):
         check(batch_size >= 1, "batch_size", batch_size, "1 or more")
         check(tracks_per_set >= 1, "tracks_per_set", tracks_per_set, "1 or more")
         check(seed >= 0, "seed", seed, "0 or more")
+        n_segments = sum(dataset.counts)
+        if n_segments > MAX_SEGMENTS:
+            raise ValueError(
+                f"an epoch has {n_segments} segments, expected at most {MAX_SEGMENTS}: choose a "
+                "longer hop of segments"
+            )
         self.counts = dataset.counts
         self.batch_size = batch_size
         self.tracks_per_set = tracks_per_set

@@ -64,7 +64,8 @@ def test_train_segments_read_the_chosen_samples(tracks, keep_on):
 def test_test_segments_are_matched_and_side_by_side(tracks):
     dataset = TestSegments(tracks[:2], SEGMENT)
     expected = [("0", 0), ("0", 40), ("0", 80), ("1", 0), ("1", 40), ("1", 80)]
-    assert dataset.locations == expected and len(dataset) == 6
+    assert list(dataset.locations) == expected and len(dataset) == 6
+    assert dataset.locations[1:5] == expected[1:5] and dataset.locations[-1] == expected[-1]
     vocals = torch.cat([vocals[0] for vocals, _ in dataset]) * 2**15
     accompaniment = torch.cat([accompaniment[0] for _, accompaniment in dataset]) * 2**15
     counter = np.r_[np.arange(100), np.zeros(20), np.arange(100, 195), np.zeros(25)]
@@ -76,7 +77,7 @@ def test_test_segments_are_matched_and_side_by_side(tracks):
 def test_audio_that_does_not_fit_is_refused_before_it_is_read(tmp_path):
     track = Track("long", "train", 10**15, 0, tmp_path)
     with pytest.raises(ValueError, match="^keep_on=cpu needs 4000000.0 GB, expected at most "):
-        TrainSegments([track], segment=10**14, hop=10**14, keep_on="cpu")
+        TrainSegments([track], segment=10**8, hop=10**8, keep_on="cpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -92,11 +93,100 @@ def test_train_segments_hold_no_audio(tmp_path):
     assert len(pickle.dumps(dataset)) < 2**20
 
 
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def header_only(path):
+    path.write_bytes(path.read_bytes()[:44])
+
+
+def removed(path):
+    path.unlink()
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def longer(path):
+    soundfile.write(path, np.zeros(200, dtype=np.int16), 44100, subtype="PCM_16")
+
+
+def another_rate(path):
+    soundfile.write(path, soundfile.read(path)[0], 48000, subtype="PCM_16")
+
+
+def stereo(path):
+    soundfile.write(path, np.zeros((100, 2)), 44100, subtype="PCM_16")
+
+
+def another_subtype(path):
+    soundfile.write(path, np.zeros(100), 44100, subtype="FLOAT")
+
+
+@pytest.mark.parametrize("keep_on", [None, "cpu"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        cut_short,
+        header_only,
+        removed,
+        emptied,
+        longer,
+        another_rate,
+        stereo,
+        another_subtype,
+    ],
+)
+def test_a_file_that_changed_is_no_silence(tracks, spoil, keep_on):
+    """Of a file that is shorter than its track, zeros were read."""
+    if keep_on is None:
+        dataset, matched = TrainSegments(tracks, SEGMENT, HOP), TestSegments(tracks, SEGMENT)
+    spoil(tracks[0].vocals)
+    with pytest.raises(ValueError, match=r"0/vocals.wav .*: prepare the data again .stage 1.$"):
+        if keep_on is None:
+            dataset[0, 4]
+        else:
+            TrainSegments(tracks, SEGMENT, HOP, keep_on=keep_on)
+    if keep_on is None:
+        with pytest.raises(ValueError, match="0/vocals.wav .*prepare the data again"):
+            matched[0]
+
+
+def test_billions_of_segments_are_not_listed(tmp_path):
+    """A hop of one sample made 1.6e9 tuples of MUSDB18."""
+    tracks = [Track(str(n), "train", 230 * 44100, 0, tmp_path / str(n)) for n in range(150)]
+    dataset = TrainSegments(tracks, 44100, hop=1)
+    a_track = 229 * 44100 + 1
+    assert len(dataset) == 150 * a_track
+    assert len(pickle.dumps(dataset)) < 2**17
+    assert dataset.index[0] == (tracks[0], 0)
+    assert dataset.index[a_track - 1 : a_track + 1] == [(tracks[0], a_track - 1), (tracks[1], 0)]
+    assert dataset.index[-1] == (tracks[149], a_track - 1)
+    with pytest.raises(IndexError):
+        dataset.index[150 * a_track]
+    matched = TestSegments(tracks, segment=1)
+    assert matched.locations[230 * 44100] == ("1", 0) and len(pickle.dumps(matched)) < 2**17
+    message = f"an epoch has {150 * a_track} segments, expected at most 16777216: choose a longer"
+    with pytest.raises(ValueError, match=message):
+        SetShuffleSampler(dataset, batch_size=8)
+
+
+@pytest.mark.parametrize("segment, hop", [(1, 1), (40, 1), (40, 20), (40, 40), (200, 7)])
+def test_index_is_that_of_a_list(tracks, segment, hop):
+    dataset = TrainSegments(tracks, segment, hop)
+    listed = [(t, s) for t in tracks for s in segment_starts(t.n_samples, segment, hop)]
+    assert list(dataset.index) == listed and len(dataset) == len(listed) == sum(dataset.counts)
+    assert [dataset.index[i] for i in range(-3, 3)] == listed[-3:] + listed[:3]
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
         (lambda t: TrainSegments([]), "tracks must be at least one track, got "),
         (lambda t: TrainSegments(t, 0), "segment must be 1 or more, got 0"),
+        (lambda t: TrainSegments(t, 10**12), "segment must be at most 158760000 .an hour., got 10"),
         (lambda t: TrainSegments(t, 40, 0), "hop must be 1 to 40 .segment., got 0"),
         (lambda t: TrainSegments(t, 40, 41), "hop must be 1 to 40 .segment., got 41"),
         (lambda t: TestSegments([]), "tracks must be at least one track, got "),

@@ -1,5 +1,5 @@
+import contextlib
 import errno
-import json
 import logging
 import os
 import shutil
@@ -10,9 +10,10 @@ import pytest
 import soundfile
 import stempeg
 
-from asteroid_sinudae import preparation
+from asteroid_sinudae import musdb18, preparation
 from asteroid_sinudae.data import Manifest, TrainSegments
-from asteroid_sinudae.preparation import download_sample, prepare_musdb18
+from asteroid_sinudae.musdb18 import download_sample
+from asteroid_sinudae.preparation import prepare_musdb18
 
 STEMS = ("vocals", "drums", "bass", "other")
 HALF_STEP = 0.5 / 2**15
@@ -117,25 +118,28 @@ def test_two_workers_write_what_one_writes(tmp_path, tree):
 
 def test_interrupted_run_continues(tmp_path, tree, monkeypatch):
     prepare_musdb18(tmp_path / "whole", tree, n_workers=1)
-    write_wav, written = preparation._write_wav, []
+    atomic_path, written = preparation.atomic_path, []
 
-    def interrupted(path, samples):
-        write_wav(path, samples)
-        written.append(path)
-        if len(written) == 3:  # the vocals of the second track
-            raise KeyboardInterrupt
+    @contextlib.contextmanager
+    def interrupted(path):
+        with atomic_path(path) as temporary:
+            yield temporary
+            written.append(path.name)
+            if len(written) == 5:  # the record of the second track is there, its audio not yet
+                raise KeyboardInterrupt
 
-    monkeypatch.setattr(preparation, "_write_wav", interrupted)
+    monkeypatch.setattr(preparation, "atomic_path", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare(tmp_path)
-    assert [path.name for path in (tmp_path / "data/train").iterdir()] == ["A - 1"]
+    names = ["track.json", "accompaniment.wav", "vocals.wav"]
+    assert written == [*names, *names[:2]]
+    assert os.listdir(tmp_path / "data/train/B - 2") == ["track.json"]
     with pytest.raises(FileNotFoundError, match="manifest.json not found: prepare the data first"):
         Manifest.load(tmp_path / "data")
 
-    monkeypatch.setattr(preparation, "_write_wav", write_wav)
-    stale = tmp_path / "data/train/.B - 2.part"  # as a killed process leaves it
-    stale.mkdir()
-    (stale / "vocals.wav").write_bytes(b"RIFF")
+    monkeypatch.setattr(preparation, "atomic_path", atomic_path)
+    stale = tmp_path / "data/train/B - 2/.sinudae-abcdefgh.part"  # as a killed process leaves it
+    stale.write_bytes(b"RIFF")
     before = contents(tmp_path / "data/train/A - 1")
     manifest = prepare(tmp_path)
     assert len(manifest.tracks) == 4 and not stale.exists()
@@ -221,12 +225,12 @@ def truncated(folder, stems):
 
 def unreadable(folder, stems):
     (folder / "bass.wav").write_bytes(b"no audio")
-    return f"{folder}/bass.wav cannot be read, expected a WAV file"
+    return f"{folder}/bass.wav cannot be read, expected a WAV or FLAC file"
 
 
 def wrong_rate(folder, stems):
-    write_stem(folder, "other", stems["other"], rate=48000)
-    return "other.wav has a sample rate of 48000 Hz, expected 44100 Hz"
+    write_stem(folder, "other", stems["other"], rate=7999)
+    return "other.wav has a sample rate of 7999 Hz, expected 8000 to 192000 Hz"
 
 
 def not_finite(folder, stems):
@@ -311,20 +315,20 @@ def test_no_tracks(tmp_path, tree):
 
 
 def test_full_disk_keeps_what_is_prepared(tmp_path, tree, monkeypatch):
-    write, written = soundfile.write, []
+    write_bytes, written = Path.write_bytes, []
 
-    def full(file, *args, **kwargs):
-        written.append(file)
-        if len(written) > 3:
+    def full(path, content):
+        written.append(path)
+        if len(written) > 3:  # the accompaniment of the second track
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(file, *args, **kwargs)
+        return write_bytes(path, content)
 
-    monkeypatch.setattr(soundfile, "write", full)
-    with pytest.raises(OSError, match=f"cannot write prepared data in {tmp_path}/data: No space"):
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=f"cannot write prepared data in {tmp_path}/data: .*No space"):
         prepare(tmp_path)
     assert {path.parent.name for path in audio_bytes(tmp_path / "data")} == {"A - 1"}
-    assert list(tmp_path.glob("data/*/.*")) == []
-    monkeypatch.setattr(soundfile, "write", write)
+    assert list(tmp_path.glob("data/*/*/.*")) == []
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
     assert len(prepare(tmp_path).tracks) == 4
 
 
@@ -332,20 +336,6 @@ def test_data_dir_that_cannot_be_written(tmp_path, tree):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="cannot write prepared data in .*/file/data"):
         prepare_musdb18(tmp_path / "file/data", tree)
-
-
-def test_manifest_that_does_not_fit(tmp_path, tree):
-    manifest = prepare(tmp_path)
-    manifest.tracks[2].accompaniment.unlink()
-    with pytest.raises(FileNotFoundError, match="C - 3/accompaniment.wav not found but listed in"):
-        Manifest.load(tmp_path / "data")
-    path = tmp_path / "data/manifest.json"
-    path.write_text(json.dumps({"sample_rate": 44100}))
-    with pytest.raises(ValueError, match="manifest.json is not a manifest of prepared tracks"):
-        Manifest.load(tmp_path / "data")
-    path.write_text("{")
-    with pytest.raises(ValueError, match="manifest.json is corrupted, expected JSON"):
-        Manifest.load(tmp_path / "data")
 
 
 def test_number_of_workers(tmp_path, tree):
@@ -414,14 +404,14 @@ def test_download(tmp_path, monkeypatch):
         raise OSError("Name or service not known")
 
     root = tmp_path / "musdb18-7"
-    monkeypatch.setattr(preparation.musdb.DB, "download", no_network)
+    monkeypatch.setattr(musdb18.musdb.DB, "download", no_network)
     with pytest.raises(OSError, match="cannot be downloaded to .*/musdb18-7 .Name or service"):
         download_sample(root)
-    assert os.listdir(root) == []
-    monkeypatch.setattr(preparation.musdb.DB, "download", download)
+    assert os.listdir(root) == [".sinudae-download.lock"]
+    monkeypatch.setattr(musdb18.musdb.DB, "download", download)
     download_sample(root)
-    assert sorted(os.listdir(root)) == ["test", "train"]
-    monkeypatch.setattr(preparation.musdb.DB, "download", no_network)
+    assert sorted(os.listdir(root)) == [".sinudae-download.lock", "test", "train"]
+    monkeypatch.setattr(musdb18.musdb.DB, "download", no_network)
     download_sample(root)
     assert len(prepare_musdb18(tmp_path / "data", root, n_workers=1).tracks) == 1
 

@@ -93,7 +93,8 @@ def tracks(tmp_path_factory):
         soundfile.write(track.vocals, vocals, SAMPLE_RATE, subtype="PCM_16")
         soundfile.write(track.accompaniment, accompaniment, SAMPLE_RATE, subtype="PCM_16")
         result.append(track)
-    Manifest(SAMPLE_RATE, {}, tuple(result), (), {}, "").save(root)
+    source = {"kind": "wav", "path": "nowhere", "tracks": []}
+    Manifest(SAMPLE_RATE, source, tuple(result), (), {}, "").save(root)
     return result
 
 

@@ -19,7 +19,7 @@
 # With --experiment, stages 2 to 4 are one: they run what is left of all rows and write the table.
 #
 # Options:
-#   --musdb18_dir DIR   stems (.stem.mp4) or MUSDB18-HQ (.wav) in DIR/train and DIR/test
+#   --musdb18_dir DIR   stems (.stem.mp4) or MUSDB18-HQ (.wav or .flac) in DIR/train and DIR/test
 #   --download BOOL     get musdb's sample into --musdb18_dir, or data/musdb18-7
 #   --data_dir DIR      prepared data; by default under data/, one folder a source
 #   --strict BOOL       stop at the first unusable track instead of skipping it

@@ -2,7 +2,8 @@
 
 from utils import scripts
 
-from asteroid_sinudae.preparation import download_sample, list_tracks
+from asteroid_sinudae.musdb18 import SAMPLE_SIZE, download_sample, list_tracks
+from asteroid_sinudae.tracks import SUBSETS
 
 
 def main() -> None:
@@ -19,6 +20,11 @@ def main() -> None:
         download_sample(args.musdb18_dir)
     kind, tracks = list_tracks(args.musdb18_dir)
     print(f"{args.musdb18_dir}: {len(tracks)} tracks ({kind})")
+    if args.download:
+        there = (sum(track.subset == subset for track in tracks) for subset in SUBSETS)
+        counts = zip(there, SAMPLE_SIZE.items(), strict=True)
+        songs = " and ".join(f"{n} of {whole} {subset}" for n, (subset, whole) in counts)
+        print(f"{songs} songs of musdb's sample are there")
 
 
 if __name__ == "__main__":
