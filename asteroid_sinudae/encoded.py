@@ -23,6 +23,7 @@ import torch
 from numpy.lib import format as npy
 
 from ._checks import check
+from .audio import MAX_CHANNELS
 from .chunks import Stream
 from .files import atomic_path, require_file
 from .representations import SinuDAE
@@ -120,6 +121,8 @@ class EncodedFile:
             with archive.open(self._member("A")) as member:
                 self.shape, self.is_fortran, self.dtype, self._start = _read_header(member)
         check(len(self.shape) == 3, f"shape of A in {path}", self.shape, "(channels, C, frames)")
+        channels = self.shape[0]
+        check(channels <= MAX_CHANNELS, f"channels of {path}", channels, f"at most {MAX_CHANNELS}")
         is_real = self.dtype.kind == "f"
         check(is_real, f"A in {path}", str(self.dtype), "of real floating-point numbers")
         expected = self._start + math.prod(self.shape) * self.dtype.itemsize

@@ -24,6 +24,7 @@ from .representations import Representation, SinuDAE
 
 MAX_PEAK = 1e9  # of the samples of a song; far beyond any scale, and powers of it are finite
 MAX_BLOCK = 2**28  # bytes of a representation at a time
+CHANNELS = 16  # through a pair at a time
 
 
 def separated(
@@ -249,15 +250,19 @@ def _mask_chunk(
     representation: Representation, threshold: float | None, rule: str, both: torch.Tensor
 ) -> torch.Tensor:
     """Mixture and vocals, `(2, channels, time)` -> `(channels, 2, time)`."""
-    mixture, vocals = both.unsqueeze(2).to(_device(representation))
-    estimates = estimate_both(representation, mixture, vocals, mixture - vocals, threshold, rule)
-    return torch.cat(estimates, dim=1).cpu()
+    parts = []
+    for part in both.split(CHANNELS, dim=1):
+        mixture, vocals = part.unsqueeze(2).to(_device(representation))
+        signals = mixture, vocals, mixture - vocals
+        parts.append(torch.cat(estimate_both(representation, *signals, threshold, rule), dim=1))
+    return torch.cat(parts).cpu()
 
 
 @torch.inference_mode()
 def _encode_chunk(model: SinuDAE, wav: torch.Tensor) -> torch.Tensor:
     """`(channels, time)` -> `(channels, C, ceil(time / stride))`."""
-    rep = model.encode(wav[:, None].to(_device(model))).cpu()
+    parts = [model.encode(part.to(_device(model))).cpu() for part in wav[:, None].split(CHANNELS)]
+    rep = torch.cat(parts)
     edges = model.encoder.edges
     return rep[..., edges : rep.shape[-1] - edges]
 
@@ -265,5 +270,6 @@ def _encode_chunk(model: SinuDAE, wav: torch.Tensor) -> torch.Tensor:
 @torch.inference_mode()
 def _decode_chunk(model: SinuDAE, rep: torch.Tensor) -> torch.Tensor:
     """`(channels, C, frames)` -> `(channels, 1, stride * frames)`."""
-    edges = model.decoder.edges
-    return model.decode(pad(rep.to(_device(model)), [edges, edges])).cpu()
+    edges = [model.decoder.edges] * 2
+    parts = [model.decode(pad(part.to(_device(model)), edges)) for part in rep.split(CHANNELS)]
+    return torch.cat(parts).cpu()

@@ -1,5 +1,6 @@
 """Songs through models: chunks that do not show, rates, channels, level, silence."""
 
+import itertools
 import math
 import os
 import tracemalloc
@@ -267,8 +268,14 @@ def test_rule_of_a_mask(dae):
 # Values that are not finite
 
 
-@pytest.mark.parametrize("command", ["separate", "encode", "mask", "decode"])
-@pytest.mark.parametrize("value", [math.nan, math.inf, 1e38])
+@pytest.mark.parametrize(
+    "command, value",
+    [
+        *itertools.product(["separate", "encode", "mask"], [math.nan, math.inf, 1e38]),
+        ("decode", math.nan),
+        ("decode", math.inf),
+    ],
+)
 def test_weights_at_fault(dae, command, value):
     write("a.wav", RATE)
     encode(dae, "a.wav")
@@ -397,6 +404,7 @@ def test_writing_takes_no_more_memory_for_longer_songs(dae):
             r"got \(2, 12, (250|254)\)",
         ),
         (dict(A=np.zeros((2, 250))), r"shape of A in b.npz must be \(channels, C, frames\), got"),
+        (dict(A=np.zeros((2000, 12, 250), "f4")), "channels of b.npz must be at most 1024, got"),
         (dict(A=np.zeros((0, 12, 250))), r"shape of A in b.npz .* got \(0, 12, 250\)"),
         (dict(A=np.zeros((2, 11, 250))), r"shape of A in b.npz .* got \(2, 11, 250\)"),
         (dict(A=np.zeros((2, 12, 250), complex)), "A in b.npz must be of real floating-point num"),
@@ -487,12 +495,12 @@ def test_large_arrays_take_little_memory(dae, is_fortran, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "shape", [(2, 12, 10**11), (2000, 12, 250), (2, 12, 249), (2**40, 2**40, 1)]
+    "shape", [(2, 12, 10**11), (1000, 12, 250), (2, 12, 249), (1000, 2**40, 2**40)]
 )
 def test_header_that_tells_of_more_or_less(dae, shape):
     header = {"descr": "<f4", "fortran_order": True, "shape": shape}
     write_members("b.npz", content_of(dae), header, n_bytes=2 * 12 * 250 * 4)
-    with pytest.raises(ValueError, match=r"size of A in b.npz must be \d+ bytes, of \(2"):
+    with pytest.raises(ValueError, match=r"size of A in b.npz must be \d+ bytes, of \("):
         decode(dae, "b.npz")
 
 
