@@ -526,7 +526,7 @@ def test_damaged_files(name, n_files):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.mp3", "a.m4a"])
 def test_many_damaged_files(name):
-    test_damaged_files(name, 200)
+    test_damaged_files(name, 60)
 
 
 # Writing
