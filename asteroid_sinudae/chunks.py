@@ -18,6 +18,7 @@ from ._checks import check, check_positive_int
 from .representations import Representation
 
 Stream = Iterable[torch.Tensor]
+TOGETHER = 2**14  # samples at a time of several streams
 
 
 class _Window:
@@ -172,7 +173,7 @@ def in_order_of(estimates: torch.Tensor, reference: torch.Tensor) -> torch.Tenso
     """
     start = estimates[..., : reference.shape[-1]]
     reference = reference.expand(estimates.shape[0], -1, -1)
-    correlation = torch.matmul(start, reference.transpose(1, 2))
+    correlation = torch.matmul(start, reference.transpose(1, 2)).nan_to_num()
     _, order = PITLossWrapper.find_best_perm(-correlation.abs())  # a channel may be inverted
     return PITLossWrapper.reorder_source(estimates, order)
 
@@ -188,6 +189,12 @@ def cut(pieces: Stream, length: int, first: int = 0) -> Iterator[torch.Tensor]:
         missing -= min(missing, piece.shape[-1])
     if missing:
         raise ValueError(f"expected a stream of {length} samples, got {length - missing}")
+
+
+def together(*streams: Stream) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Pieces of several streams of one length, those of a time together."""
+    blocks = (map_blocks(pieces, lambda piece: piece, TOGETHER, 0) for pieces in streams)
+    return zip(*blocks, strict=True)
 
 
 def with_progress(pieces: Stream, label: str, length: int, rate: float) -> Iterator[torch.Tensor]:

@@ -1,11 +1,13 @@
 """The command `sinudae`."""
 
 import argparse
+import contextlib
 import hashlib
 import itertools
+import os
 import pickle
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -14,7 +16,7 @@ from asteroid.scripts import asteroid_cli
 from torch import nn
 
 from . import authors_weights, songs
-from .audio import AudioFile, open_audio, write_wavs
+from .audio import AudioFile, length_difference, open_audio, write_wavs
 from .chunks import Stream, with_progress
 from .encoded import open_encoded, write_encoded
 from .errors import attempt, one_line
@@ -81,6 +83,15 @@ def add_chunk_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="of PyTorch's (default: a GPU if there is one)")
 
 
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """Option of the subcommands that read songs."""
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse a song that breaks off or is damaged, which otherwise is a warning",
+    )
+
+
 def add_output(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
     """Where to write, and whether over what is there."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=text)
@@ -115,6 +126,7 @@ def add_separate(commands) -> None:
         "a SinuDAE alone do not",
     )
     add_chunk_options(parser)
+    add_strict(parser)
 
 
 def separate(args: argparse.Namespace) -> None:
@@ -122,7 +134,7 @@ def separate(args: argparse.Namespace) -> None:
     check_folder(args.output)
     model, infos = load_model(args.model)
     model = on_device(model, args.device)
-    with open_audio(args.song) as song:
+    with open_song(args.song, args.strict) as song:
         # Sources without names may be in any order.
         keep_order = "sources" not in infos
         pieces = songs.separated(model, song, args.chunk, args.overlap, keep_order)
@@ -158,6 +170,7 @@ def add_mask(commands) -> None:
     )
     parser.add_argument("--threshold", type=float, help="of the rule (default: 0.5; ratio: none)")
     add_chunk_options(parser)
+    add_strict(parser)
 
 
 def mask(args: argparse.Namespace) -> None:
@@ -165,7 +178,10 @@ def mask(args: argparse.Namespace) -> None:
     if args.stft == (args.model is not None):
         raise ValueError("expected either MODEL or --stft")
     check_folder(args.output)
-    with open_audio(args.mixture) as mixture, open_audio(args.vocals) as vocals:
+    with (
+        open_song(args.mixture, args.strict) as mixture,
+        open_song(args.vocals, args.strict) as vocals,
+    ):
         if args.stft:
             representation = STFT(sample_rate=mixture.sample_rate)
         else:
@@ -177,6 +193,7 @@ def mask(args: argparse.Namespace) -> None:
         inputs = [path for path in (args.mixture, args.vocals, args.model) if path is not None]
         paths = output_paths(args, mixture, ["vocals", "accompaniment"], inputs)
         note_resampling(mixture, representation)
+        note_differences(vocals, mixture)
         write_sources(paths, pieces, mixture)
 
 
@@ -197,13 +214,14 @@ def add_encode(commands) -> None:
         "file of A (channels, C, frames), frequencies (Hz), stride, sample_rate and length",
     )
     add_chunk_options(parser)
+    add_strict(parser)
 
 
 def encode(args: argparse.Namespace) -> None:
     """Write the representation of a song."""
     check_output(args.output, args.force, [args.model, args.song], suffix=".npz")
     model = on_device(SinuDAE.from_pretrained(args.model).eval(), args.device)
-    with open_audio(args.song) as song:
+    with open_song(args.song, args.strict) as song:
         pieces, signal = songs.encoded(model, song, args.chunk)
         note_resampling(song, model)
         stride = model.encoder.stride
@@ -333,14 +351,47 @@ def on_device(model: nn.Module, device: str | None) -> nn.Module:
         raise ValueError(f"device {device!r} cannot be used: {one_line(error)}") from error
 
 
+@contextlib.contextmanager
+def open_song(path: Path, strict: bool) -> Iterator[AudioFile]:
+    """Open a song; one that is damaged is a warning, or if `strict` a ValueError."""
+
+    def warn(message: str) -> None:
+        if strict:
+            raise ValueError(f"{message}: refused by --strict")
+        print(f"sinudae: warning: {message}", file=sys.stderr)
+
+    with open_audio(path, warn) as song:
+        if song.n_streams > 1:
+            note(f"{path} has {song.n_streams} audio streams, of which the first is read")
+        yield song
+
+
+def note(message: str) -> None:
+    """Say what is done otherwise than one might expect."""
+    print(f"sinudae: note: {message}", file=sys.stderr)
+
+
 def note_resampling(song: AudioFile, model: nn.Module) -> None:
     """Say that a song is resampled, if it is."""
     if song.sample_rate != model.sample_rate:
-        print(
-            f"sinudae: note: {song.path} is at {song.sample_rate} Hz, resampled to the model's "
-            f"{model.sample_rate:g} Hz",
-            file=sys.stderr,
+        note(
+            f"{song.path} is at {song.sample_rate} Hz, resampled to the model's "
+            f"{model.sample_rate:g} Hz"
         )
+
+
+def note_differences(vocals: AudioFile, mixture: AudioFile) -> None:
+    """Say how vocals are made to go with a mixture, if they are."""
+    if vocals.sample_rate != mixture.sample_rate:
+        note(
+            f"{vocals.path} is at {vocals.sample_rate} Hz, resampled to the "
+            f"{mixture.sample_rate} Hz of {mixture.path}"
+        )
+    difference = length_difference(vocals, mixture)
+    if difference > 0:
+        note(f"{vocals.path} is {difference} samples longer than {mixture.path}, cut at the end")
+    if difference < 0:
+        note(f"{vocals.path} is {-difference} samples shorter than {mixture.path}, zeros are added")
 
 
 def output_paths(
@@ -379,7 +430,8 @@ def check_output(out: Path, force: bool, inputs: Iterable[Path], suffix: str = "
         raise ValueError(f"{out} is to be written, expected a name that ends in {suffix}")
     if out.is_dir():
         raise ValueError(f"{out} is a folder, expected a file to write")
-    if out.resolve() in [path.resolve() for path in inputs]:
+    # Unlike Path.resolve, realpath takes links that lead in a circle.
+    if os.path.realpath(out) in map(os.path.realpath, inputs):
         raise ValueError(f"{out} is also to be read, expected another file to write")
     if out.exists() and not force:
         raise ValueError(f"{out} exists already, expected a new file, or --force")

@@ -11,9 +11,9 @@ show it, and neither writing nor reading takes more memory for a longer signal.
 """
 
 import contextlib
+import io
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -23,11 +23,14 @@ import torch
 from numpy.lib import format as npy
 
 from ._checks import check
+from .audio import MAX_CHANNELS
 from .chunks import Stream
-from .files import atomic_path
+from .files import atomic_path, require_file
 from .representations import SinuDAE
 
-PIECE = 2**12  # frames read at a time
+PIECE = 2**26  # bytes read at a time
+MAX_NUMBER = 2**12  # bytes of an array of one number
+MAX_HEADER = 2**14  # bytes of an array's header
 
 
 class Signal(NamedTuple):
@@ -92,6 +95,8 @@ def carriers(model: SinuDAE) -> np.ndarray:
 class EncodedFile:
     """A file of an encoded signal that is open for reading.
 
+    What its headers tell is compared with what it holds before any of it is read.
+
     Args:
         path (Path): Its name in messages.
         archive (zipfile.ZipFile): Open.
@@ -100,6 +105,7 @@ class EncodedFile:
         signal (Signal): What it encodes.
         stride (int): In samples.
         shape (tuple of int): Of A, `(channels, C, frames)`.
+        peak (float): The largest absolute value of A that was read so far.
 
     Raises:
         ValueError: if the file is none of :func:`write_encoded`'s.
@@ -108,21 +114,49 @@ class EncodedFile:
     def __init__(self, path: Path, archive: zipfile.ZipFile):
         self.path = path
         self.archive = archive
-        try:
-            self.stride, length = int(self._scalar("stride")), int(self._scalar("length"))
-            sample_rate = float(self._scalar("sample_rate"))
-            with archive.open("A.npy") as member:
-                self.shape, self.is_fortran, self.dtype = _read_header(member)
-        except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is no file of sinudae encode: {error}") from error
+        self.peak = 0.0
+        with _reading(path, "is no file of sinudae encode"):
+            self.stride, length = self._whole_number("stride"), self._whole_number("length")
+            sample_rate = self._number("sample_rate")
+            with archive.open(self._member("A")) as member:
+                self.shape, self.is_fortran, self.dtype, self._start = _read_header(member)
         check(len(self.shape) == 3, f"shape of A in {path}", self.shape, "(channels, C, frames)")
+        channels = self.shape[0]
+        check(channels <= MAX_CHANNELS, f"channels of {path}", channels, f"at most {MAX_CHANNELS}")
         is_real = self.dtype.kind == "f"
         check(is_real, f"A in {path}", str(self.dtype), "of real floating-point numbers")
+        expected = self._start + math.prod(self.shape) * self.dtype.itemsize
+        size = self._member("A").file_size
+        check(size == expected, f"size of A in {path}", size, f"{expected} bytes, of {self.shape}")
         self.signal = Signal(self.shape[0], length, sample_rate)
 
-    def _scalar(self, name: str) -> np.ndarray:
-        with self.archive.open(f"{name}.npy") as member:
-            return npy.read_array(member, allow_pickle=False)
+    def _member(self, name: str) -> zipfile.ZipInfo:
+        info = self.archive.getinfo(f"{name}.npy")
+        if info.flag_bits & 1:
+            raise ValueError(f"{info.filename} is encrypted, expected a member that is not")
+        check(
+            info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+            f"compression of {info.filename}",
+            info.compress_type,
+            "0 or 8, none or deflate",
+        )
+        return info
+
+    def _number(self, name: str) -> float:
+        """A positive finite number."""
+        info = self._member(name)
+        check(info.file_size <= MAX_NUMBER, f"size of {name}", info.file_size, "that of a number")
+        with self.archive.open(info) as member:
+            value = npy.read_array(member, allow_pickle=False)
+        check(value.shape == (), f"shape of {name}", value.shape, "that of one number, ()")
+        is_real = value.dtype.kind in "iuf"
+        check(is_real and 0 < value < math.inf, name, value.item(), "a positive finite number")
+        return float(value)
+
+    def _whole_number(self, name: str) -> int:
+        value = self._number(name)
+        check(value == int(value), name, value, "a whole number")
+        return int(value)
 
     def check_fits(self, model: SinuDAE) -> None:
         """Raise a ValueError if a model does not decode such files."""
@@ -138,43 +172,71 @@ class EncodedFile:
     def pieces(self) -> Iterator[torch.Tensor]:
         """Stream of the representation, float32 of shape `(channels, C, frames)`.
 
-        An A that was replaced by an array in C order is read as a whole.
+        An A that was replaced by an array in C order is read once for each piece.
 
         Raises:
             ValueError: if the file cannot be read to its end, or has a NaN or infinite value.
         """
-        try:
-            with self.archive.open("A.npy") as member:
-                if self.is_fortran:
-                    _read_header(member)
-                    yield from map(self._checked, self._read_frames(member))
-                else:
-                    whole = npy.read_array(member, allow_pickle=False)
-                    yield self._checked(torch.from_numpy(whole))
-        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{self.path} cannot be read: {error}") from error
-
-    def _read_frames(self, member) -> Iterator[torch.Tensor]:
         channels, n_filters, n_frames = self.shape
-        for first in range(0, n_frames, PIECE):
-            frames = min(PIECE, n_frames - first)
-            data = member.read(frames * n_filters * channels * self.dtype.itemsize)
-            array = np.frombuffer(data, self.dtype).reshape(frames, n_filters, channels)
-            yield torch.from_numpy(array.astype(np.float32)).permute(2, 1, 0)
+        n_bytes = channels * n_filters * self.dtype.itemsize
+        frames = max(1, PIECE // n_bytes)
+        read = self._in_fortran_order if self.is_fortran else self._in_c_order
+        with _reading(self.path, "cannot be read"):
+            for array in read(frames):
+                if not np.isfinite(array).all():
+                    raise ValueError("A has a NaN or infinite value, expected finite ones")
+                self.peak = max(self.peak, float(np.abs(array).max(initial=0)))
+                yield torch.from_numpy(array)
 
-    def _checked(self, piece: torch.Tensor) -> torch.Tensor:
-        if not piece.isfinite().all():
-            raise ValueError("A has a NaN or infinite value, expected finite ones")
-        return piece.float()
+    def _in_fortran_order(self, n_at_a_time: int) -> Iterator[np.ndarray]:
+        channels, n_filters, n_frames = self.shape
+        with self.archive.open(self._member("A")) as member:
+            member.seek(self._start)
+            for first in range(0, n_frames, n_at_a_time):
+                frames = min(n_at_a_time, n_frames - first)
+                array = self._read(member, frames * n_filters * channels)
+                yield array.reshape(frames, n_filters, channels).transpose(2, 1, 0)
+            member.read(1)  # at the end, the checksum is compared
+
+    def _in_c_order(self, n_at_a_time: int) -> Iterator[np.ndarray]:
+        channels, n_filters, n_frames = self.shape
+        for first in range(0, n_frames, n_at_a_time):
+            array = np.empty(
+                (channels * n_filters, min(n_at_a_time, n_frames - first)), dtype=np.float32
+            )
+            with self.archive.open(self._member("A")) as member:
+                for number, row in enumerate(array):
+                    start = number * n_frames + first
+                    member.seek(self._start + start * self.dtype.itemsize)
+                    row[:] = self._read(member, len(row))
+                while member.read(2**20):
+                    pass
+            yield array.reshape(channels, n_filters, -1)
+
+    def _read(self, member, n_numbers: int) -> np.ndarray:
+        data = member.read(n_numbers * self.dtype.itemsize)
+        # A number that is none in float32 is reported as such.
+        with np.errstate(over="ignore"):
+            return np.frombuffer(data, self.dtype, n_numbers).astype(np.float32)
 
 
-def _read_header(member) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in Fortran order, and type of the array that follows."""
-    version = npy.read_magic(member)
+def _read_header(member) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, whether in Fortran order, type and position of the array that follows."""
+    file = io.BytesIO(member.read(MAX_HEADER))  # a header may say that it has gigabytes
+    version = npy.read_magic(file)
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     if version not in read:
         raise ValueError(f"an array of version {version}, expected 1.0 or 2.0")
-    return read[version](member)
+    return *read[version](file), file.tell()
+
+
+@contextlib.contextmanager
+def _reading(path: Path, failure: str) -> Iterator[None]:
+    """Turn what zipfile, zlib and NumPy raise for a damaged file, anything, into a ValueError."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{path} {failure}: {error or type(error).__name__}") from error
 
 
 @contextlib.contextmanager
@@ -192,11 +254,8 @@ def open_encoded(path: str | Path) -> Iterator[EncodedFile]:
         ValueError: if it is another file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found: expected a file of sinudae encode")
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is no file of sinudae encode: {error}") from error
-    with archive:
+    require_file(path, "a file of sinudae encode")
+    with contextlib.ExitStack() as stack:
+        with _reading(path, "is no file of sinudae encode"):
+            archive = stack.enter_context(zipfile.ZipFile(path))
         yield EncodedFile(path, archive)

@@ -102,6 +102,28 @@ def write_json(path: str | Path, content: object) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def require_file(path: Path, expected: str) -> None:
+    """Raise an error that says what a path is, unless it is a file that can be read twice.
+
+    Args:
+        path (Path): The path.
+        expected (str): What it should be, for the message.
+
+    Raises:
+        FileNotFoundError: if there is nothing, or a link that leads nowhere.
+        ValueError: if it is a folder, a pipe or a device.
+    """
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, expected {expected}")
+    if path.exists():
+        raise ValueError(f"{path} is a pipe or a device, expected {expected}")
+    if path.is_symlink():
+        raise FileNotFoundError(f"{path} is a link that leads to no file: expected {expected}")
+    raise FileNotFoundError(f"{path} not found: expected {expected}")
+
+
 def save_atomically(obj: object, path: str | Path) -> None:
     """:func:`torch.save` to a file that appears whole or not at all.
 

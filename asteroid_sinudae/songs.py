@@ -16,11 +16,15 @@ from torch import nn
 from torch.nn.functional import pad
 
 from ._checks import check
-from .audio import AudioFile, check_same, rate_ratio, resampled
-from .chunks import cut, map_blocks, overlap_add, reach, whole_hops
+from .audio import AudioFile, like, rate_ratio, resampled
+from .chunks import Stream, cut, map_blocks, overlap_add, reach, together, whole_hops
 from .encoded import EncodedFile, Signal
 from .masks import check_rule, estimate_both
 from .representations import Representation, SinuDAE
+
+MAX_PEAK = 1e9  # of the samples of a song; far beyond any scale, and powers of it are finite
+MAX_BLOCK = 2**28  # bytes of a representation at a time
+CHANNELS = 16  # through a pair at a time
 
 
 def separated(
@@ -49,7 +53,7 @@ def separated(
 
     Raises:
         ValueError: if an option makes no sense, or the model is one of several channels, cannot
-            take such a chunk or does not give finite waveforms for it.
+            take such a chunk or does not give finite waveforms for it, see :func:`finite`.
     """
     is_mono = model.in_channels in (None, 1)
     check(is_mono, f"in_channels of {type(model).__name__}", model.in_channels, "1: mono signals")
@@ -64,7 +68,8 @@ def separated(
     else:
         n_shared = min(round(overlap * model.sample_rate), n_samples // 2)
         pieces = overlap_add(pieces, function, n_samples, n_shared, keep_order)
-    return resampled(pieces, 1 / ratio, audio.length)
+    estimates = resampled(pieces, 1 / ratio, audio.length)
+    return finite(estimates, audio.sample_rate, model, audio)
 
 
 def masked(
@@ -80,8 +85,8 @@ def masked(
     Args:
         representation (Representation): e.g. :class:`.SinuDAE` or :class:`.STFT`.
         mixture (AudioFile): The mixture.
-        vocals (AudioFile): The true vocals, of the same rate, channels and length; the true
-            accompaniment is the mixture without them.
+        vocals (AudioFile): The true vocals, of as many channels, made to go with the mixture by
+            :func:`.like`; the true accompaniment is the mixture without them.
         threshold (float, optional): see :func:`.make_mask`; 0.5 of the default rule.
         chunk (float): Seconds at a time, which does not show.
         rule (str): see :func:`.make_mask`.
@@ -91,17 +96,18 @@ def masked(
         mixture's rate and length.
 
     Raises:
-        ValueError: if an option makes no sense, or the files do not go together.
+        ValueError: if an option makes no sense, the files do not go together, or an estimate is
+            not finite, see :func:`finite`.
     """
     check_rule(rule, threshold)
-    check_same(mixture, vocals)
-    block = whole_hops(representation, _chunk_samples(chunk, representation.sample_rate))
+    block = _block(representation, chunk, mixture.channels)
     ratio = rate_ratio(mixture.sample_rate, representation.sample_rate)
-    both = map(torch.stack, zip(mixture.pieces(), vocals.pieces(), strict=True))
+    both = map(torch.stack, together(mixture.pieces(), like(vocals, mixture)))
     both = resampled(both, ratio, math.ceil(mixture.length * ratio))
     function = partial(_mask_chunk, representation, threshold, rule)
     estimates = map_blocks(both, function, block, reach(representation))
-    return resampled(estimates, 1 / ratio, mixture.length)
+    estimates = resampled(estimates, 1 / ratio, mixture.length)
+    return finite(estimates, mixture.sample_rate, representation, mixture, vocals)
 
 
 def encoded(
@@ -119,9 +125,10 @@ def encoded(
         and the :class:`.Signal` that it encodes, which is at the model's sample rate.
 
     Raises:
-        ValueError: if `chunk` makes no sense.
+        ValueError: if `chunk` makes no sense, or the representation is not finite, see
+            :func:`finite`.
     """
-    block = whole_hops(model, _chunk_samples(chunk, model.sample_rate))
+    block = _block(model, chunk, audio.channels)
     ratio = rate_ratio(audio.sample_rate, model.sample_rate)
     signal = Signal(audio.channels, math.ceil(audio.length * ratio), model.sample_rate)
     pieces = resampled(audio.pieces(), ratio, signal.length)
@@ -129,7 +136,8 @@ def encoded(
     silence = torch.zeros(audio.channels, model.encoder.edges * model.encoder.stride)
     pieces = itertools.chain([silence], pieces, [silence])
     hops = Fraction(1, model.encoder.stride)
-    return map_blocks(pieces, partial(_encode_chunk, model), block, reach(model), hops), signal
+    frames = map_blocks(pieces, partial(_encode_chunk, model), block, reach(model), hops)
+    return finite(frames, model.sample_rate * hops, model, audio), signal
 
 
 def decoded(model: SinuDAE, file: EncodedFile, chunk: float = 10.0) -> Iterator[torch.Tensor]:
@@ -144,14 +152,63 @@ def decoded(model: SinuDAE, file: EncodedFile, chunk: float = 10.0) -> Iterator[
         Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, 1, time)`.
 
     Raises:
-        ValueError: if `chunk` makes no sense, or the file is not of such a model.
+        ValueError: if `chunk` makes no sense, the file is not of such a model, or the waveform is
+            not finite, see :func:`finite`.
     """
     file.check_fits(model)
-    block = whole_hops(model, _chunk_samples(chunk, model.sample_rate))
+    block = _block(model, chunk, file.signal.channels)
     stride = model.encoder.stride
     function = partial(_decode_chunk, model)
     pieces = map_blocks(file.pieces(), function, block // stride, reach(model) // stride, stride)
-    return cut(pieces, file.signal.length, first=model.decoder.edges * stride)
+    pieces = cut(pieces, file.signal.length, first=model.decoder.edges * stride)
+    return finite(pieces, model.sample_rate, model, file)
+
+
+def finite(
+    pieces: Stream, rate: float, model: nn.Module, *sources: AudioFile | EncodedFile
+) -> Iterator[torch.Tensor]:
+    """What is about to be written, if it is finite.
+
+    Args:
+        pieces (iterable of :class:`torch.Tensor`): A stream, shapes `(..., time or frames)`.
+        rate (float): Samples or frames a second.
+        model (:class:`torch.nn.Module`): That it comes from.
+        *sources (AudioFile or EncodedFile): What the model was given.
+
+    Yields:
+        :class:`torch.Tensor`: the pieces.
+
+    Raises:
+        ValueError: naming the time of the first value that is NaN or infinite, and what is at
+            fault: a source with values beyond :data:`MAX_PEAK`, or the model.
+    """
+    position = 0
+    for piece in pieces:
+        is_finite = piece.isfinite().flatten(end_dim=-2).all(dim=0)
+        if not is_finite.all():
+            seconds = (position + int(is_finite.int().argmin())) / rate
+            loudest = max(sources, key=lambda source: source.peak)
+            message = (
+                f"{type(model).__name__} gives NaN or infinite values at {float(seconds):.6g} s "
+                f"of {sources[0].path}"
+            )
+            if loudest.peak > MAX_PEAK:
+                raise ValueError(
+                    f"{message}: {loudest.path} has values up to {loudest.peak:.3g}, expected at "
+                    f"most {MAX_PEAK:g}"
+                )
+            raise ValueError(f"{message}, which is finite: the model's weights are at fault")
+        yield piece
+        position += piece.shape[-1]
+
+
+def _block(representation: Representation, chunk: float, channels: int) -> int:
+    """Samples at a time of at most `chunk` seconds, fewer of many channels; it does not show."""
+    n_samples = _chunk_samples(chunk, representation.sample_rate)
+    n_features = representation.encoder.filterbank.n_feats_out
+    frame = 4 * channels * n_features
+    n_frames = max(1, MAX_BLOCK // frame)
+    return whole_hops(representation, min(n_samples, n_frames * representation.encoder.stride))
 
 
 def _chunk_samples(chunk: float, sample_rate: float) -> int:
@@ -185,8 +242,6 @@ def _separate_channel(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"{name} gives the shape {shape}, expected (1, sources, {len(wav)})")
     if not wav.any():  # not every model keeps silence silent
         return torch.zeros(shape[1:])
-    if not estimates.isfinite().all():
-        raise ValueError(f"{name} gives NaN or infinite values, expected finite ones")
     return estimates[0].cpu()
 
 
@@ -195,15 +250,19 @@ def _mask_chunk(
     representation: Representation, threshold: float | None, rule: str, both: torch.Tensor
 ) -> torch.Tensor:
     """Mixture and vocals, `(2, channels, time)` -> `(channels, 2, time)`."""
-    mixture, vocals = both.unsqueeze(2).to(_device(representation))
-    estimates = estimate_both(representation, mixture, vocals, mixture - vocals, threshold, rule)
-    return torch.cat(estimates, dim=1).cpu()
+    parts = []
+    for part in both.split(CHANNELS, dim=1):
+        mixture, vocals = part.unsqueeze(2).to(_device(representation))
+        signals = mixture, vocals, mixture - vocals
+        parts.append(torch.cat(estimate_both(representation, *signals, threshold, rule), dim=1))
+    return torch.cat(parts).cpu()
 
 
 @torch.inference_mode()
 def _encode_chunk(model: SinuDAE, wav: torch.Tensor) -> torch.Tensor:
     """`(channels, time)` -> `(channels, C, ceil(time / stride))`."""
-    rep = model.encode(wav[:, None].to(_device(model))).cpu()
+    parts = [model.encode(part.to(_device(model))).cpu() for part in wav[:, None].split(CHANNELS)]
+    rep = torch.cat(parts)
     edges = model.encoder.edges
     return rep[..., edges : rep.shape[-1] - edges]
 
@@ -211,5 +270,6 @@ def _encode_chunk(model: SinuDAE, wav: torch.Tensor) -> torch.Tensor:
 @torch.inference_mode()
 def _decode_chunk(model: SinuDAE, rep: torch.Tensor) -> torch.Tensor:
     """`(channels, C, frames)` -> `(channels, 1, stride * frames)`."""
-    edges = model.decoder.edges
-    return model.decode(pad(rep.to(_device(model)), [edges, edges])).cpu()
+    edges = [model.decoder.edges] * 2
+    parts = [model.decode(pad(part.to(_device(model)), edges)) for part in rep.split(CHANNELS)]
+    return torch.cat(parts).cpu()

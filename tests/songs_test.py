@@ -1,7 +1,9 @@
 """Songs through models: chunks that do not show, rates, channels, level, silence."""
 
+import itertools
 import math
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from mutations import mutated_bytes
 from torch import nn
 
 from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet, encoded, songs
@@ -168,7 +171,11 @@ def make(function):
             r"gives the shape \(1, 1, 3999\), expected \(1, sources, 4000\)",
         ),
         (make(lambda wav: (wav, wav)), r"gives the shape \(\), expected"),
-        (make(lambda wav: wav / 0), "Model, given 4000 samples, gives NaN or infinite values"),
+        (
+            make(lambda wav: wav / 0),
+            "Model gives NaN or infinite values at 0 s of a.wav, which is finite: the model's "
+            "weights are at fault",
+        ),
     ],
 )
 def test_model_that_does_not_fit(model, message):
@@ -218,9 +225,11 @@ def test_chunks_under_a_mask_equal_the_whole(dae, name):
 
 def test_mask_of_files_that_differ(dae):
     write("m.wav", 100)
-    write("v.wav", 101)
+    write("v.wav", 2149)
     with open_audio("m.wav") as first, open_audio("v.wav") as second:
-        with pytest.raises(ValueError, match="length of v.wav must be that of m.wav, 100 samples"):
+        with pytest.raises(
+            ValueError, match="length of v.wav must be at most 2048 samples from th"
+        ):
             masked(dae, first, second)
         with pytest.raises(ValueError, match="threshold must be finite and not negative, got -1"):
             masked(dae, first, first, threshold=-1)
@@ -231,6 +240,22 @@ def test_mask_of_files_that_differ(dae):
 
 
 @torch.no_grad()
+def test_mask_of_files_that_differ_a_little(dae):
+    """Vocals of another rate and with what a codec adds."""
+    mixture = write("m.wav", RATE)
+    write("v.wav", 2 * RATE, rate=2 * RATE)
+    vocals = write("w.wav", RATE, seed=1)
+    soundfile.write("long.wav", np.pad(vocals.T, [(0, 900), (0, 0)]), RATE, subtype="FLOAT")
+    with open_audio("m.wav") as first:
+        found = {}
+        for name in ("v", "w", "long"):
+            with open_audio(f"{name}.wav") as second:
+                found[name] = collect(masked(dae, first, second, chunk=0.4))
+    assert found["v"].shape == (2, 2, RATE) and found["v"].isfinite().all()
+    assert torch.equal(found["long"], found["w"]) and mixture.shape == (2, RATE)
+
+
+@torch.no_grad()
 def test_rule_of_a_mask(dae):
     mixture, vocals = write("m.wav", RATE), write("v.wav", RATE, seed=1)
     with open_audio("m.wav") as first, open_audio("v.wav") as second:
@@ -238,6 +263,56 @@ def test_rule_of_a_mask(dae):
     signals = mixture[:, None], vocals[:, None], (mixture - vocals)[:, None]
     expected = torch.cat(estimate_both(dae, *signals, None, "ratio"), dim=1)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+# Values that are not finite
+
+
+@pytest.mark.parametrize(
+    "command, value",
+    [
+        *itertools.product(["separate", "encode", "mask"], [math.nan, math.inf, 1e38]),
+        ("decode", math.nan),
+        ("decode", math.inf),
+    ],
+)
+def test_weights_at_fault(dae, command, value):
+    write("a.wav", RATE)
+    encode(dae, "a.wav")
+    os.rename("a.npz", "good.npz")
+    model = SinuDAE.from_pretrained(dae.serialize())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(value)
+    with pytest.raises(ValueError, match=r"at 0 s of (a.wav|good.npz), which is finite: the model"):
+        run(command, model)
+    assert not Path("a.npz").exists()
+
+
+@pytest.mark.parametrize("command", ["separate", "encode", "mask"])
+def test_song_at_fault(dae, command):
+    """From half a second on."""
+    wav = write("a.wav", RATE)
+    wav[:, RATE // 2 :] = 1e38
+    soundfile.write("a.wav", wav.T.numpy(), RATE, subtype="FLOAT")
+    message = (
+        r"SinuDAE gives NaN or infinite values at 0.4\d+ s of a.wav: a.wav has values up to 1e\+38"
+    )
+    with pytest.raises(ValueError, match=message):
+        run(command, dae)
+    assert not Path("a.npz").exists()
+
+
+def run(command, model):
+    with open_audio("a.wav") as song:
+        if command == "separate":
+            collect(separated(model, song, chunk=0.3))
+        elif command == "encode":
+            encode(model, "a.wav", chunk=0.3)
+        elif command == "decode":
+            decode(model, "good.npz")
+        else:
+            collect(masked(model, song, song, chunk=0.3))
 
 
 # Encoded signals
@@ -292,7 +367,7 @@ def test_encoded_without_carriers():
 @torch.no_grad()
 def test_edited_file(dae, save, order, monkeypatch):
     """Every way in which NumPy writes it again."""
-    monkeypatch.setattr(encoded, "PIECE", 100)
+    monkeypatch.setattr(encoded, "PIECE", 40_000)
     wav = write("a.wav", 3 * RATE + 5)
     encode(dae, "a.wav")
     content = dict(np.load("a.npz"))
@@ -309,7 +384,7 @@ def test_writing_takes_no_more_memory_for_longer_songs(dae):
     def pieces():
         for _ in range(20):
             yield torch.ones(2, 12, 1000)
-            (part,) = Path().glob(".a.npz.*")
+            (part,) = Path().glob(".sinudae-*.part")
             sizes.append(part.stat().st_size)
         raise KeyboardInterrupt
 
@@ -329,6 +404,7 @@ def test_writing_takes_no_more_memory_for_longer_songs(dae):
             r"got \(2, 12, (250|254)\)",
         ),
         (dict(A=np.zeros((2, 250))), r"shape of A in b.npz must be \(channels, C, frames\), got"),
+        (dict(A=np.zeros((2000, 12, 250), "f4")), "channels of b.npz must be at most 1024, got"),
         (dict(A=np.zeros((0, 12, 250))), r"shape of A in b.npz .* got \(0, 12, 250\)"),
         (dict(A=np.zeros((2, 11, 250))), r"shape of A in b.npz .* got \(2, 11, 250\)"),
         (dict(A=np.zeros((2, 12, 250), complex)), "A in b.npz must be of real floating-point num"),
@@ -366,3 +442,173 @@ def test_file_that_is_damaged(dae):
         decode(dae, "flipped.npz")
     with pytest.raises(FileNotFoundError, match="none.npz not found: expected a file of sinudae"):
         decode(dae, "none.npz")
+
+
+# Bombs
+
+
+def content_of(model):
+    write("a.wav", RATE)
+    encode(model, "a.wav")
+    return dict(np.load("a.npz"))
+
+
+def write_members(path, content, header=None, compression=zipfile.ZIP_DEFLATED, n_bytes=None):
+    """The arrays of an encoded file, of which A is one header and as many zeros."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, value in content.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                if name == "A" and header is not None:
+                    np.lib.format.write_array_header_2_0(member, header)
+                    for _ in range(n_bytes // 2**20):
+                        member.write(bytes(2**20))
+                    member.write(bytes(n_bytes % 2**20))
+                else:
+                    np.lib.format.write_array(member, value)
+
+
+def peak_memory(function):
+    """Bytes that NumPy and Python allocate at most."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("is_fortran", [True, False])
+def test_large_arrays_take_little_memory(dae, is_fortran, monkeypatch):
+    """Compressed: 40 MB of zeros in a file of 40 kB, read in pieces of 1 MB."""
+    monkeypatch.setattr(encoded, "PIECE", 2**20)
+    content = content_of(dae)
+    shape = (2, 12, 400_000)
+    header = {"descr": "<f4", "fortran_order": is_fortran, "shape": shape}
+    write_members("b.npz", content, header, n_bytes=4 * 2 * 12 * 400_000)
+    assert os.path.getsize("b.npz") < 100_000
+
+    def read():
+        with open_encoded("b.npz") as file:
+            assert sum(piece.shape[-1] for piece in file.pieces()) == 400_000
+
+    assert peak_memory(read) < 2**23
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 12, 10**11), (1000, 12, 250), (2, 12, 249), (1000, 2**40, 2**40)]
+)
+def test_header_that_tells_of_more_or_less(dae, shape):
+    header = {"descr": "<f4", "fortran_order": True, "shape": shape}
+    write_members("b.npz", content_of(dae), header, n_bytes=2 * 12 * 250 * 4)
+    with pytest.raises(ValueError, match=r"size of A in b.npz must be \d+ bytes, of \("):
+        decode(dae, "b.npz")
+
+
+@pytest.mark.parametrize("name", ["stride", "sample_rate", "length"])
+def test_number_that_is_an_array(dae, name):
+    content = content_of(dae)
+    content[name] = np.zeros(10**6)
+    np.savez_compressed("b.npz", **content)
+    with pytest.raises(
+        ValueError, match=f"b.npz is no .*: size of {name} must be that of a number"
+    ):
+        decode(dae, "b.npz")
+
+
+def test_header_of_gigabytes(dae):
+    """An array's header has a length of its own."""
+    content_of(dae)
+    with zipfile.ZipFile("a.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["A.npy"] = b"\x93NUMPY\2\0" + (2**31).to_bytes(4, "little") + bytes(10**7)
+    with zipfile.ZipFile("b.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+    def read():
+        with pytest.raises(ValueError, match="b.npz is no file of sinudae encode: "):
+            decode(dae, "b.npz")
+
+    assert peak_memory(read) < 2**22
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("stride", np.float64(math.inf), "stride must be a positive finite number, got inf"),
+        ("length", np.float64(math.nan), "length must be a positive finite number, got nan"),
+        ("sample_rate", np.float64(-1), "sample_rate must be a positive finite number, got -1.0"),
+        ("sample_rate", np.array([1.0, 2.0]), "shape of sample_rate must be that of one number"),
+        ("length", np.float64(10.5), "length must be a whole number, got 10.5"),
+        ("stride", np.complex64(1), "stride must be a positive finite number, got"),
+        ("length", np.datetime64("2020-01-01"), "length must be a positive finite number, got"),
+        ("A", np.zeros((2, 12, 250), dtype="i4"), "A in b.npz must be of real floating-point"),
+        ("A", np.zeros((2, 12, 250), dtype=[("x", "f4")]), "A in b.npz must be of real"),
+    ],
+)
+def test_numbers_that_make_no_sense(dae, name, value, message):
+    np.savez("b.npz", **{**content_of(dae), name: value})
+    with pytest.raises(ValueError, match=message):
+        decode(dae, "b.npz")
+
+
+def test_values_beyond_single_precision(dae):
+    content = content_of(dae)
+    content["A"] = content["A"].astype(np.float64)
+    content["A"][0, 0, 0] = 1e300
+    np.savez("b.npz", **content)
+    with pytest.raises(ValueError, match="b.npz cannot be read: A has a NaN or infinite value"):
+        decode(dae, "b.npz")
+
+
+@pytest.mark.parametrize("kind", ["encrypted", "lzma", "unknown", "stream"])
+def test_members_that_cannot_be_read(dae, kind):
+    content = content_of(dae)
+    methods = {"lzma": zipfile.ZIP_LZMA, "stream": zipfile.ZIP_DEFLATED}
+    write_members("b.npz", content, compression=methods.get(kind, zipfile.ZIP_STORED))
+    data = bytearray(Path("b.npz").read_bytes())
+    start = data.rindex(b"PK\1\2")  # A is the last in the directory
+    with zipfile.ZipFile("b.npz") as archive:
+        name = archive.namelist()[-1]
+        local = archive.getinfo(name).header_offset
+    if kind == "encrypted":
+        data[start + 8] |= 1
+        data[local + 6] |= 1
+    if kind == "unknown":
+        data[start + 10] = data[local + 8] = 77
+    if kind == "stream":
+        data[local + 2000 : local + 2100] = bytes(100)
+    Path("b.npz").write_bytes(data)
+    with pytest.raises(ValueError, match="^b.npz (cannot be read|is no file of sinudae encode): "):
+        decode(dae, "b.npz")
+
+
+def test_damaged_encoded_files(dae):
+    """Each is decoded, or is a ValueError or OSError."""
+    content = {**content_of(dae)}
+    content["A"] = content["A"][..., :10]
+    content["length"] = np.array(32 * (10 - 2 * dae.encoder.edges) or 32)
+    for save in (np.savez, np.savez_compressed):
+        save("b.npz", **content)
+        for data in mutated_bytes(Path("b.npz").read_bytes(), 150):
+            Path("c.npz").write_bytes(data)
+            try:
+                decode(dae, "c.npz")
+            except (ValueError, OSError) as error:
+                assert "c.npz" in str(error)
+
+
+def test_many_channels_are_decoded_in_shorter_blocks(dae, monkeypatch):
+    monkeypatch.setattr(songs, "MAX_BLOCK", 4 * 2 * 12 * 20)  # bytes of 20 frames
+    content_of(dae)
+    expected = decode(dae, chunk=0.08)
+    lengths = []
+    decode_chunk = songs._decode_chunk
+
+    def counted(model, rep):
+        lengths.append(rep.shape[-1])
+        return decode_chunk(model, rep)
+
+    monkeypatch.setattr(songs, "_decode_chunk", counted)
+    torch.testing.assert_close(decode(dae), expected, atol=1e-6, rtol=0)
+    assert max(lengths) <= 20 + 2 * reach(dae) // 32

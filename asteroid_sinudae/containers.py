@@ -1,0 +1,179 @@
+"""What the containers of audio tell of where it ends, beside where the file ends.
+
+libsndfile takes the smaller one without a word, or none of the audio where a header was never
+finalised.
+"""
+
+import io
+import re
+import struct
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+MAX_CHUNKS = 10_000  # before the audio; any real file has a few
+
+
+class Data(NamedTuple):
+    """Where a container has its audio.
+
+    Attributes:
+        declared (int or None): Bytes of audio by the header; None if it was never finalised, as
+            that of a recording that was killed or written to a pipe.
+        available (int): Bytes from where the audio begins to where the file ends.
+        position (int): Of the header's field of its size, in bytes.
+        actual (bytes or None): What this field would hold for the available bytes; None if it
+            cannot hold so many.
+    """
+
+    declared: int | None
+    available: int
+    position: int
+    actual: bytes | None
+
+
+class _Layout(NamedTuple):
+    """Of a container made of chunks, each a name, a size and content."""
+
+    first: int  # position of the first chunk
+    name: int  # bytes of a name
+    size: str  # format of a size, for struct
+    counted: int  # bytes of name and size that a size counts as well
+    alignment: int  # of chunks
+    data: bytes  # beginning of the name of the chunk of audio
+    skipped: int  # bytes of that chunk before the audio
+    total: int | None = None  # position of the size of all, in the format of a size
+
+
+LAYOUTS = {
+    b"RIFF": _Layout(12, 4, "<I", 0, 2, b"data", 0, 4),
+    b"RF64": _Layout(12, 4, "<I", 0, 2, b"data", 0),
+    b"BW64": _Layout(12, 4, "<I", 0, 2, b"data", 0),
+    b"FORM": _Layout(12, 4, ">I", 0, 2, b"SSND", 8, 4),
+    b"riff": _Layout(40, 16, "<q", 24, 8, b"data", 0, 16),
+    b"caff": _Layout(8, 4, ">q", 0, 1, b"data", 4),
+}
+
+
+def find_data(path: Path) -> Data | None:
+    """The audio of a WAV, RF64, AIFF, W64, CAF or AU file; None if it is none, or has none."""
+    with path.open("rb") as file:
+        head = file.read(40)
+        if head[:4] == b".snd" and len(head) >= 12:
+            return _data(file, 8, ">I", _number(file, 4, ">I"), None)
+        layout = LAYOUTS.get(head[:4])
+        return layout and _find_chunk(file, layout)
+
+
+def _find_chunk(file: BinaryIO, layout: _Layout) -> Data | None:
+    header_size = layout.name + struct.calcsize(layout.size)
+    position, large = layout.first, None
+    for _ in range(MAX_CHUNKS):
+        file.seek(position)
+        header = file.read(header_size)
+        if len(header) < header_size:
+            return None
+        (size,) = struct.unpack_from(layout.size, header, layout.name)
+        content = position + header_size
+        if header.startswith(layout.data):
+            start = content + layout.skipped
+            if large is not None and size == 2**32 - 1:
+                return _data(file, large + 8, "<Q", start, large)
+            extra = layout.counted + layout.skipped
+            return _data(file, position + layout.name, layout.size, start, layout.total, extra)
+        if header.startswith(b"ds64"):  # of an RF64: the sizes that have no place in others
+            large = content
+        size -= layout.counted
+        if size < 0:
+            return None
+        position = content + size + -size % layout.alignment
+    return None
+
+
+def _data(
+    file: BinaryIO, position: int, kind: str, start: int, total: int | None, extra: int = 0
+) -> Data:
+    """By the size at `position`, which counts `extra` bytes that are no audio."""
+    end = file.seek(0, io.SEEK_END)
+    available = max(0, end - start)
+    size = _number(file, position, kind)
+    limit = 2 ** (8 * struct.calcsize(kind) - kind.endswith("q")) - 1
+    # Programs write 0, -1 or about the largest number before they know.
+    is_known = size > 0 and min(abs(limit - size), abs(limit // 2 - size)) >= 2**12
+    if size == 0 and total is not None:  # of an empty file, the size of all is known
+        is_known = abs(_number(file, total, kind) + 8 - end) <= 1
+    actual = struct.pack(kind, available + extra) if available + extra < limit else None
+    return Data(max(0, size - extra) if is_known else None, available, position, actual)
+
+
+def _number(file: BinaryIO, position: int, kind: str) -> int:
+    file.seek(position)
+    data = file.read(struct.calcsize(kind))
+    return struct.unpack(kind, data)[0] if len(data) == struct.calcsize(kind) else 0
+
+
+class PatchedFile(io.FileIO):
+    """A file that is open for reading, in which the bytes at one position read as others.
+
+    Args:
+        path (Path): The file, which stays as it is.
+        position (int): In bytes.
+        patch (bytes): What is read there.
+    """
+
+    def __init__(self, path: Path, position: int, patch: bytes):
+        super().__init__(path)
+        self.position, self.patch = position, patch
+
+    def readinto(self, buffer) -> int:
+        """As :class:`io.FileIO` does."""
+        first = self.tell()
+        n_bytes = super().readinto(buffer)
+        low = max(first, self.position)
+        high = min(first + n_bytes, self.position + len(self.patch))
+        if low < high:
+            buffer[low - first : high - first] = self.patch[
+                low - self.position : high - self.position
+            ]
+        return n_bytes
+
+
+# An Ogg page that begins (2) or ends (4) a stream: its flags, the stream, the number of segments.
+_PAGE = re.compile(rb"OggS\0([\x02-\x07]).{8}(.{4}).{8}(.)", re.DOTALL)
+_LONGEST_HEADER = 27 + 255
+
+
+class OggStreams(NamedTuple):
+    """The streams in an Ogg file, which follow each other where files were joined.
+
+    Attributes:
+        number (int): How many begin.
+        are_whole (bool): Whether each that begins also ends.
+    """
+
+    number: int
+    are_whole: bool
+
+
+def find_ogg_streams(path: Path) -> OggStreams | None:
+    """The streams of an Ogg file, whose headers tell no length; None if it is another file."""
+    begun, unfinished = set(), set()
+    with path.open("rb") as file:
+        length = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        if file.read(4) != b"OggS":
+            return None
+        file.seek(0)
+        data, position = b"", 0
+        while piece := file.read(2**20):
+            position += max(0, len(data) - _LONGEST_HEADER)
+            data = data[-_LONGEST_HEADER:] + piece
+            for page in _PAGE.finditer(data):
+                flags, stream = page[1][0], page[2]
+                if flags & 2:
+                    begun.add(position + page.start())
+                    unfinished.add(stream)
+                segments = data[page.end() : page.end() + page[3][0]]
+                end = position + page.end() + page[3][0] + sum(segments)
+                if flags & 4 and end <= length:
+                    unfinished.discard(stream)
+    return OggStreams(len(begun), not unfinished)
