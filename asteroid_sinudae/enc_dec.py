@@ -69,13 +69,23 @@ def frame_analysis(
     return spec.reshape(waveform.shape[:-1] + spec.shape[-2:])
 
 
+def _samples_before(kernel_size: int, stride: int, edges: int) -> int:
+    """How many samples before the waveform's first one the first frame begins."""
+    return (kernel_size - stride) // 2 + edges * stride
+
+
+def _padding(time: int, kernel_size: int, stride: int, edges: int) -> list[int]:
+    """Zeros before and after `time` samples that put frames on hops."""
+    frames = (time + stride - 1) // stride + 2 * edges
+    left = _samples_before(kernel_size, stride, edges)
+    return [left, (frames - 1) * stride + kernel_size - left - time]
+
+
 def _cut(waveform: torch.Tensor, kernel_size: int, stride: int, edges: int) -> torch.Tensor:
     """Zero-padded frames: `(..., time)` -> `(signals, frames, kernel_size)`."""
     time = waveform.shape[-1]
-    frames = (time + stride - 1) // stride + 2 * edges
-    left = (kernel_size - stride) // 2 + edges * stride
-    right = (frames - 1) * stride + kernel_size - left - time
-    return F.pad(waveform.reshape(-1, time), [left, right]).unfold(-1, kernel_size, stride)
+    padded = F.pad(waveform.reshape(-1, time), _padding(time, kernel_size, stride, edges))
+    return padded.unfold(-1, kernel_size, stride)
 
 
 def frame_synthesis(
@@ -113,14 +123,15 @@ def _overlap_add(
         kernels = F.pad(kernels, [0, taps * stride - kernel_size])
     # A product whose first factor is not transposed is faster, also with the copy.
     weights = spec.reshape(-1, n_filters, frames).transpose(1, 2).contiguous()
-    pieces = torch.mm(weights.flatten(0, 1), kernels).reshape(-1, frames, taps, stride)
+    pieces = torch.mm(weights.reshape(-1, n_filters), kernels)
+    pieces = pieces.reshape(-1, frames, taps, stride)
     # Rows of taps, each padded by one frame more than the rows they are then read as, are shifted
     # by one hop from tap to tap.
-    rows = F.pad(pieces.transpose(1, 2), [0, 0, 0, taps]).flatten(1, 2)
-    rows = rows[:, : taps * (frames + taps - 1)].reshape(-1, taps, frames + taps - 1, stride)
-    hops = rows.sum(1)
-    left = (kernel_size - stride) // 2 + edges * stride
-    wav = hops.reshape(hops.shape[0], -1)[:, left : left + (frames - 2 * edges) * stride]
+    rows = F.pad(pieces.transpose(1, 2), [0, 0, 0, taps])
+    rows = rows.reshape(-1, taps * (frames + taps), stride)[:, : taps * (frames + taps - 1)]
+    hops = rows.reshape(-1, taps, frames + taps - 1, stride).sum(1)
+    left = _samples_before(kernel_size, stride, edges)
+    wav = hops.reshape(-1, hops.shape[1] * stride)[:, left : left + (frames - 2 * edges) * stride]
     if spec.ndim == 3:
         return wav.unsqueeze(1)
     return wav.reshape(spec.shape[:-2] + wav.shape[-1:])
@@ -153,7 +164,8 @@ class _Synthesis(torch.autograd.Function):
     def backward(ctx, gradient):
         spec, filters = ctx.saved_tensors
         n_filters, frames = spec.shape[-2:]
-        pieces = _cut(gradient, filters.shape[-1], ctx.stride, ctx.edges).flatten(0, 1)
+        pieces = _cut(gradient, filters.shape[-1], ctx.stride, ctx.edges)
+        pieces = pieces.reshape(-1, filters.shape[-1])  # (signals * frames, kernel_size)
         of_spec = of_filters = None
         if ctx.needs_input_grad[0]:
             of_spec = torch.mm(pieces, filters.squeeze(1).t().to(pieces.dtype))

@@ -103,7 +103,8 @@ def _smooth_tiles(
     products = torch.bmm(kernels, values)
     smooth = torch.mm(outputs, products.reshape(n_points, -1))
     smooth = smooth.reshape(size, n_filters, tiles, -1).permute(1, 2, 0, 3)
-    smooth = smooth.reshape(n_filters, -1, flat.shape[2])[:, :frames]
+    # No -1: it is ambiguous with a batch of 0.
+    smooth = smooth.reshape(n_filters, tiles * size * dilation, flat.shape[2])[:, :frames]
     # Signals first again before the ReLU, whose gradient is slow between layouts.
     return torch.relu((flat + smooth).permute(2, 0, 1).contiguous()).reshape(spec.shape)
 
