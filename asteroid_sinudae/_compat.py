@@ -13,6 +13,8 @@ a TorchVersion, which `torch.load` refuses since torch 2.6. And those of SuDORMR
 that its models do not take: they hand it on to the filterbank, where Asteroid's ignore what they do
 not know and ours do not.
 
+Asteroid's global norms name their dimensions by a list that `torch.onnx.export` cannot follow.
+
 This module does its work at import. It can be deleted once asteroid has no need of it.
 """
 
@@ -114,6 +116,24 @@ def _mend_model_files():
         _leave_out_encoder_activation(model_class)
 
 
+def _mend_export():
+    """Give ONNX the norms over all of a signal as operators it has; elsewhere they stay."""
+    import torch
+    from asteroid.masknn import norms
+    from torch.nn.functional import group_norm, instance_norm
+
+    def in_export(norm, operator):
+        @functools.wraps(norm)
+        def either(x, eps=norms.EPS):
+            return operator(x, eps=eps) if torch.onnx.is_in_onnx_export() else norm(x, eps=eps)
+
+        return either
+
+    norms._glob_norm = in_export(norms._glob_norm, functools.partial(group_norm, num_groups=1))
+    norms._feat_glob_norm = in_export(norms._feat_glob_norm, instance_norm)
+
+
 _import_torchaudio()
 _import("asteroid")
 _mend_model_files()
+_mend_export()

@@ -40,7 +40,6 @@ def edge_frames(kernel_size: int, stride: int) -> int:
     return math.ceil(reach / stride) - 1
 
 
-@script_if_tracing
 def frame_analysis(
     waveform: torch.Tensor, filters: torch.Tensor, stride: int, edges: int, as_conv1d: bool
 ) -> torch.Tensor:
@@ -57,6 +56,15 @@ def frame_analysis(
         :class:`torch.Tensor` of shape `(..., n_filters, frames)`, with
         `frames = ceil(time / stride) + 2 * edges`.
     """
+    if torch.onnx.is_in_onnx_export():
+        return _conv_analysis(waveform, filters, stride, edges, as_conv1d)
+    return _frame_products(waveform, filters, stride, edges, as_conv1d)
+
+
+@script_if_tracing
+def _frame_products(
+    waveform: torch.Tensor, filters: torch.Tensor, stride: int, edges: int, as_conv1d: bool
+) -> torch.Tensor:
     if waveform.shape[-1] == 0:
         raise ValueError("expected a waveform of at least one sample, got none")
     pieces = _cut(waveform, filters.shape[-1], stride, edges).transpose(0, 1)
@@ -88,6 +96,18 @@ def _cut(waveform: torch.Tensor, kernel_size: int, stride: int, edges: int) -> t
     return padded.unfold(-1, kernel_size, stride)
 
 
+def _conv_analysis(
+    waveform: torch.Tensor, filters: torch.Tensor, stride: int, edges: int, as_conv1d: bool
+) -> torch.Tensor:
+    """:func:`frame_analysis` for ONNX, which has a convolution but no frames."""
+    time = waveform.shape[-1]
+    padding = _padding(time, filters.shape[-1], stride, edges)
+    spec = F.conv1d(F.pad(waveform.reshape(-1, 1, time), padding), filters, stride=stride)
+    if waveform.ndim == 3 and waveform.shape[1] == 1 and as_conv1d:
+        return spec
+    return spec.reshape(waveform.shape[:-1] + spec.shape[-2:])
+
+
 def frame_synthesis(
     spec: torch.Tensor, filters: torch.Tensor, stride: int, edges: int
 ) -> torch.Tensor:
@@ -104,6 +124,8 @@ def frame_synthesis(
         :class:`torch.Tensor` of shape `(time,)`, `(batch, 1, time)` or `(..., time)`, with
         `time = (frames - 2 * edges) * stride`.
     """
+    if torch.onnx.is_in_onnx_export():
+        return _conv_synthesis(spec, filters, stride, edges)
     if torch.jit.is_tracing() or torch.compiler.is_compiling():
         return _overlap_add(spec, filters, stride, edges)
     return _Synthesis.apply(spec, filters, stride, edges)
@@ -135,6 +157,17 @@ def _overlap_add(
     if spec.ndim == 3:
         return wav.unsqueeze(1)
     return wav.reshape(spec.shape[:-2] + wav.shape[-1:])
+
+
+def _conv_synthesis(
+    spec: torch.Tensor, filters: torch.Tensor, stride: int, edges: int
+) -> torch.Tensor:
+    """:func:`frame_synthesis` for ONNX, as one transposed convolution."""
+    n_filters, frames = spec.shape[-2], spec.shape[-1]
+    wav = F.conv_transpose1d(spec.reshape(-1, n_filters, frames), filters, stride=stride)
+    left = _samples_before(filters.shape[-1], stride, edges)
+    wav = wav[..., left : left + (frames - 2 * edges) * stride]
+    return wav if spec.ndim == 3 else wav.reshape(spec.shape[:-2] + wav.shape[-1:])
 
 
 class _Synthesis(torch.autograd.Function):

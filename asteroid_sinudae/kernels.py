@@ -59,7 +59,7 @@ def cos_kernels(
     precise = torch.float32 if frequency.device.type == "mps" else torch.float64
     angles = 2 * math.pi * frequency.to(precise) ** exponent
     # cos(a + b) = cos a cos b - sin a sin b takes few cosines, and few numbers for the gradients.
-    n_blocks = -(-kernel_size // ANGLE_BLOCK)
+    n_blocks = (kernel_size + ANGLE_BLOCK - 1) // ANGLE_BLOCK  # ONNX rounds quotients to zero
     time = torch.arange(ANGLE_BLOCK, dtype=precise, device=frequency.device)
     blocks = torch.arange(n_blocks, dtype=precise, device=frequency.device) * ANGLE_BLOCK
     start = (angles * blocks + phase.to(precise)).transpose(1, 2)

@@ -69,6 +69,8 @@ def smooth_and_rectify(
     Returns:
         :class:`torch.Tensor`: non-negative, of the shape of `spec`.
     """
+    if torch.onnx.is_in_onnx_export():
+        return _smooth_for_onnx(spec, weight, dilation, groups)
     taps = weight.shape[-1]
     if groups == 1 and taps in TOOM_COOK:
         inputs, weights, outputs = [
@@ -122,6 +124,16 @@ def _smooth_conv(
         dilation=[1, dilation],
         groups=groups,
     )
+    return torch.relu(flat + smooth).reshape(spec.shape)
+
+
+def _smooth_for_onnx(
+    spec: torch.Tensor, weight: torch.Tensor, dilation: int, groups: int
+) -> torch.Tensor:
+    """:func:`smooth_and_rectify` without scripted padding, which ONNX's convolution cannot take."""
+    flat = spec.reshape(-1, spec.shape[-2], spec.shape[-1])
+    reach = dilation * (weight.shape[-1] // 2)
+    smooth = F.conv1d(F.pad(flat, [reach, reach]), weight, dilation=dilation, groups=groups)
     return torch.relu(flat + smooth).reshape(spec.shape)
 
 
