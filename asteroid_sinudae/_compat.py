@@ -13,7 +13,9 @@ a TorchVersion, which `torch.load` refuses since torch 2.6. And those of SuDORMR
 that its models do not take: they hand it on to the filterbank, where Asteroid's ignore what they do
 not know and ours do not.
 
-Asteroid's global norms name their dimensions by a list that `torch.onnx.export` cannot follow.
+Two things more are Asteroid's: its global norms name their dimensions by a list that
+`torch.onnx.export` cannot follow, and its `asteroid-infer` asks scipy for the window "hanning",
+which is "hann" there by now.
 
 This module does its work at import. It can be deleted once asteroid has no need of it.
 """
@@ -133,7 +135,23 @@ def _mend_export():
     norms._feat_glob_norm = in_export(norms._feat_glob_norm, instance_norm)
 
 
+def _name_window():
+    """Let overlap-add take "hanning", which `asteroid-infer` asks for, also of this scipy."""
+    from asteroid.dsp import LambdaOverlapAdd
+
+    make = LambdaOverlapAdd.__init__
+
+    @functools.wraps(make)
+    def make_with_window(self, *args, **kwargs):
+        if kwargs.get("window") == "hanning":
+            kwargs["window"] = "hann"
+        make(self, *args, **kwargs)
+
+    LambdaOverlapAdd.__init__ = make_with_window
+
+
 _import_torchaudio()
 _import("asteroid")
 _mend_model_files()
 _mend_export()
+_name_window()
