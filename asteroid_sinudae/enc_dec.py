@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ._autocast import in_autocast
 from ._checks import check, check_choice
+from ._precision import ChecksConversion, check_precision
 from .conv_fb import ConvFB
 from .conv_smooth_fb import ConvSmoothFB
 from .mod_cos_fb import CosFB, ModCosFB
@@ -209,7 +210,7 @@ class _Synthesis(torch.autograd.Function):
         return of_spec, of_filters, None, None
 
 
-class Encoder(asteroid_filterbanks.Encoder):
+class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
     r"""Asteroid's :class:`~asteroid_filterbanks.Encoder` with zero-padding to whole hops.
 
     A waveform of `N` samples gives `ceil(N / stride)` frames, frame `t` centred on hop `t`.
@@ -223,7 +224,8 @@ class Encoder(asteroid_filterbanks.Encoder):
             signal from outside, see :func:`edge_frames`. Frames count `2 * edge_frames` more.
 
     Raises:
-        ValueError: from `forward`, if the waveform has no samples.
+        ValueError: from `forward`, if the waveform has no samples, or another precision than the
+            kernels.
 
     Shape:
         - `(time,)` -> `(freq, frames)`
@@ -239,10 +241,12 @@ class Encoder(asteroid_filterbanks.Encoder):
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """Representation of a waveform of any rank, time last."""
+        filters = self.get_filters()
+        check_precision("waveform", waveform, filters.dtype)
         # Rounded before it is cut into frames that overlap.
         spec = frame_analysis(
             in_autocast(self.filterbank.pre_analysis(waveform)),
-            self.get_filters(),
+            filters,
             self.stride,
             self.edges,
             self.as_conv1d,
@@ -255,7 +259,7 @@ class Encoder(asteroid_filterbanks.Encoder):
         return {**super().get_config(), **config}
 
 
-class Decoder(asteroid_filterbanks.Decoder):
+class Decoder(ChecksConversion, asteroid_filterbanks.Decoder):
     r"""Asteroid's :class:`~asteroid_filterbanks.Decoder`, cropping what :class:`Encoder` padded.
 
     Args:
@@ -264,7 +268,8 @@ class Decoder(asteroid_filterbanks.Decoder):
         cover_edges (bool): As given to the :class:`Encoder`.
 
     Raises:
-        ValueError: from `forward`, if `length` does not belong to the number of frames.
+        ValueError: from `forward`, if `length` does not belong to the number of frames, or the
+            representation has another precision than the kernels.
     """
 
     def __init__(self, filterbank, is_pinv=False, cover_edges=False):
@@ -283,9 +288,10 @@ class Decoder(asteroid_filterbanks.Decoder):
         Returns:
             :class:`torch.Tensor` of shape `(time,)`, `(batch, 1, time)` or `(..., time)`.
         """
-        wav = frame_synthesis(
-            self.filterbank.pre_synthesis(spec), self.get_filters(), self.stride, self.edges
-        )
+        filters = self.get_filters()
+        check_precision("representation", spec, filters.dtype)
+        spec = self.filterbank.pre_synthesis(spec)
+        wav = frame_synthesis(spec, filters, self.stride, self.edges)
         wav = self.filterbank.post_synthesis(wav)
         if length is None:
             return wav

@@ -3,10 +3,11 @@ from asteroid_filterbanks import Filterbank
 from torch import nn
 
 from ._checks import check_choice, check_filterbank_sizes
+from ._precision import ChecksConversion
 from .kernels import FREQUENCY_INITS, cos_kernels, mod_cos_kernels
 
 
-class CosFB(Filterbank):
+class CosFB(ChecksConversion, Filterbank):
     r"""Cosine filterbank with learned frequencies and phases (decoder `cos` of Table 1 in [1]).
 
     Kernels are :math:`w_c[t] = \cos(2\pi f_c^p t + \phi_c)`.
@@ -36,6 +37,7 @@ class CosFB(Filterbank):
 
     # Dimensions of each parameter that run over channels: what a reordering has to permute.
     channel_dims = {"frequency": (0,), "phase": (0,)}
+    learned_frequencies = ("frequency",)
 
     def __init__(
         self,
