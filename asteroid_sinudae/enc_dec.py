@@ -14,7 +14,7 @@ from asteroid_filterbanks.scripting import script_if_tracing
 from torch.nn import functional as F
 
 from ._autocast import in_autocast
-from ._checks import check, check_choice
+from ._checks import check, check_choice, check_not_negative_int
 from ._precision import ChecksConversion, check_precision
 from .conv_fb import ConvFB
 from .conv_smooth_fb import ConvSmoothFB
@@ -213,7 +213,8 @@ class _Synthesis(torch.autograd.Function):
 class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
     r"""Asteroid's :class:`~asteroid_filterbanks.Encoder` with zero-padding to whole hops.
 
-    A waveform of `N` samples gives `ceil(N / stride)` frames, frame `t` centred on hop `t`.
+    A waveform of `N` samples gives `ceil(N / stride)` frames, frame `t` centred on hop `t`, or on
+    hop `t - edges` with `cover_edges`: :meth:`frame_times` has the seconds.
 
     Args:
         filterbank (:class:`Filterbank`): The filterbank to use as an encoder.
@@ -222,6 +223,9 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
             the default) or `(batch, 1, n_filters, frames)`.
         cover_edges (bool): Whether to add, at both ends, the frames whose kernels reach into the
             signal from outside, see :func:`edge_frames`. Frames count `2 * edge_frames` more.
+
+    Attributes:
+        edges (int): Frames before hop 0, and as many after the last one; 0 without `cover_edges`.
 
     Raises:
         ValueError: from `forward`, if the waveform has no samples, or another precision than the
@@ -252,6 +256,30 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
             self.as_conv1d,
         )
         return self.filterbank.post_analysis(spec).contiguous()
+
+    def frame_times(self, n_frames: int) -> torch.Tensor:
+        """Where the centre of each frame's kernels stands in the waveform.
+
+        Args:
+            n_frames (int): Number of frames, as :meth:`forward` gives them.
+
+        Returns:
+            :class:`torch.Tensor` of shape `(n_frames,)`: seconds after the first sample, in double
+            precision, on the CPU. The first ones are negative with `cover_edges`.
+
+        Raises:
+            ValueError: if `n_frames` is no number of frames.
+
+        Examples
+            >>> enc, _ = make_enc_dec(kernel_size=64, stride=8, sample_rate=1000.0)
+            >>> enc.frame_times(3)  # hop 0 has the samples 0 to 7
+            tensor([0.0035, 0.0115, 0.0195], dtype=torch.float64)
+        """
+        check_not_negative_int("n_frames", n_frames)
+        kernel_size = self.filterbank.kernel_size
+        first = (kernel_size - 1) / 2 - _samples_before(kernel_size, self.stride, self.edges)
+        hops = torch.arange(n_frames, dtype=torch.float64, device="cpu")
+        return (first + self.stride * hops) / self.sample_rate
 
     def get_config(self):
         """Returns dictionary of arguments to re-instantiate the class and its filterbank."""

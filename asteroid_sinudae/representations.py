@@ -37,6 +37,9 @@ class Representation(Protocol):
     def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
         """`(batch, freq, frames)` -> `(batch, 1, length)`."""
 
+    def frame_times(self, n_frames: int) -> torch.Tensor:
+        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+
 
 class SinuDAE(SafeModel):
     r"""Denoising auto-encoder with a decoder of sinusoids, a non-negative real representation [1].
@@ -153,6 +156,10 @@ class SinuDAE(SafeModel):
         """
         return self.decoder(rep, length)
 
+    def frame_times(self, n_frames: int) -> torch.Tensor:
+        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+        return self.encoder.frame_times(n_frames)
+
     def forward(self, wav: torch.Tensor) -> torch.Tensor:
         """Reconstruction of a waveform, of the same shape `(batch, 1, time)`."""
         # Unlike `length`, which is a number, this crops a trace to any rank and length.
@@ -232,3 +239,7 @@ class STFT(nn.Module):
         """Complex `(batch, n_fft // 2 + 1, frames)` -> `(batch, 1, length)`."""
         check_precision("representation", rep, self.decoder.filters().dtype.to_complex())
         return self.decoder(from_torch_complex(rep, dim=-2), length)
+
+    def frame_times(self, n_frames: int) -> torch.Tensor:
+        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+        return self.encoder.frame_times(n_frames)
