@@ -21,6 +21,12 @@ def check_positive_int(name: str, value: object) -> None:
     check(is_int and value >= 1, name, value, "an integer of at least 1")
 
 
+def check_not_negative_int(name: str, value: object) -> None:
+    """Raise a ValueError if `value` is not an integer of at least 0."""
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    check(is_int and value >= 0, name, value, "an integer of at least 0")
+
+
 def check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate) -> None:
     """Raise a ValueError if no filterbank of these sizes can cover a signal.
 

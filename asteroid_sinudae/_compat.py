@@ -13,6 +13,10 @@ a TorchVersion, which `torch.load` refuses since torch 2.6. And those of SuDORMR
 that its models do not take: they hand it on to the filterbank, where Asteroid's ignore what they do
 not know and ours do not.
 
+Two things more are Asteroid's: its global norms name their dimensions by a list that
+`torch.onnx.export` cannot follow, and its `asteroid-infer` asks scipy for the window "hanning",
+which is "hann" there by now.
+
 This module does its work at import. It can be deleted once asteroid has no need of it.
 """
 
@@ -114,6 +118,40 @@ def _mend_model_files():
         _leave_out_encoder_activation(model_class)
 
 
+def _mend_export():
+    """Give ONNX the norms over all of a signal as operators it has; elsewhere they stay."""
+    import torch
+    from asteroid.masknn import norms
+    from torch.nn.functional import group_norm, instance_norm
+
+    def in_export(norm, operator):
+        @functools.wraps(norm)
+        def either(x, eps=norms.EPS):
+            return operator(x, eps=eps) if torch.onnx.is_in_onnx_export() else norm(x, eps=eps)
+
+        return either
+
+    norms._glob_norm = in_export(norms._glob_norm, functools.partial(group_norm, num_groups=1))
+    norms._feat_glob_norm = in_export(norms._feat_glob_norm, instance_norm)
+
+
+def _name_window():
+    """Let overlap-add take "hanning", which `asteroid-infer` asks for, also of this scipy."""
+    from asteroid.dsp import LambdaOverlapAdd
+
+    make = LambdaOverlapAdd.__init__
+
+    @functools.wraps(make)
+    def make_with_window(self, *args, **kwargs):
+        if kwargs.get("window") == "hanning":
+            kwargs["window"] = "hann"
+        make(self, *args, **kwargs)
+
+    LambdaOverlapAdd.__init__ = make_with_window
+
+
 _import_torchaudio()
 _import("asteroid")
 _mend_model_files()
+_mend_export()
+_name_window()

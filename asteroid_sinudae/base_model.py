@@ -2,10 +2,11 @@
 
 from asteroid.models import BaseModel
 
+from ._precision import ChecksConversion
 from .files import load_safely
 
 
-class SafeModel(BaseModel):
+class SafeModel(ChecksConversion, BaseModel):
     """Asteroid's :class:`BaseModel` with model files that cannot run code.
 
     A subclass keeps the arguments that re-instantiate it, all of them, in `_model_args`.

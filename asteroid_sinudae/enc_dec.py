@@ -14,7 +14,8 @@ from asteroid_filterbanks.scripting import script_if_tracing
 from torch.nn import functional as F
 
 from ._autocast import in_autocast
-from ._checks import check, check_choice
+from ._checks import check, check_choice, check_not_negative_int
+from ._precision import ChecksConversion, check_precision
 from .conv_fb import ConvFB
 from .conv_smooth_fb import ConvSmoothFB
 from .mod_cos_fb import CosFB, ModCosFB
@@ -40,7 +41,6 @@ def edge_frames(kernel_size: int, stride: int) -> int:
     return math.ceil(reach / stride) - 1
 
 
-@script_if_tracing
 def frame_analysis(
     waveform: torch.Tensor, filters: torch.Tensor, stride: int, edges: int, as_conv1d: bool
 ) -> torch.Tensor:
@@ -57,6 +57,15 @@ def frame_analysis(
         :class:`torch.Tensor` of shape `(..., n_filters, frames)`, with
         `frames = ceil(time / stride) + 2 * edges`.
     """
+    if torch.onnx.is_in_onnx_export():
+        return _conv_analysis(waveform, filters, stride, edges, as_conv1d)
+    return _frame_products(waveform, filters, stride, edges, as_conv1d)
+
+
+@script_if_tracing
+def _frame_products(
+    waveform: torch.Tensor, filters: torch.Tensor, stride: int, edges: int, as_conv1d: bool
+) -> torch.Tensor:
     if waveform.shape[-1] == 0:
         raise ValueError("expected a waveform of at least one sample, got none")
     pieces = _cut(waveform, filters.shape[-1], stride, edges).transpose(0, 1)
@@ -69,13 +78,35 @@ def frame_analysis(
     return spec.reshape(waveform.shape[:-1] + spec.shape[-2:])
 
 
+def _samples_before(kernel_size: int, stride: int, edges: int) -> int:
+    """How many samples before the waveform's first one the first frame begins."""
+    return (kernel_size - stride) // 2 + edges * stride
+
+
+def _padding(time: int, kernel_size: int, stride: int, edges: int) -> list[int]:
+    """Zeros before and after `time` samples that put frames on hops."""
+    frames = (time + stride - 1) // stride + 2 * edges
+    left = _samples_before(kernel_size, stride, edges)
+    return [left, (frames - 1) * stride + kernel_size - left - time]
+
+
 def _cut(waveform: torch.Tensor, kernel_size: int, stride: int, edges: int) -> torch.Tensor:
     """Zero-padded frames: `(..., time)` -> `(signals, frames, kernel_size)`."""
     time = waveform.shape[-1]
-    frames = (time + stride - 1) // stride + 2 * edges
-    left = (kernel_size - stride) // 2 + edges * stride
-    right = (frames - 1) * stride + kernel_size - left - time
-    return F.pad(waveform.reshape(-1, time), [left, right]).unfold(-1, kernel_size, stride)
+    padded = F.pad(waveform.reshape(-1, time), _padding(time, kernel_size, stride, edges))
+    return padded.unfold(-1, kernel_size, stride)
+
+
+def _conv_analysis(
+    waveform: torch.Tensor, filters: torch.Tensor, stride: int, edges: int, as_conv1d: bool
+) -> torch.Tensor:
+    """:func:`frame_analysis` for ONNX, which has a convolution but no frames."""
+    time = waveform.shape[-1]
+    padding = _padding(time, filters.shape[-1], stride, edges)
+    spec = F.conv1d(F.pad(waveform.reshape(-1, 1, time), padding), filters, stride=stride)
+    if waveform.ndim == 3 and waveform.shape[1] == 1 and as_conv1d:
+        return spec
+    return spec.reshape(waveform.shape[:-1] + spec.shape[-2:])
 
 
 def frame_synthesis(
@@ -94,6 +125,8 @@ def frame_synthesis(
         :class:`torch.Tensor` of shape `(time,)`, `(batch, 1, time)` or `(..., time)`, with
         `time = (frames - 2 * edges) * stride`.
     """
+    if torch.onnx.is_in_onnx_export():
+        return _conv_synthesis(spec, filters, stride, edges)
     if torch.jit.is_tracing() or torch.compiler.is_compiling():
         return _overlap_add(spec, filters, stride, edges)
     return _Synthesis.apply(spec, filters, stride, edges)
@@ -113,17 +146,29 @@ def _overlap_add(
         kernels = F.pad(kernels, [0, taps * stride - kernel_size])
     # A product whose first factor is not transposed is faster, also with the copy.
     weights = spec.reshape(-1, n_filters, frames).transpose(1, 2).contiguous()
-    pieces = torch.mm(weights.flatten(0, 1), kernels).reshape(-1, frames, taps, stride)
+    pieces = torch.mm(weights.reshape(-1, n_filters), kernels)
+    pieces = pieces.reshape(-1, frames, taps, stride)
     # Rows of taps, each padded by one frame more than the rows they are then read as, are shifted
     # by one hop from tap to tap.
-    rows = F.pad(pieces.transpose(1, 2), [0, 0, 0, taps]).flatten(1, 2)
-    rows = rows[:, : taps * (frames + taps - 1)].reshape(-1, taps, frames + taps - 1, stride)
-    hops = rows.sum(1)
-    left = (kernel_size - stride) // 2 + edges * stride
-    wav = hops.reshape(hops.shape[0], -1)[:, left : left + (frames - 2 * edges) * stride]
+    rows = F.pad(pieces.transpose(1, 2), [0, 0, 0, taps])
+    rows = rows.reshape(-1, taps * (frames + taps), stride)[:, : taps * (frames + taps - 1)]
+    hops = rows.reshape(-1, taps, frames + taps - 1, stride).sum(1)
+    left = _samples_before(kernel_size, stride, edges)
+    wav = hops.reshape(-1, hops.shape[1] * stride)[:, left : left + (frames - 2 * edges) * stride]
     if spec.ndim == 3:
         return wav.unsqueeze(1)
     return wav.reshape(spec.shape[:-2] + wav.shape[-1:])
+
+
+def _conv_synthesis(
+    spec: torch.Tensor, filters: torch.Tensor, stride: int, edges: int
+) -> torch.Tensor:
+    """:func:`frame_synthesis` for ONNX, as one transposed convolution."""
+    n_filters, frames = spec.shape[-2], spec.shape[-1]
+    wav = F.conv_transpose1d(spec.reshape(-1, n_filters, frames), filters, stride=stride)
+    left = _samples_before(filters.shape[-1], stride, edges)
+    wav = wav[..., left : left + (frames - 2 * edges) * stride]
+    return wav if spec.ndim == 3 else wav.reshape(spec.shape[:-2] + wav.shape[-1:])
 
 
 class _Synthesis(torch.autograd.Function):
@@ -153,7 +198,8 @@ class _Synthesis(torch.autograd.Function):
     def backward(ctx, gradient):
         spec, filters = ctx.saved_tensors
         n_filters, frames = spec.shape[-2:]
-        pieces = _cut(gradient, filters.shape[-1], ctx.stride, ctx.edges).flatten(0, 1)
+        pieces = _cut(gradient, filters.shape[-1], ctx.stride, ctx.edges)
+        pieces = pieces.reshape(-1, filters.shape[-1])  # (signals * frames, kernel_size)
         of_spec = of_filters = None
         if ctx.needs_input_grad[0]:
             of_spec = torch.mm(pieces, filters.squeeze(1).t().to(pieces.dtype))
@@ -164,10 +210,11 @@ class _Synthesis(torch.autograd.Function):
         return of_spec, of_filters, None, None
 
 
-class Encoder(asteroid_filterbanks.Encoder):
+class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
     r"""Asteroid's :class:`~asteroid_filterbanks.Encoder` with zero-padding to whole hops.
 
-    A waveform of `N` samples gives `ceil(N / stride)` frames, frame `t` centred on hop `t`.
+    A waveform of `N` samples gives `ceil(N / stride)` frames, frame `t` centred on hop `t`, or on
+    hop `t - edges` with `cover_edges`: :meth:`frame_times` has the seconds.
 
     Args:
         filterbank (:class:`Filterbank`): The filterbank to use as an encoder.
@@ -177,8 +224,12 @@ class Encoder(asteroid_filterbanks.Encoder):
         cover_edges (bool): Whether to add, at both ends, the frames whose kernels reach into the
             signal from outside, see :func:`edge_frames`. Frames count `2 * edge_frames` more.
 
+    Attributes:
+        edges (int): Frames before hop 0, and as many after the last one; 0 without `cover_edges`.
+
     Raises:
-        ValueError: from `forward`, if the waveform has no samples.
+        ValueError: from `forward`, if the waveform has no samples, or another precision than the
+            kernels.
 
     Shape:
         - `(time,)` -> `(freq, frames)`
@@ -194,15 +245,41 @@ class Encoder(asteroid_filterbanks.Encoder):
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """Representation of a waveform of any rank, time last."""
+        filters = self.get_filters()
+        check_precision("waveform", waveform, filters.dtype)
         # Rounded before it is cut into frames that overlap.
         spec = frame_analysis(
             in_autocast(self.filterbank.pre_analysis(waveform)),
-            self.get_filters(),
+            filters,
             self.stride,
             self.edges,
             self.as_conv1d,
         )
         return self.filterbank.post_analysis(spec).contiguous()
+
+    def frame_times(self, n_frames: int) -> torch.Tensor:
+        """Where the centre of each frame's kernels stands in the waveform.
+
+        Args:
+            n_frames (int): Number of frames, as :meth:`forward` gives them.
+
+        Returns:
+            :class:`torch.Tensor` of shape `(n_frames,)`: seconds after the first sample, in double
+            precision, on the CPU. The first ones are negative with `cover_edges`.
+
+        Raises:
+            ValueError: if `n_frames` is no number of frames.
+
+        Examples
+            >>> enc, _ = make_enc_dec(kernel_size=64, stride=8, sample_rate=1000.0)
+            >>> enc.frame_times(3)  # hop 0 has the samples 0 to 7
+            tensor([0.0035, 0.0115, 0.0195], dtype=torch.float64)
+        """
+        check_not_negative_int("n_frames", n_frames)
+        kernel_size = self.filterbank.kernel_size
+        first = (kernel_size - 1) / 2 - _samples_before(kernel_size, self.stride, self.edges)
+        hops = torch.arange(n_frames, dtype=torch.float64, device="cpu")
+        return (first + self.stride * hops) / self.sample_rate
 
     def get_config(self):
         """Returns dictionary of arguments to re-instantiate the class and its filterbank."""
@@ -210,7 +287,7 @@ class Encoder(asteroid_filterbanks.Encoder):
         return {**super().get_config(), **config}
 
 
-class Decoder(asteroid_filterbanks.Decoder):
+class Decoder(ChecksConversion, asteroid_filterbanks.Decoder):
     r"""Asteroid's :class:`~asteroid_filterbanks.Decoder`, cropping what :class:`Encoder` padded.
 
     Args:
@@ -219,7 +296,8 @@ class Decoder(asteroid_filterbanks.Decoder):
         cover_edges (bool): As given to the :class:`Encoder`.
 
     Raises:
-        ValueError: from `forward`, if `length` does not belong to the number of frames.
+        ValueError: from `forward`, if `length` does not belong to the number of frames, or the
+            representation has another precision than the kernels.
     """
 
     def __init__(self, filterbank, is_pinv=False, cover_edges=False):
@@ -238,9 +316,10 @@ class Decoder(asteroid_filterbanks.Decoder):
         Returns:
             :class:`torch.Tensor` of shape `(time,)`, `(batch, 1, time)` or `(..., time)`.
         """
-        wav = frame_synthesis(
-            self.filterbank.pre_synthesis(spec), self.get_filters(), self.stride, self.edges
-        )
+        filters = self.get_filters()
+        check_precision("representation", spec, filters.dtype)
+        spec = self.filterbank.pre_synthesis(spec)
+        wav = frame_synthesis(spec, filters, self.stride, self.edges)
         wav = self.filterbank.post_synthesis(wav)
         if length is None:
             return wav

@@ -4,7 +4,9 @@ They are NumPy's `.npz`, uncompressed, with the arrays
 
 - `A`: the representation, float32 of shape `(channels, C, frames)`;
 - `frequencies`: carrier of each of its `C` rows in Hz, NaN where the decoder has none;
-- `stride` (samples), `sample_rate` (Hz) and `length` (samples): of the signal it encodes.
+- `stride` (samples), `sample_rate` (Hz) and `length` (samples): of the signal it encodes;
+- `first_frame_time`: seconds from its first sample to the centre of the first frame, negative with
+  frames beyond its ends. Frame t is at `first_frame_time + t * stride / sample_rate`.
 
 A is in Fortran order, in which frames follow each other in the file: :func:`numpy.load` does not
 show it, and neither writing nor reading takes more memory for a longer signal.
@@ -68,6 +70,7 @@ def write_encoded(path: Path, model: SinuDAE, pieces: Stream, signal: Signal) ->
         "stride": np.array(stride),
         "sample_rate": np.array(signal.sample_rate),
         "length": np.array(signal.length),
+        "first_frame_time": model.frame_times(1)[0].numpy(),
     }
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, value in values.items():

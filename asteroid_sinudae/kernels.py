@@ -8,20 +8,10 @@ import math
 import torch
 
 from ._autocast import no_autocast
-from ._checks import check
+from ._precision import check_frequencies
 
 LOWEST_CARRIER_HZ = 30.0
 ANGLE_BLOCK = 64  # samples
-
-
-def _check_precision(frequency: torch.Tensor) -> None:
-    """Refuse frequencies that were rounded so far that they are others, as by `module.half()`."""
-    check(
-        frequency.dtype in (torch.float32, torch.float64),
-        "dtype of the frequencies",
-        frequency.dtype,
-        "torch.float32 or torch.float64 (for half precision use torch.autocast, which keeps them)",
-    )
 
 
 def cos_kernels(
@@ -53,13 +43,13 @@ def cos_kernels(
         >>> cos_kernels(quarter, torch.zeros(1, 1, 1), 4, exponent=2).flatten().round().int()
         tensor([ 1,  0, -1,  0], dtype=torch.int32)
     """
-    _check_precision(frequency)
+    check_frequencies(frequency.dtype)
     # At t = 2047 a single-precision product is off by 1e-4 radians: count in double where the
     # device has it, and only then go back to the parameters' precision.
     precise = torch.float32 if frequency.device.type == "mps" else torch.float64
     angles = 2 * math.pi * frequency.to(precise) ** exponent
     # cos(a + b) = cos a cos b - sin a sin b takes few cosines, and few numbers for the gradients.
-    n_blocks = -(-kernel_size // ANGLE_BLOCK)
+    n_blocks = (kernel_size + ANGLE_BLOCK - 1) // ANGLE_BLOCK  # ONNX rounds quotients to zero
     time = torch.arange(ANGLE_BLOCK, dtype=precise, device=frequency.device)
     blocks = torch.arange(n_blocks, dtype=precise, device=frequency.device) * ANGLE_BLOCK
     start = (angles * blocks + phase.to(precise)).transpose(1, 2)
@@ -113,7 +103,7 @@ def sinc_kernels(low: torch.Tensor, band: torch.Tensor, window: torch.Tensor) ->
         [1] : "Speaker Recognition from raw waveform with SincNet". SLT 2018.
         Mirco Ravanelli, Yoshua Bengio.  https://arxiv.org/abs/1808.00158
     """
-    _check_precision(low)
+    check_frequencies(low.dtype)
     kernel_size = window.shape[-1]
     time = torch.arange(kernel_size, dtype=window.dtype, device=window.device)
     time = time - (kernel_size - 1) / 2

@@ -3,13 +3,15 @@ from asteroid_filterbanks import Filterbank
 from torch import nn
 
 from ._checks import check_choice, check_filterbank_sizes
+from ._precision import ChecksConversion
 from .kernels import FREQUENCY_INITS, cos_kernels, mod_cos_kernels
 
 
-class CosFB(Filterbank):
+class CosFB(ChecksConversion, Filterbank):
     r"""Cosine filterbank with learned frequencies and phases (decoder `cos` of Table 1 in [1]).
 
-    Kernels are :math:`w_c[t] = \cos(2\pi f_c^p t + \phi_c)`.
+    Kernels are :math:`w_c[t] = s \cos(2\pi f_c^p t + \phi_c)`, with the constant
+    :math:`s = 1 / (C + L)` that the modulators of :class:`ModCosFB` start with.
 
     Args:
         n_filters (int): Number of filters.
@@ -25,6 +27,8 @@ class CosFB(Filterbank):
 
     Attributes:
         n_feats_out (int): Number of output filters.
+        scale (:class:`torch.Tensor`): :math:`s`, shape `(1,)`, a buffer that is not learned. A
+            state without it, of a model that was made before there was one, sets it to 1.
 
     Raises:
         ValueError: if a size, `exponent` or `frequency_init` makes no sense.
@@ -36,6 +40,7 @@ class CosFB(Filterbank):
 
     # Dimensions of each parameter that run over channels: what a reordering has to permute.
     channel_dims = {"frequency": (0,), "phase": (0,)}
+    learned_frequencies = ("frequency",)
 
     def __init__(
         self,
@@ -55,9 +60,20 @@ class CosFB(Filterbank):
         start = FREQUENCY_INITS[frequency_init](n_filters, sample_rate)
         self.frequency = nn.Parameter(start.view(n_filters, 1, 1))
         self.phase = nn.Parameter(torch.randn(n_filters, 1, 1))
+        self._start_amplitude(1 / (n_filters + kernel_size))
+
+    def _start_amplitude(self, amplitude: float) -> None:
+        """Make what the cosines are multiplied by, of that size."""
+        self.register_buffer("scale", torch.full((1,), amplitude))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        if "scale" in self._buffers:
+            state_dict.setdefault(f"{prefix}scale", torch.ones_like(self.scale))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def filters(self):
-        return cos_kernels(self.frequency, self.phase, self.kernel_size, self.exponent)
+        cosines = cos_kernels(self.frequency, self.phase, self.kernel_size, self.exponent)
+        return cosines * self.scale
 
     def carrier_frequencies(self):
         """Carrier frequency of each channel in Hz.
@@ -102,25 +118,9 @@ class ModCosFB(CosFB):
 
     channel_dims = {**CosFB.channel_dims, "modulator": (0,)}
 
-    def __init__(
-        self,
-        n_filters,
-        kernel_size,
-        stride=None,
-        sample_rate=8000.0,
-        exponent=2,
-        frequency_init="mel",
-    ):
-        super().__init__(
-            n_filters,
-            kernel_size,
-            stride=stride,
-            sample_rate=sample_rate,
-            exponent=exponent,
-            frequency_init=frequency_init,
-        )
-        start = 1 / (n_filters + kernel_size)
-        self.modulator = nn.Parameter(torch.full((n_filters, 1, kernel_size), start))
+    def _start_amplitude(self, amplitude):
+        shape = (self.n_filters, 1, self.kernel_size)
+        self.modulator = nn.Parameter(torch.full(shape, amplitude))
 
     def filters(self):
         return mod_cos_kernels(self.frequency, self.phase, self.modulator, self.exponent)

@@ -10,6 +10,7 @@ from asteroid_filterbanks.transforms import from_torch_complex, to_torch_complex
 from torch import nn
 
 from ._checks import check
+from ._precision import check_precision
 from .base_model import SafeModel
 from .enc_dec import Decoder, Encoder, make_enc_dec
 from .multires import as_bands, format_bands
@@ -35,6 +36,9 @@ class Representation(Protocol):
 
     def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
         """`(batch, freq, frames)` -> `(batch, 1, length)`."""
+
+    def frame_times(self, n_frames: int) -> torch.Tensor:
+        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
 
 
 class SinuDAE(SafeModel):
@@ -125,7 +129,10 @@ class SinuDAE(SafeModel):
 
         Returns:
             :class:`torch.Tensor`: non-negative, shape `(batch, n_filters, frames)`, with
-            `ceil(time / stride)` frames, and those beyond the ends with `cover_edges`.
+            `ceil(time / stride)` frames, and `encoder.edges` more at each end with `cover_edges`.
+
+        Raises:
+            ValueError: if the waveform has no samples, or another precision than the model.
         """
         return self.encoder(wav)
 
@@ -142,8 +149,16 @@ class SinuDAE(SafeModel):
 
         Returns:
             :class:`torch.Tensor` of shape `(batch, 1, length)`.
+
+        Raises:
+            ValueError: if `length` does not belong to the number of frames, or the representation
+                has another precision than the model.
         """
         return self.decoder(rep, length)
+
+    def frame_times(self, n_frames: int) -> torch.Tensor:
+        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+        return self.encoder.frame_times(n_frames)
 
     def forward(self, wav: torch.Tensor) -> torch.Tensor:
         """Reconstruction of a waveform, of the same shape `(batch, 1, time)`."""
@@ -210,7 +225,10 @@ class STFT(nn.Module):
         self.decoder = Decoder(STFTFB(window=synthesis, **sizes), cover_edges=True)
 
     def encode(self, wav: torch.Tensor) -> torch.Tensor:
-        """`(batch, 1, time)` -> complex `(batch, n_fft // 2 + 1, frames)`."""
+        """`(batch, 1, time)` -> complex `(batch, n_fft // 2 + 1, frames)`.
+
+        There are `ceil(time / stride) + 2 * encoder.edges` frames.
+        """
         return to_torch_complex(self.encoder(wav), dim=-2)
 
     def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
@@ -219,4 +237,9 @@ class STFT(nn.Module):
 
     def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
         """Complex `(batch, n_fft // 2 + 1, frames)` -> `(batch, 1, length)`."""
+        check_precision("representation", rep, self.decoder.filters().dtype.to_complex())
         return self.decoder(from_torch_complex(rep, dim=-2), length)
+
+    def frame_times(self, n_frames: int) -> torch.Tensor:
+        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+        return self.encoder.frame_times(n_frames)

@@ -1,11 +1,12 @@
 import torch
 from torch import nn
 
+from ._precision import ChecksConversion
 from .kernels import mel_frequencies, sinc_kernels
 from .smoothing import SmoothFB
 
 
-class SincSmoothFB(SmoothFB):
+class SincSmoothFB(ChecksConversion, SmoothFB):
     r"""Sinc filterbank with smoothing over frames (encoder `sinc` of Table 1 in [1]).
 
     As :class:`ConvSmoothFB`, with the band-pass kernels of SincNet [2] as first stage: each has
@@ -40,6 +41,7 @@ class SincSmoothFB(SmoothFB):
     """
 
     kernel_channel_dims = {"low": (0,), "band": (0,)}
+    learned_frequencies = ("low", "band")
 
     def __init__(
         self,

@@ -69,6 +69,8 @@ def smooth_and_rectify(
     Returns:
         :class:`torch.Tensor`: non-negative, of the shape of `spec`.
     """
+    if torch.onnx.is_in_onnx_export():
+        return _smooth_for_onnx(spec, weight, dilation, groups)
     taps = weight.shape[-1]
     if groups == 1 and taps in TOOM_COOK:
         inputs, weights, outputs = [
@@ -103,7 +105,8 @@ def _smooth_tiles(
     products = torch.bmm(kernels, values)
     smooth = torch.mm(outputs, products.reshape(n_points, -1))
     smooth = smooth.reshape(size, n_filters, tiles, -1).permute(1, 2, 0, 3)
-    smooth = smooth.reshape(n_filters, -1, flat.shape[2])[:, :frames]
+    # No -1: it is ambiguous with a batch of 0.
+    smooth = smooth.reshape(n_filters, tiles * size * dilation, flat.shape[2])[:, :frames]
     # Signals first again before the ReLU, whose gradient is slow between layouts.
     return torch.relu((flat + smooth).permute(2, 0, 1).contiguous()).reshape(spec.shape)
 
@@ -121,6 +124,16 @@ def _smooth_conv(
         dilation=[1, dilation],
         groups=groups,
     )
+    return torch.relu(flat + smooth).reshape(spec.shape)
+
+
+def _smooth_for_onnx(
+    spec: torch.Tensor, weight: torch.Tensor, dilation: int, groups: int
+) -> torch.Tensor:
+    """:func:`smooth_and_rectify` without scripted padding, which ONNX's convolution cannot take."""
+    flat = spec.reshape(-1, spec.shape[-2], spec.shape[-1])
+    reach = dilation * (weight.shape[-1] // 2)
+    smooth = F.conv1d(F.pad(flat, [reach, reach]), weight, dilation=dilation, groups=groups)
     return torch.relu(flat + smooth).reshape(spec.shape)
 
 

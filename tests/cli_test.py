@@ -869,6 +869,19 @@ def test_asteroid_infer(songs_folder, capsys, model, n_sources):
     assert soundfile.info("out/mono_est1.wav").frames == RATE
 
 
+def test_asteroid_infer_by_overlap_add(songs_folder, capsys):
+    song = noise(RATE, 1)
+    soundfile.write("mono.wav", song, RATE)
+    Path("out").mkdir()
+    options = ["--files", "mono.wav", "-o", "out", "--ola-window", "2000"]
+    assert main(["asteroid-infer", "named.pth", *options]) == 0
+    assert soundfile.info("out/mono_est2.wav").frames == RATE
+    message = mistake(
+        capsys, main(["asteroid-infer", "named.pth", *options, "-f", "--ola-window-type", "door"])
+    )
+    assert "door" in message
+
+
 def test_mistakes_that_asteroid_infer_finds(songs_folder, capsys):
     soundfile.write("mono.wav", noise(100, 1), 11025)
     message = mistake(capsys, main(["asteroid-infer", "named.pth", "--files", "mono.wav"]))

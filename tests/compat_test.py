@@ -135,3 +135,44 @@ for absent.name in "torchaudio", "asteroid", "requests":
         message.format("asteroid", "'asteroid>=0.7.0'"),
         message.format("requests", "requests"),
     ]
+
+
+def test_overlap_add_takes_the_window_that_asteroid_infer_asks_for():
+    """Its command line calls it so, and scipy has it by another name."""
+    code = """
+import asteroid_sinudae._compat
+import torch
+from asteroid.dsp import LambdaOverlapAdd
+from asteroid.scripts import asteroid_cli
+
+def infer(name):
+    return LambdaOverlapAdd(lambda x: x, n_src=None, window_size=8, window=name).window
+
+assert torch.equal(infer("hanning"), infer("hann"))
+assert LambdaOverlapAdd(lambda x: x, None, 8).window.shape == (8,)
+assert asteroid_cli.LambdaOverlapAdd is LambdaOverlapAdd
+try:
+    infer("no window")
+except ValueError as error:
+    print(error)
+"""
+    assert "no window" in run_python(code).stdout
+
+
+def test_norms_are_asteroids_own_but_in_export():
+    code = """
+import asteroid_sinudae._compat
+import torch
+from unittest import mock
+from asteroid.masknn import norms
+
+x = 3 + torch.randn(2, 5, 7)
+for name, dims in {"_glob_norm": [1, 2], "_feat_glob_norm": [2]}.items():
+    norm, own = getattr(norms, name), norms.z_norm(x, dims)
+    assert torch.equal(norm(x), own)
+    assert torch.equal(torch.jit.script(norm)(x), own)
+    with mock.patch("torch.onnx.is_in_onnx_export", return_value=True):
+        torch.testing.assert_close(norm(x), own)
+        assert not norm(torch.zeros(2, 5, 7)).any()
+"""
+    run_python(code)

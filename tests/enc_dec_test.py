@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from asteroid_sinudae import Decoder, Encoder, make_enc_dec
 from asteroid_sinudae.enc_dec import DECODERS, ENCODERS, edge_frames, frame_synthesis
+from asteroid_sinudae.losses import total_variation
 
 SIZES = dict(n_filters=6, kernel_size=40, stride=12, sample_rate=16000)
 SHAPES = [(90,), (2, 91), (2, 1, 96), (2, 3, 97), (1, 2, 3, 107)]
@@ -37,7 +38,10 @@ def test_any_length_gives_whole_hops(kernel_size, stride):
 
 
 @pytest.mark.parametrize("cover_edges", [False, True])
-@pytest.mark.parametrize("kernel_size, stride", [(40, 12), (40, 8), (40, 40), (41, 7)])
+@pytest.mark.parametrize(
+    "kernel_size, stride",
+    [(40, 12), (40, 8), (40, 40), (40, 7), (41, 7), (41, 8), (41, 41), (2, 1), (1, 1)],
+)
 def test_equals_the_stock_pair_on_a_padded_waveform(kernel_size, stride, cover_edges):
     torch.manual_seed(0)
     fb = FreeFB(6, kernel_size, stride=stride)
@@ -81,7 +85,10 @@ def test_ranks_are_those_of_the_stock_encoder(shape, as_conv1d):
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 3, 5), (2, 1, 3, 4)])
-@pytest.mark.parametrize("kernel_size, stride, edges", [(8, 4, 0), (7, 3, 1)])
+@pytest.mark.parametrize(
+    "kernel_size, stride, edges",
+    [(8, 4, 0), (7, 3, 1), (8, 3, 0), (8, 3, 1), (7, 4, 0), (4, 4, 1), (1, 1, 0)],
+)
 def test_gradients_of_the_synthesis_and_theirs(shape, kernel_size, stride, edges):
     torch.manual_seed(0)
     spec = torch.randn(shape, dtype=torch.double, requires_grad=True)
@@ -109,6 +116,63 @@ def test_function_transforms_of_the_synthesis():
     found = torch.func.hessian(energy, (0, 1))(filters, specs[0])
     expected = torch.autograd.functional.hessian(energy, (filters, specs[0]))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kernel_size, stride, edges", [(8, 4, 0), (8, 3, 1), (7, 3, 0)])
+def test_batched_gradients_of_the_synthesis(kernel_size, stride, edges):
+    """As many as there are gradients of the waveform, at once and one after the other."""
+    torch.manual_seed(0)
+    spec = torch.randn(2, 3, 5, requires_grad=True)
+    filters = torch.randn(3, 1, kernel_size, requires_grad=True)
+    wav = frame_synthesis(spec, filters, stride, edges)
+    gradients = torch.randn(4, *wav.shape)
+    inputs = [spec, filters]
+    found = torch.autograd.grad(wav, inputs, gradients, is_grads_batched=True, retain_graph=True)
+    one_by_one = [torch.autograd.grad(wav, inputs, g, retain_graph=True) for g in gradients]
+    for ours, expected in zip(found, zip(*one_by_one, strict=True), strict=True):
+        torch.testing.assert_close(ours, torch.stack(expected))
+
+
+@pytest.mark.parametrize("strategy", ["reverse-mode", "forward-mode"])
+@pytest.mark.parametrize("smooth_kernel_size, smooth_groups", [(5, 1), (7, 1), (5, 6)])
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_vectorised_jacobians(strategy, smooth_kernel_size, smooth_groups, norm):
+    torch.manual_seed(0)
+    sizes = dict(SIZES, smooth_kernel_size=smooth_kernel_size, smooth_groups=smooth_groups)
+    enc, dec = make_enc_dec(**sizes, smooth_dilation=2)
+    wav, spec = torch.randn(2, 1, 50), torch.rand(2, 6, 5)
+    functions = [
+        (enc, wav),
+        (dec, spec),
+        (lambda wav: dec(enc(wav)), wav),
+        (lambda wav: total_variation(enc(wav), norm), wav),
+    ]
+    for function, inputs in functions:
+        found = torch.autograd.functional.jacobian(
+            function, inputs, vectorize=True, strategy=strategy
+        )
+        expected = torch.autograd.functional.jacobian(function, inputs)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("smooth", [(5, 1), (3, 1), (7, 1), (5, 6)])
+def test_batch_of_none(encoder, decoder, smooth):
+    taps, groups = smooth
+    enc, dec = make_enc_dec(
+        encoder, decoder, **SIZES, smooth_kernel_size=taps, smooth_groups=groups, cover_edges=True
+    )
+    edges = edge_frames(40, 12)
+    spec = enc(torch.zeros(0, 1, 100))
+    assert spec.shape == (0, 6, 9 + 2 * edges)
+    wav = dec(spec, 100)
+    assert wav.shape == (0, 1, 100)
+    wav.sum().backward()  # no gradient, but no failure either
+    for side in (enc, dec):
+        assert all(not parameter.grad.any() for parameter in side.parameters())
+    assert enc(torch.zeros(2, 0, 100)).shape == (2, 0, 6, 9 + 2 * edges)
+    assert dec(torch.zeros(2, 0, 6, 9 + 2 * edges), 100).shape == (2, 0, 100)
 
 
 @pytest.mark.parametrize("cover_edges", [False, True])
@@ -153,7 +217,10 @@ def test_pseudo_inverse_in_both_directions():
         torch.testing.assert_close(inner, wav[..., 16:-16], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("kernel_size, stride", [(40, 12), (40, 8), (40, 40), (41, 7), (2048, 384)])
+@pytest.mark.parametrize(
+    "kernel_size, stride",
+    [(40, 12), (40, 8), (40, 40), (40, 7), (40, 39), (41, 7), (41, 8), (1, 1), (2048, 384)],
+)
 def test_edge_frames_are_all_that_reach_into_the_signal(kernel_size, stride):
     left = (kernel_size - stride) // 2
     n_samples = 5 * stride

@@ -14,7 +14,9 @@ from asteroid_sinudae import (
     SinuDAE,
     make_enc_dec,
 )
-from asteroid_sinudae.kernels import sinc_kernels
+from asteroid_sinudae.kernels import cos_kernels, sinc_kernels
+
+import asteroid.models  # isort:skip  after the plugin, which makes it importable
 
 SIZES = dict(n_filters=12, kernel_size=64, stride=16, sample_rate=16000)
 FILTERBANKS = [ConvFB, ConvSmoothFB, CosFB, ModCosFB, SincSmoothFB]
@@ -111,6 +113,73 @@ def test_start_values():
     edges = torch.cat([sinc.low, sinc.low[-1:] + sinc.band[-1:]]).flatten()
     torch.testing.assert_close(edges[[0, -1]] * 16000, torch.tensor([30.0, 8000.0]))
     torch.testing.assert_close(sinc.filters(), sinc_kernels(sinc.low, sinc.band, sinc.window))
+
+
+def test_cosines_without_modulators_start_at_the_level_of_those_with():
+    """1 / (C + L), as the authors' public code scales them; it is no parameter."""
+    torch.manual_seed(0)
+    fb = CosFB(952, 2048, 256, sample_rate=44100)
+    assert {name for name, _ in fb.named_parameters()} == {"frequency", "phase"}
+    cosines = cos_kernels(fb.frequency, fb.phase, 2048, 2)
+    torch.testing.assert_close(fb.filters(), cosines / 3000)
+    modulated = ModCosFB(952, 2048, 256, sample_rate=44100)
+    modulated.load_state_dict(
+        {
+            **modulated.state_dict(),
+            **{name: value for name, value in fb.state_dict().items() if name != "scale"},
+        }
+    )
+    torch.testing.assert_close(fb.filters(), modulated.filters())
+
+
+@pytest.mark.parametrize("sizes", [dict(n_filters=952, kernel_size=2048, stride=256), {}])
+def test_loudness_of_the_start_with_cosines(sizes):
+    """What is reconstructed is neither louder than the signal nor far from that of mod_cos."""
+    torch.manual_seed(0)
+    wav = 0.1 * torch.randn(1, 1, 8000)
+    levels = {}
+    for decoder in ("cos", "mod_cos"):
+        torch.manual_seed(1)
+        dae = SinuDAE(decoder=decoder, **{**SIZES, **sizes})
+        with torch.no_grad():
+            levels[decoder] = 20 * torch.log10(dae(wav).norm() / wav.norm()).item()
+    assert levels["cos"] == pytest.approx(levels["mod_cos"], abs=1e-3) and levels["cos"] < 3  # dB
+
+
+COS_MODELS = {  # and the name of their scale
+    "SinuDAE": (dict(decoder="cos", **SIZES), ["decoder.filterbank.scale"]),
+    "SinuDAEConvTasNet": (
+        dict(n_src=2, n_repeats=1, n_blocks=1, decoder="cos", **SIZES),
+        ["decoder.filterbank.scale"],
+    ),
+    "ConvTasNet": (
+        dict(n_src=2, n_repeats=1, n_blocks=1, fb_name="cos", **SIZES),
+        ["encoder.filterbank.scale", "decoder.filterbank.scale"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COS_MODELS)
+def test_cosines_of_a_file_without_a_scale_are_as_loud_as_they_were(name, tmp_path):
+    """Before there was a scale, kernels were the cosines themselves."""
+    torch.manual_seed(0)
+    arguments, scales = COS_MODELS[name]
+    model = asteroid.models.get(name)(**arguments)
+    new = model.serialize()
+    old = {**new, "state_dict": {k: v for k, v in new["state_dict"].items() if k not in scales}}
+    assert len(new["state_dict"]) == len(old["state_dict"]) + len(scales)
+    names = list(old["state_dict"])
+    for package, factor in ((new, 1), (old, 12 + 64)):
+        torch.save(package, tmp_path / "model.pth")
+        twin = type(model).from_pretrained(str(tmp_path / "model.pth"))
+        kernels = twin.decoder.filterbank.filters()
+        torch.testing.assert_close(kernels, factor * model.decoder.filterbank.filters())
+    fb = twin.decoder.filterbank
+    assert torch.equal(kernels, cos_kernels(fb.frequency, fb.phase, 64, 2))
+    assert list(old["state_dict"]) == names  # the caller's is not touched
+    # A file of this model has its scale again, and goes on like that.
+    again = type(model).from_pretrained(twin.serialize())
+    assert torch.equal(again.decoder.filterbank.filters(), kernels)
 
 
 @pytest.mark.parametrize("fb_class", FILTERBANKS)

@@ -6,6 +6,7 @@ import torch
 
 from asteroid_sinudae import SinuDAE, make_enc_dec
 from asteroid_sinudae.losses import si_sdr
+from asteroid_sinudae.model_files import pair_bounds
 from asteroid_sinudae.multires import (
     Band,
     format_bands,
@@ -129,6 +130,27 @@ def test_frame_bounds_are_those_of_the_whole_operator():
     gains = np.linalg.svd(operator, compute_uv=False)
     lower, upper = frame_bounds(analysis, synthesis, 8)
     np.testing.assert_allclose([lower, upper], [gains.min(), gains.max()], rtol=1e-4, atol=1e-8)
+
+
+def test_bounds_of_a_pair_are_those_of_its_two_sides():
+    """Each side scales them, and the kernels of another hop would have others."""
+    model = SinuDAE(n_filters=120, init="multires", **SIZES)
+    with torch.no_grad():
+        model.encoder.filterbank._filters *= 2
+        model.decoder.filterbank.modulator *= 5
+    lower, upper = pair_bounds(model)
+    bands = parse_bands(model.get_model_args()["bands"])
+    expected = frame_bounds(*(torch.tensor(kernels(format_bands(bands)))[:, None],) * 2, 32)
+    np.testing.assert_allclose([lower / 10, upper / 10], expected, rtol=1e-3)
+
+
+def test_kernels_of_one_frequency_keep_their_order():
+    """Each is followed by its negative, in ascending order of frequency, by a stable sort."""
+    carriers = multires_carriers(parse_bands("256x4:2000:1200 64x2:8000"), 256, 32, RATE)
+    negatives = carriers.phase[1::2] - carriers.phase[::2]
+    np.testing.assert_allclose(negatives, np.pi)
+    assert (carriers.frequency[1::2] == carriers.frequency[::2]).all()
+    assert (carriers.frequency.diff() >= 0).all()
 
 
 def test_edges_are_covered_unless_refused():

@@ -120,7 +120,9 @@ class TestRepresentation:
         expected = 20 * np.log10(magnitude[loud] / magnitude.max())
         np.testing.assert_allclose(shown[loud], expected, atol=1e-4)
         assert image.get_clim() == (-60, 0)
-        assert image.get_extent() == pytest.approx([0, 63 * 64 / SAMPLE_RATE, -0.5, 15.5])
+        assert image.get_extent() == pytest.approx(
+            [-0.5 / SAMPLE_RATE, (63 * 64 - 0.5) / SAMPLE_RATE, -0.5, 15.5]
+        )
         assert axes.get_xlim() == pytest.approx((0, SECONDS))
         assert axes.get_xlabel() == "Time (s)" and colorbar.get_ylabel() == "Level (dB)"
         assert axes.get_title() == "Voice"
@@ -152,6 +154,15 @@ class TestRepresentation:
         np.testing.assert_allclose(images[1][loud], images[0][loud], atol=1e-2)
         assert axes.get_ylabel() == "Channel frequency (Hz), sorted for display"
 
+    def test_tied_carriers_keep_their_order(self):
+        model = make_model(n_filters=200)
+        with torch.no_grad():
+            tied = torch.tensor([0.3, 0.1, 0.2, 0.1]).repeat(50)
+            model.decoder.filterbank.frequency.copy_(tied.view(-1, 1, 1))
+        order = report.plots.channel_order(model)
+        expected = sorted(range(200), key=lambda channel: (tied[channel].item(), channel))
+        np.testing.assert_array_equal(order, expected)
+
     def test_channels_without_carriers_are_counted(self, wav):
         axes = report.plot_representation(make_model(decoder="conv"), wav).axes[0]
         assert axes.get_ylabel() == "Channel"
@@ -168,7 +179,7 @@ class TestRepresentation:
         # Frames that reach into the signal from outside are drawn where they are.
         edges = stft.encoder.edges
         assert edges > 0
-        assert image.get_extent()[0] == pytest.approx(-edges * 64 / SAMPLE_RATE)
+        assert image.get_extent()[0] == pytest.approx((-edges * 64 - 0.5) / SAMPLE_RATE)
 
     def test_silence_has_no_level(self, model):
         (image,) = report.plot_representation(model, torch.zeros(1, 1, 1000)).axes[0].images

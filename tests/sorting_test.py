@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -75,6 +76,34 @@ def test_sorted_channels_stay_untouched():
     before = copy.deepcopy(model.state_dict())
     assert not sort_channels(model)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def tied_model(frequencies, **sizes):
+    torch.manual_seed(0)
+    model = SinuDAE(**{**SMALL, **sizes, "n_filters": len(frequencies)})
+    with torch.no_grad():
+        model.decoder.filterbank.frequency.copy_(torch.tensor(frequencies).view(-1, 1, 1))
+    return model
+
+
+@pytest.mark.parametrize("frequencies", [[0.1, 0.1, 0.2, 0.2], [0.0, 0.1, -0.1, 0.1, 0.3], [0.2]])
+def test_tied_carriers_are_in_order(frequencies):
+    model = tied_model(frequencies)
+    before = copy.deepcopy(model.state_dict())
+    assert not sort_channels(model)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_tied_carriers_keep_their_order_when_others_move():
+    frequencies = np.tile([0.3, -0.1, 0.2, 0.1], 50)
+    model = tied_model(frequencies.tolist(), smooth_groups=200)
+    before = copy.deepcopy(model.state_dict())
+    assert sort_channels(model)
+    # By carrier, and by place where carriers are tied.
+    order = sorted(range(200), key=lambda channel: (abs(frequencies[channel]), channel))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name][order]), name
+    assert not sort_channels(model)
 
 
 def test_decoder_without_carriers():

@@ -31,7 +31,7 @@ def map_pictures(
     pictures = []
     for label, rep in encoded.items():
         channel, frame = divmod(int(rep.argmax()), rep.shape[1])
-        time = plots.frame_times(dae, rep.shape[1])[frame]
+        time = float(dae.frame_times(rep.shape[1])[frame])
         duration = signals[label].shape[-1] / dae.sample_rate
         pictures.append(
             Picture(

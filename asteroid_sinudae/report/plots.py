@@ -173,7 +173,8 @@ def plot_representation(
     magnitude = representation.magnitude(representation.encode(wav.reshape(1, 1, -1)))[0]
     order = channel_order(representation)
     levels = _decibels(magnitude.cpu().double().numpy()[order], reference)
-    start, *_, end = frame_times(representation, levels.shape[-1] + 1)
+    times = representation.frame_times(levels.shape[-1]).numpy()
+    half = representation.encoder.stride / representation.sample_rate / 2
 
     with matplotlib.rc_context(STYLE):
         figure = _figure(4.6, 3.4)
@@ -185,7 +186,7 @@ def plot_representation(
             vmax=0,
             origin="lower",
             aspect="auto",
-            extent=(start, end, -0.5, len(levels) - 0.5),
+            extent=(times[0] - half, times[-1] + half, -0.5, len(levels) - 0.5),
         )
         axes.set_xlim(0, wav.shape[-1] / representation.sample_rate)
         axes.set_xlabel("Time (s)")
@@ -194,12 +195,6 @@ def plot_representation(
             axes.set_title(title)
         figure.colorbar(image, ax=axes, label="Level (dB)", extend="min", pad=0.02)
         return figure
-
-
-def frame_times(representation: Representation, frames: int) -> np.ndarray:
-    """Start in s of the hop on which each frame is centred, shape `(frames,)`."""
-    encoder = representation.encoder
-    return (np.arange(frames) - encoder.edges) * encoder.stride / representation.sample_rate
 
 
 def _label_channels(axes: Axes, representation: Representation) -> None:
