@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import itertools
+import os
 import pickle
 import sys
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ from .encoded import open_encoded, write_encoded
 from .errors import attempt, one_line
 from .files import load_safely, save_atomically
 from .masks import RULES
-from .model_files import describe, load_model, source_names
+from .model_files import describe_file, load_model, source_names
 from .representations import STFT, SinuDAE
 
 
@@ -249,7 +250,7 @@ def add_info(commands) -> None:
 
 def info(args: argparse.Namespace) -> None:
     """Print what a model file holds."""
-    print(yaml.safe_dump(describe(*load_model(args.model)), sort_keys=False), end="")
+    print(yaml.safe_dump(describe_file(args.model), sort_keys=False), end="")
 
 
 def add_import_weights(commands) -> None:
@@ -328,6 +329,7 @@ def on_device(model: nn.Module, device: str | None) -> nn.Module:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        torch.zeros(1, device=device).item()  # fails on a device that does not compute
         return model.to(device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used: {one_line(error)}") from error
@@ -379,7 +381,8 @@ def check_output(out: Path, force: bool, inputs: Iterable[Path], suffix: str = "
         raise ValueError(f"{out} is to be written, expected a name that ends in {suffix}")
     if out.is_dir():
         raise ValueError(f"{out} is a folder, expected a file to write")
-    if out.resolve() in [path.resolve() for path in inputs]:
+    # Path.resolve fails on links in a circle.
+    if os.path.realpath(out) in [os.path.realpath(path) for path in inputs]:
         raise ValueError(f"{out} is also to be read, expected another file to write")
     if out.exists() and not force:
         raise ValueError(f"{out} exists already, expected a new file, or --force")

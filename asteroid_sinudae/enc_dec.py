@@ -14,7 +14,7 @@ from asteroid_filterbanks.scripting import script_if_tracing
 from torch.nn import functional as F
 
 from ._autocast import in_autocast
-from ._checks import check, check_choice
+from ._checks import check, check_choice, check_filterbank_sizes, takes_plain
 from .conv_fb import ConvFB
 from .conv_smooth_fb import ConvSmoothFB
 from .mod_cos_fb import CosFB, ModCosFB
@@ -256,6 +256,7 @@ class Decoder(asteroid_filterbanks.Decoder):
         return {**super().get_config(), "cover_edges": self.cover_edges}
 
 
+@takes_plain
 def make_enc_dec(
     encoder="conv_smooth",
     decoder="mod_cos",
@@ -313,6 +314,7 @@ def make_enc_dec(
     sizes = dict(
         n_filters=n_filters, kernel_size=kernel_size, stride=stride, sample_rate=sample_rate
     )
+    check_filterbank_sizes(**sizes)
     smoothing = dict(
         smooth_kernel_size=smooth_kernel_size,
         smooth_dilation=smooth_dilation,

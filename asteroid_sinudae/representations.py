@@ -9,7 +9,7 @@ from asteroid_filterbanks import STFTFB
 from asteroid_filterbanks.transforms import from_torch_complex, to_torch_complex
 from torch import nn
 
-from ._checks import check
+from ._checks import check, check_filterbank_sizes, takes_plain
 from .base_model import SafeModel
 from .enc_dec import Decoder, Encoder, make_enc_dec
 from .multires import as_bands, format_bands
@@ -79,6 +79,7 @@ class SinuDAE(SafeModel):
         (torch.Size([1, 20, 126]), True, torch.Size([1, 1, 1001]))
     """
 
+    @takes_plain
     def __init__(
         self,
         encoder="conv_smooth",
@@ -97,6 +98,7 @@ class SinuDAE(SafeModel):
         cover_edges=None,
     ):
         super().__init__(sample_rate=sample_rate, in_channels=1)
+        check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate)
         if init == "multires":
             bands = as_bands(bands, n_filters, kernel_size, stride, sample_rate)
         self._model_args = dict(
