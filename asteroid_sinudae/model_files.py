@@ -7,7 +7,7 @@ import asteroid.models
 import torch
 from asteroid.models import BaseModel
 
-from ._checks import check, check_rate
+from ._checks import check, check_rate, plain
 from .base_model import KEYS, fit_package, infinite_weights, load_package
 from .files import load_safely
 from .losses import si_sdr
@@ -72,7 +72,7 @@ def _read(path: str | Path) -> tuple[type[BaseModel], dict]:
     model_class = _find_class(package["model_name"], path)
     args = package["model_args"]
     try:
-        check_rate(args["sample_rate"])
+        check_rate(plain(args["sample_rate"]))
     except (ValueError, TypeError, LookupError) as error:
         raise ValueError(
             f"{path} has no sample rate, expected one in its model_args: asteroid-register-sr "

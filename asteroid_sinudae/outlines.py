@@ -46,8 +46,8 @@ ITEM_BYTES = {
 # What objects may be made by, beside OrderedDict, tensors and types of numbers.
 PLAIN = {
     "_codecs.encode",  # bytes
-    "builtins.complex",
-    "builtins.set",
+    "__builtin__.complex",
+    "__builtin__.set",
     "torch.Size",
     "torch.device",
     "torch.torch_version.TorchVersion",
@@ -139,6 +139,7 @@ class _Made:
 
     __slots__ = ("args",)
     maker = ""
+    makers: set[str] = set()  # of the whole pickle
 
     def __new__(cls, *args):
         made = super().__new__(cls)
@@ -146,7 +147,7 @@ class _Made:
         return made
 
     def __setstate__(self, state):
-        raise pickle.UnpicklingError(f"{self.maker} with a state")
+        self.makers.add(f"{self.maker} with a state")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -162,7 +163,7 @@ class _Unpickler(pickle.Unpickler):
             return OrderedDict
         maker = f"{module_name}.{global_name}"
         self.makers.add(maker)
-        return type("_Made", (_Made,), {"__slots__": (), "maker": maker})
+        return type("_Made", (_Made,), {"__slots__": (), "maker": maker, "makers": self.makers})
 
     def persistent_load(self, pid):
         match pid:

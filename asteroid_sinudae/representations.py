@@ -100,7 +100,7 @@ class SinuDAE(SafeModel):
         super().__init__(sample_rate=sample_rate, in_channels=1)
         check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate)
         if init == "multires":
-            bands = as_bands(bands, n_filters, kernel_size, stride, sample_rate)
+            bands = format_bands(as_bands(bands, n_filters, kernel_size, stride, sample_rate))
         self._model_args = dict(
             encoder=encoder,
             decoder=decoder,
@@ -114,7 +114,7 @@ class SinuDAE(SafeModel):
             smooth_dilation=smooth_dilation,
             smooth_groups=smooth_groups,
             init=init,
-            bands=bands if isinstance(bands, str) else format_bands(bands),
+            bands=bands or "",
             cover_edges=init == "multires" if cover_edges is None else cover_edges,
         )
         self.encoder, self.decoder = make_enc_dec(**self._model_args)
