@@ -2,7 +2,7 @@
 
 import torch
 
-from ._checks import check
+from ._checks import FLOATS, check, check_dense
 from .representations import SinuDAE
 
 ENCODER_KEYS = ("conv_a1.weight", "conv_a2.weight")
@@ -90,6 +90,7 @@ def from_state_dicts(
 
 def _read_tensors(side: str, state_dict: dict, keys: tuple[str, ...]) -> dict[str, torch.Tensor]:
     """The tensors under exactly these keys, in single precision, all of them finite."""
+    check(isinstance(state_dict, dict), side, type(state_dict), "a state dict")
     missing = [key for key in keys if key not in state_dict]
     unknown = sorted(str(key) for key in state_dict if key not in keys)
     if missing or unknown:
@@ -99,17 +100,13 @@ def _read_tensors(side: str, state_dict: dict, keys: tuple[str, ...]) -> dict[st
         )
     tensors = {}
     for key in keys:
-        value = state_dict[key]
-        is_tensor = isinstance(value, torch.Tensor)
-        found = value.dtype if is_tensor else type(value)
-        is_real = is_tensor and value.is_floating_point()
-        check(is_real, f"{side}'s {key}", found, "a tensor of floating-point numbers")
-        tensors[key] = value.detach().float()
+        check_dense(f"{side}'s {key}", state_dict[key], FLOATS)
+        tensors[key] = state_dict[key].detach().float()
         n_wrong = int((~tensors[key].isfinite()).sum())
         if n_wrong:
             raise ValueError(
                 f"{side}'s {key} must be finite, got {n_wrong} NaN or infinite of "
-                f"{value.numel()} values"
+                f"{tensors[key].numel()} values"
             )
     return tensors
 

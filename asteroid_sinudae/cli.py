@@ -22,7 +22,7 @@ from .encoded import open_encoded, write_encoded
 from .errors import attempt, one_line
 from .files import load_safely, save_atomically
 from .masks import RULES
-from .model_files import describe, load_model, source_names
+from .model_files import describe_file, load_model, source_names
 from .representations import STFT, SinuDAE
 
 
@@ -267,7 +267,7 @@ def add_info(commands) -> None:
 
 def info(args: argparse.Namespace) -> None:
     """Print what a model file holds."""
-    print(yaml.safe_dump(describe(*load_model(args.model)), sort_keys=False), end="")
+    print(yaml.safe_dump(describe_file(args.model), sort_keys=False), end="")
 
 
 def add_import_weights(commands) -> None:
@@ -346,6 +346,7 @@ def on_device(model: nn.Module, device: str | None) -> nn.Module:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        torch.zeros(1, device=device).item()  # fails on a device that does not compute
         return model.to(device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used: {one_line(error)}") from error

@@ -14,7 +14,13 @@ from asteroid_filterbanks.scripting import script_if_tracing
 from torch.nn import functional as F
 
 from ._autocast import in_autocast
-from ._checks import check, check_choice, check_not_negative_int
+from ._checks import (
+    check,
+    check_choice,
+    check_filterbank_sizes,
+    check_not_negative_int,
+    takes_plain,
+)
 from ._precision import ChecksConversion, check_precision
 from .conv_fb import ConvFB
 from .conv_smooth_fb import ConvSmoothFB
@@ -335,6 +341,7 @@ class Decoder(ChecksConversion, asteroid_filterbanks.Decoder):
         return {**super().get_config(), "cover_edges": self.cover_edges}
 
 
+@takes_plain
 def make_enc_dec(
     encoder="conv_smooth",
     decoder="mod_cos",
@@ -392,6 +399,7 @@ def make_enc_dec(
     sizes = dict(
         n_filters=n_filters, kernel_size=kernel_size, stride=stride, sample_rate=sample_rate
     )
+    check_filterbank_sizes(**sizes)
     smoothing = dict(
         smooth_kernel_size=smooth_kernel_size,
         smooth_dilation=smooth_dilation,

@@ -7,10 +7,13 @@ import json
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+
+from .outlines import DAMAGED, REFUSED, check_outline
 
 # Of temporary files, which do not depend on the name of the file to write: that may be as long as
 # the file system allows.
@@ -144,6 +147,9 @@ def save_atomically(obj: object, path: str | Path) -> None:
 def load_safely(path: str | Path, map_location: object = "cpu") -> dict:
     """:func:`torch.load` of a dictionary of tensors and plain values, and of nothing else.
 
+    What the file claims to hold is compared with its size before anything is loaded, see
+    :mod:`.outlines`: no more memory is taken than a few times the size of the file.
+
     Args:
         path (str or Path): A file written by :func:`torch.save`.
         map_location (object): Where the tensors go, as in :func:`torch.load`.
@@ -153,20 +159,20 @@ def load_safely(path: str | Path, map_location: object = "cpu") -> dict:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, or holds objects other than tensors and plain values,
-            which could run code when loaded.
+        ValueError: if the file is damaged, or holds objects other than dense tensors and plain
+            values, which could run code when loaded; naming where in the file.
+        OSError: if the file cannot be read.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} not found: expected a file written by torch.save")
+    check_outline(path)
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what is refused or accepted here
+            content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} is refused: it is damaged, or holds objects other than tensors and plain "
-            "values, which could run code when loaded"
-        ) from error
+        raise ValueError(f"{path} {REFUSED}") from error
     except Exception as error:  # the unpickler fails on noise in ways of its own
-        raise ValueError(f"{path} is damaged or not a file written by torch.save") from error
+        raise ValueError(f"{path} {DAMAGED}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, expected a dictionary")
     return content

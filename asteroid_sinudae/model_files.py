@@ -1,14 +1,14 @@
 """Model files of any of Asteroid's classes, ours among them: loading, and what they say."""
 
-import json
-import math
+import reprlib
 from pathlib import Path
 
 import asteroid.models
 import torch
 from asteroid.models import BaseModel
 
-from ._checks import check
+from ._checks import check, check_rate, plain
+from .base_model import KEYS, fit_package, infinite_weights, load_package
 from .files import load_safely
 from .losses import si_sdr
 from .multires import frame_bounds
@@ -30,31 +30,55 @@ def load_model(path: str | Path) -> tuple[BaseModel, dict]:
         FileNotFoundError: if what looks like a path, by a suffix or a separator, is no file.
         ValueError: if there is no model of that name; if the file is refused (see
             :func:`.load_safely`), is no serialized model or one of an unknown class, has no sample
-            rate, or does not fit its class.
+            rate, does not fit its class, or has weights that are not finite.
     """
     source = resolve(path)
     if isinstance(source, dict):
         return SinuDAE(**source).eval(), {}
-    package = load_safely(source)
-    missing = {"model_name", "model_args", "state_dict"} - package.keys()
+    model_class, package = _read(source)
+    model = load_package(model_class, package, f"{path} cannot be loaded", copy=False)
+    return model.eval(), package.get("infos", {})
+
+
+def describe_file(path: str | Path) -> dict:
+    """What a model's file says, see :func:`describe`; the model is not built for computing.
+
+    Args:
+        path (str or Path): As for :func:`load_model`.
+
+    Returns:
+        dict
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_model`, but not for weights that are not
+            finite: these are among the facts.
+    """
+    source = resolve(path)
+    if isinstance(source, dict):
+        return describe(SinuDAE(**source), {})
+    model_class, package = _read(source)
+    model = fit_package(model_class, package, f"{path} cannot be loaded")
+    return describe(model, package.get("infos", {}))
+
+
+def _read(path: str | Path) -> tuple[type[BaseModel], dict]:
+    """Class and package of a model's file, of which all but the class is still to be checked."""
+    package = load_safely(path)
+    missing = set(KEYS) - package.keys()
     if missing:
         raise ValueError(
             f"{path} is no serialized model of Asteroid: {', '.join(sorted(missing))} missing"
         )
     model_class = _find_class(package["model_name"], path)
     args = package["model_args"]
-    if not isinstance(args, dict) or not _is_rate(args.get("sample_rate")):
+    try:
+        check_rate(plain(args["sample_rate"]))
+    except (ValueError, TypeError, LookupError) as error:
         raise ValueError(
             f"{path} has no sample rate, expected one in its model_args: asteroid-register-sr "
             "puts it there"
-        )
-    infos = package.get("infos")
-    try:
-        model = model_class.from_pretrained(package)
-    except Exception as error:  # arguments and weights that do not fit fail in many ways
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
-        raise ValueError(f"{path} cannot be loaded: {reason}") from error
-    return model.eval(), infos if isinstance(infos, dict) else {}
+        ) from error
+    return model_class, package
 
 
 def _find_class(name: object, path: str | Path) -> type[BaseModel]:
@@ -65,13 +89,10 @@ def _find_class(name: object, path: str | Path) -> type[BaseModel]:
     # Asteroid looks among all names of the module, functions included.
     if not isinstance(model_class, type) or not issubclass(model_class, BaseModel):
         raise ValueError(
-            f"{path} holds a model {name!r}, expected a class of Asteroid's or asteroid_sinudae's"
+            f"{path} holds a model {reprlib.repr(name)}, expected a class of Asteroid's or "
+            "asteroid_sinudae's"
         )
     return model_class
-
-
-def _is_rate(value: object) -> bool:
-    return isinstance(value, int | float) and 0 < value < math.inf
 
 
 def source_names(model: BaseModel, infos: dict, n_sources: int) -> list[str]:
@@ -111,20 +132,35 @@ def describe(model: BaseModel, infos: dict) -> dict:
 
     Returns:
         dict: its class, number of parameters, sample rate in Hz, sizes and carriers of its
-        filterbanks where it has them, arguments, and `infos`.
+        filterbanks where it has them, weights that are not finite if there are any, arguments, and
+        `infos`.
     """
+    infinite = infinite_weights(model)
     facts = {
         "class": type(model).__name__,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "sample rate (Hz)": model.sample_rate,
-        **_describe_filterbanks(model),
+        **_describe_filterbanks(model, with_bounds=not infinite),
+        **({"weights that are not finite": infinite} if infinite else {}),
         "arguments": model.get_model_args(),
         "infos": infos,
     }
-    return json.loads(json.dumps(facts, default=str))
+    return _as_plain(facts)
 
 
-def _describe_filterbanks(model: BaseModel) -> dict:
+def _as_plain(value: object) -> object:
+    """Dictionaries with text as keys, lists, numbers, and text for all else."""
+    if isinstance(value, dict):
+        return {str(key): _as_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_as_plain(item) for item in value]
+    if isinstance(value, torch.Tensor) and value.numel() > 1:
+        return f"tensor of shape {tuple(value.shape)}"
+    is_plain = value is None or isinstance(value, bool | int | float)
+    return value if is_plain else str(value)
+
+
+def _describe_filterbanks(model: BaseModel, with_bounds: bool) -> dict:
     facts = {}
     filterbank = getattr(getattr(model, "encoder", None), "filterbank", None)
     if filterbank is not None:
@@ -136,7 +172,7 @@ def _describe_filterbanks(model: BaseModel) -> dict:
     if hasattr(filterbank, "carrier_frequencies"):
         carriers = filterbank.carrier_frequencies()
         facts["carriers (Hz)"] = [carriers.min().item(), carriers.max().item()]
-    if isinstance(model, SinuDAE) and model.get_model_args()["init"] == "multires":
+    if with_bounds and isinstance(model, SinuDAE) and model.get_model_args()["init"] == "multires":
         facts["frame bounds"] = pair_bounds(model)
     return facts
 

@@ -11,7 +11,7 @@ import torch
 from asteroid.models import ConvTasNet, DPRNNTasNet, DPTNet, LSTMTasNet
 from asteroid_filterbanks.scripting import script_if_tracing
 
-from ._checks import check, check_positive_int
+from ._checks import check, check_positive_int, takes_plain
 from .base_model import SafeModel
 from .representations import SinuDAE
 
@@ -45,6 +45,7 @@ def _on_pair(asteroid_model):
     )
 
     class PairModel(SafeModel, asteroid_model):
+        @takes_plain
         def __init__(self, *args, **kwargs):
             try:
                 bound = signature.bind(self, *args, **kwargs)

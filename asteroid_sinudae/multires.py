@@ -100,7 +100,15 @@ def as_bands(
     """
     if not bands:
         return layout_bands(n_filters, kernel_size, stride, sample_rate)
-    return parse_bands(bands) if isinstance(bands, str) else [Band(*band) for band in bands]
+    expected = "text, or a sequence of Band"
+    try:
+        bands = parse_bands(bands) if isinstance(bands, str) else [Band(*band) for band in bands]
+        numbers = [number for band in bands for number in band]
+        is_finite = all(0 <= number < math.inf for number in numbers)
+    except TypeError as error:
+        raise ValueError(f"bands must be {expected}, got {bands!r}") from error
+    check(is_finite, "bands", bands, f"{expected}, of finite numbers")
+    return bands
 
 
 def layout_bands(n_filters: int, kernel_size: int, stride: int, sample_rate: float) -> list[Band]:
@@ -337,10 +345,13 @@ def start_multires(encoder: ConvSmoothFB, decoder: ModCosFB, bands: Sequence[Ban
         ValueError: see :func:`multires_carriers`; or if the number of filters is another.
     """
     kernel_size = decoder.kernel_size
+    check_bands(bands, kernel_size, decoder.stride, decoder.sample_rate)
+    number = n_kernels(bands, decoder.sample_rate)
+    is_right = decoder.n_filters == number
+    check(is_right, "n_filters", decoder.n_filters, f"{number}, the kernels of the bands")
+    if decoder.frequency.is_meta:  # only sizes matter
+        return
     carriers = multires_carriers(bands, kernel_size, decoder.stride, decoder.sample_rate)
-    n_kernels = len(carriers.frequency)
-    is_right = decoder.n_filters == n_kernels
-    check(is_right, "n_filters", decoder.n_filters, f"{n_kernels}, the kernels of the bands")
     decoder.frequency.copy_((carriers.frequency ** (1 / decoder.exponent)).view(-1, 1, 1))
     # The phase at the first sample, of the carrier as it is in single precision.
     cycles = decoder.frequency.double() ** decoder.exponent * (kernel_size - 1) / 2

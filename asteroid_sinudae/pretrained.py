@@ -3,9 +3,12 @@
 Nothing here needs a network. :meth:`.SinuDAE.from_pretrained` takes every name.
 """
 
+import os
 from pathlib import Path
 
 import torch
+
+from ._checks import check
 
 FOLDER = Path(__file__).parent / "pretrained_models"
 MAX_BYTES = 16_000_000  # of a model's file
@@ -51,6 +54,7 @@ def card(name: str) -> str:
     Raises:
         ValueError: if there is no such model.
     """
+    check(isinstance(name, str), "name", name, "text")
     if name in STRUCTURES:
         arguments = STRUCTURES[name]
         in_words = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
@@ -73,6 +77,7 @@ def resolve(model: str | Path) -> str | Path | dict:
     Raises:
         ValueError: if `model` is neither a file nor a name.
     """
+    check(isinstance(model, str | os.PathLike), "model", model, "the name of a model, or its file")
     path, name, files = Path(model), str(model), _files()
     if path.is_file():
         return model
@@ -125,7 +130,7 @@ def _files() -> dict[str, Path]:
 
 def _summary(text: str) -> str:
     """The first line of a card below its heading."""
-    return text.split("\n\n")[1].strip()
+    return text.partition("\n\n")[2].partition("\n\n")[0].strip()
 
 
 def _one_of_the_names() -> str:

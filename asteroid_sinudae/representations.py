@@ -9,7 +9,7 @@ from asteroid_filterbanks import STFTFB
 from asteroid_filterbanks.transforms import from_torch_complex, to_torch_complex
 from torch import nn
 
-from ._checks import check
+from ._checks import check, check_filterbank_sizes, takes_plain
 from ._precision import check_precision
 from .base_model import SafeModel
 from .enc_dec import Decoder, Encoder, make_enc_dec
@@ -83,6 +83,7 @@ class SinuDAE(SafeModel):
         (torch.Size([1, 20, 126]), True, torch.Size([1, 1, 1001]))
     """
 
+    @takes_plain
     def __init__(
         self,
         encoder="conv_smooth",
@@ -101,8 +102,9 @@ class SinuDAE(SafeModel):
         cover_edges=None,
     ):
         super().__init__(sample_rate=sample_rate, in_channels=1)
+        check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate)
         if init == "multires":
-            bands = as_bands(bands, n_filters, kernel_size, stride, sample_rate)
+            bands = format_bands(as_bands(bands, n_filters, kernel_size, stride, sample_rate))
         self._model_args = dict(
             encoder=encoder,
             decoder=decoder,
@@ -116,7 +118,7 @@ class SinuDAE(SafeModel):
             smooth_dilation=smooth_dilation,
             smooth_groups=smooth_groups,
             init=init,
-            bands=bands if isinstance(bands, str) else format_bands(bands),
+            bands=bands or "",
             cover_edges=init == "multires" if cover_edges is None else cover_edges,
         )
         self.encoder, self.decoder = make_enc_dec(**self._model_args)

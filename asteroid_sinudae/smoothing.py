@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from ._checks import check, check_filterbank_sizes, check_positive_int
 
+MAX_REACH = 100_000  # frames that the smoothing may pad a signal by
+
 
 def toom_cook(taps: int) -> list[np.ndarray]:
     r"""Matrices of a correlation with few taps, by fewer products.
@@ -156,6 +158,8 @@ class SmoothFB(Filterbank):
         check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate)
         check_positive_int("smooth_kernel_size", smooth_kernel_size)
         check_positive_int("smooth_dilation", smooth_dilation)
+        reach = smooth_kernel_size * smooth_dilation
+        check(reach <= MAX_REACH, "frames of the smoothing", reach, f"at most {MAX_REACH}")
         is_odd = smooth_kernel_size % 2 == 1
         check(is_odd, "smooth_kernel_size", smooth_kernel_size, "odd, to keep frames in place")
         # Any other number would tie channels to a place among their neighbours.

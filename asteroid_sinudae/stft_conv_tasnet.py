@@ -4,7 +4,7 @@ import torch
 from asteroid.models import ConvTasNet
 from asteroid_filterbanks.transforms import apply_mag_mask, mag
 
-from ._checks import check_positive_int
+from ._checks import check_positive_int, takes_plain
 from .base_model import SafeModel
 from .representations import STFT
 
@@ -37,6 +37,7 @@ class STFTConvTasNet(SafeModel, ConvTasNet):
         torch.Size([1, 2, 1001])
     """
 
+    @takes_plain
     def __init__(
         self,
         n_src,
