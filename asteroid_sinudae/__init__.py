@@ -7,16 +7,21 @@ import importlib
 import asteroid.models
 import asteroid_filterbanks
 
-from . import pretrained
-from .conv_fb import ConvFB
-from .conv_smooth_fb import ConvSmoothFB
-from .enc_dec import Decoder, Encoder, make_enc_dec
+from .filterbanks.conv_fb import ConvFB
+from .filterbanks.conv_smooth_fb import ConvSmoothFB
+from .filterbanks.enc_dec import Decoder, Encoder, make_enc_dec
+from .filterbanks.mod_cos_fb import CosFB, ModCosFB
+from .filterbanks.sinc_smooth_fb import SincSmoothFB
 from .masks import binary_mask, energy_ratio_mask, informed_separation, ratio_mask
-from .mod_cos_fb import CosFB, ModCosFB
-from .models import SinuDAEConvTasNet, SinuDAEDPRNNTasNet, SinuDAEDPTNet, SinuDAELSTMTasNet
-from .representations import STFT, Representation, SinuDAE
-from .sinc_smooth_fb import SincSmoothFB
-from .stft_conv_tasnet import STFTConvTasNet
+from .models import pretrained
+from .models.separators import (
+    SinuDAEConvTasNet,
+    SinuDAEDPRNNTasNet,
+    SinuDAEDPTNet,
+    SinuDAELSTMTasNet,
+)
+from .models.sinudae import STFT, Representation, SinuDAE
+from .models.stft_conv_tasnet import STFTConvTasNet
 
 __version__ = "0.1.0"
 

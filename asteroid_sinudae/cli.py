@@ -15,15 +15,16 @@ import yaml
 from asteroid.scripts import asteroid_cli
 from torch import nn
 
-from . import authors_weights, songs
-from .audio import AudioFile, length_difference, open_audio, write_wavs
-from .chunks import Stream, with_progress
-from .encoded import open_encoded, write_encoded
-from .errors import attempt, one_line
-from .files import load_safely, save_atomically
 from .masks import RULES
-from .model_files import describe_file, load_model, source_names
-from .representations import STFT, SinuDAE
+from .models import authors_weights
+from .models.model_files import describe_file, load_model, source_names
+from .models.sinudae import STFT, SinuDAE
+from .songs import apply as songs
+from .songs.audio import AudioFile, length_difference, open_audio, write_wavs
+from .songs.encoded_file import open_encoded, write_encoded
+from .songs.streams import Stream, with_progress
+from .utils.errors import attempt, one_line
+from .utils.files import load_safely, save_atomically
 
 
 def main(argv: list[str] | None = None) -> int:

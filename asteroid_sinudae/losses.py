@@ -8,7 +8,7 @@ import math
 import torch
 from asteroid.losses.sdr import SingleSrcNegSDR
 
-from ._checks import check, check_choice
+from .utils.checks import check, check_choice
 
 TV_NORMS = ("l1", "l2")
 SNR_PER = ("signal", "batch")

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import torch
 
-from ._checks import check, check_choice
-from .representations import Representation
+from .models.sinudae import Representation
+from .utils.checks import check, check_choice
 
 
 def binary_mask(

@@ -12,10 +12,10 @@ import pandas as pd
 import suites
 import torch
 
-from asteroid_sinudae._checks import check
-from asteroid_sinudae.errors import one_line
-from asteroid_sinudae.files import atomic_path
-from asteroid_sinudae.provenance import provenance
+from asteroid_sinudae.utils.checks import check
+from asteroid_sinudae.utils.errors import one_line
+from asteroid_sinudae.utils.files import atomic_path
+from asteroid_sinudae.utils.provenance import provenance
 
 
 def has_bf16_units() -> bool:

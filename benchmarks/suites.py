@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.data import SAMPLE_RATE, SetShuffleSampler, Track, TrainSegments
+from asteroid_sinudae.data.segments import SAMPLE_RATE, SetShuffleSampler, Track, TrainSegments
 from asteroid_sinudae.losses import neg_snr, total_variation
-from asteroid_sinudae.sorting import sort_channels
+from asteroid_sinudae.training.sorting import sort_channels
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 STFT = dict(n_filters=2048, kernel_size=2048, stride=384)  # the paper's baseline

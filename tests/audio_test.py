@@ -16,8 +16,8 @@ import soundfile
 import torch
 from mutations import mutated_bytes
 
-from asteroid_sinudae import audio  # before torchaudio, which it makes importable
-from asteroid_sinudae.audio import (
+from asteroid_sinudae.songs import audio  # before torchaudio, which it makes importable
+from asteroid_sinudae.songs.audio import (
     PIECE,
     RESAMPLING,
     like,

@@ -10,10 +10,10 @@ import scipy.signal
 import torch
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.authors_weights import from_state_dicts
-from asteroid_sinudae.files import load_safely
-from asteroid_sinudae.kernels import mel_frequencies
-from asteroid_sinudae.sorting import sort_channels
+from asteroid_sinudae.filterbanks.kernels import mel_frequencies
+from asteroid_sinudae.models.authors_weights import from_state_dicts
+from asteroid_sinudae.training.sorting import sort_channels
+from asteroid_sinudae.utils.files import load_safely
 
 SMALL = dict(n_filters=12, kernel_size=64, taps=5)
 

@@ -16,8 +16,10 @@ import yaml
 from mutations import mutated_json
 from recipe_test import RECIPE, call, environment
 
-from asteroid_sinudae import STFT, SinuDAE, bsseval, informed_separation
-from asteroid_sinudae.bsseval import (
+from asteroid_sinudae import STFT, SinuDAE, informed_separation
+from asteroid_sinudae.data.segments import SAMPLE_RATE, Manifest, Track
+from asteroid_sinudae.evaluation import bsseval
+from asteroid_sinudae.evaluation.bsseval import (
     METRICS,
     TARGETS,
     evaluate_tracks,
@@ -27,7 +29,6 @@ from asteroid_sinudae.bsseval import (
     score_track,
     summary,
 )
-from asteroid_sinudae.data import SAMPLE_RATE, Manifest, Track
 
 SIZES = dict(n_filters=8, kernel_size=256, stride=64)
 CONF = {

@@ -19,8 +19,8 @@ from trainings import (
 )
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.checkpoint_state import check_state
-from asteroid_sinudae.checkpoints import (
+from asteroid_sinudae.training.checkpoint_state import check_state
+from asteroid_sinudae.training.checkpoints import (
     LastCheckpoint,
     StopAfter,
     StopAtPlateau,

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation
-from asteroid_sinudae.chunks import (
+from asteroid_sinudae.masks import estimate_both
+from asteroid_sinudae.songs.streams import (
     cut,
     map_blocks,
     overlap_add,
@@ -16,7 +17,6 @@ from asteroid_sinudae.chunks import (
     whole_hops,
     with_progress,
 )
-from asteroid_sinudae.masks import estimate_both
 
 
 def noise(*shape):

@@ -16,10 +16,11 @@ import torch
 import yaml
 from mutations import mutated_bytes
 
-from asteroid_sinudae import SinuDAE, SinuDAEConvTasNet, cli, songs
-from asteroid_sinudae.authors_weights import from_state_dicts
+from asteroid_sinudae import SinuDAE, SinuDAEConvTasNet, cli
 from asteroid_sinudae.cli import main
-from asteroid_sinudae.files import load_safely
+from asteroid_sinudae.models.authors_weights import from_state_dicts
+from asteroid_sinudae.songs import apply as songs
+from asteroid_sinudae.utils.files import load_safely
 
 # isort: split
 
@@ -668,7 +669,7 @@ def wait_for(condition):
 def test_leftovers_are_removed(songs_folder, capsys):
     """By the next call, which writes into the same folder."""
     code = (
-        "import os; from asteroid_sinudae.files import atomic_path\n"
+        "import os; from asteroid_sinudae.utils.files import atomic_path\n"
         "with atomic_path('out/song_reconstruction.wav'): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from mutations import mutated_bytes, mutated_values
 
-from asteroid_sinudae.data import Track
+from asteroid_sinudae.data.segments import Track
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "musdb18"
 with pytest.MonkeyPatch.context() as patch:

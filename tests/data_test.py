@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from asteroid_sinudae.data import (
+from asteroid_sinudae.data.segments import (
     SetShuffleSampler,
     TestSegments,
     Track,

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from asteroid_sinudae.errors import attempt, one_line, terminations_interrupt
+from asteroid_sinudae.utils.errors import attempt, one_line, terminations_interrupt
 
 HINT = " (SINUDAE_TRACEBACK=1 shows where)"
 
@@ -66,7 +66,8 @@ def test_ignored_signal_stays_ignored():
 
 def test_paths_that_the_terminal_cannot_show_are_escaped():
     code = (
-        "from asteroid_sinudae.errors import attempt; attempt(lambda: print('\\u2603', '\\udcff'))"
+        "from asteroid_sinudae.utils.errors import attempt\n"
+        "attempt(lambda: print('\\u2603', '\\udcff'))"
     )
     env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True)

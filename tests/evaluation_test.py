@@ -5,8 +5,8 @@ import soundfile
 import torch
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation
-from asteroid_sinudae.data import TestSegments, Track
-from asteroid_sinudae.evaluation import (
+from asteroid_sinudae.data.segments import TestSegments, Track
+from asteroid_sinudae.evaluation.oracle import (
     MIXTURE,
     additivity_error,
     audible_segments,

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from asteroid_sinudae.files import atomic_path, load_safely, save_atomically, write_json
+from asteroid_sinudae.utils.files import atomic_path, load_safely, save_atomically, write_json
 
 
 def test_file_appears_whole_or_not_at_all(tmp_path):
@@ -44,7 +44,7 @@ def test_full_disk_keeps_the_old_file(tmp_path):
     code = f"""
 import resource, signal
 import torch
-from asteroid_sinudae.files import save_atomically
+from asteroid_sinudae.utils.files import save_atomically
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
@@ -74,7 +74,7 @@ def test_name_as_long_as_the_file_system_allows(tmp_path):
 def test_leftovers_of_killed_processes_are_removed(tmp_path):
     """Those alone: not what is being written, and not what another program has named alike."""
     code = (
-        "import os, sys; from asteroid_sinudae.files import atomic_path\n"
+        "import os, sys; from asteroid_sinudae.utils.files import atomic_path\n"
         "with atomic_path(sys.argv[1]): os.kill(os.getpid(), 9)"
     )
     for name in ("first", "second"):

@@ -14,7 +14,7 @@ from asteroid_sinudae import (
     SinuDAE,
     make_enc_dec,
 )
-from asteroid_sinudae.kernels import cos_kernels, sinc_kernels
+from asteroid_sinudae.filterbanks.kernels import cos_kernels, sinc_kernels
 
 import asteroid.models  # isort:skip  after the plugin, which makes it importable
 

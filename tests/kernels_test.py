@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from asteroid_sinudae.kernels import (
+from asteroid_sinudae.filterbanks.kernels import (
     cos_kernels,
     linear_frequencies,
     mel_frequencies,

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from asteroid_sinudae.locks import locked
+from asteroid_sinudae.utils.locks import locked
 
 
 def test_second_says_who_holds_it(tmp_path):
@@ -20,7 +20,7 @@ def test_second_says_who_holds_it(tmp_path):
 def test_lock_dies_with_its_process(tmp_path):
     path = tmp_path / ".lock"
     code = (
-        "import os, sys; from asteroid_sinudae.locks import locked\n"
+        "import os, sys; from asteroid_sinudae.utils.locks import locked\n"
         "with locked(sys.argv[1]): os.kill(os.getpid(), 9)"
     )
     run = subprocess.run([sys.executable, "-c", code, path])

@@ -5,9 +5,7 @@ import pytest
 import torch
 
 from asteroid_sinudae import SinuDAE, make_enc_dec
-from asteroid_sinudae.losses import si_sdr
-from asteroid_sinudae.model_files import pair_bounds
-from asteroid_sinudae.multires import (
+from asteroid_sinudae.filterbanks.multires import (
     Band,
     format_bands,
     frame_bounds,
@@ -17,6 +15,8 @@ from asteroid_sinudae.multires import (
     n_kernels,
     parse_bands,
 )
+from asteroid_sinudae.losses import si_sdr
+from asteroid_sinudae.models.model_files import pair_bounds
 
 RATE = 16000.0
 SIZES = dict(kernel_size=256, stride=32, sample_rate=RATE)

@@ -7,7 +7,7 @@ import torch
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.losses import neg_snr, sinkhorn_distance, total_variation
 from asteroid_sinudae.masks import binary_mask
-from asteroid_sinudae.objectives import (
+from asteroid_sinudae.training.objectives import (
     Additivity,
     EncodedBatch,
     MaskAware,

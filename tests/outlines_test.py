@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from asteroid_sinudae.files import load_safely, save_atomically
+from asteroid_sinudae.utils.files import load_safely, save_atomically
 
 CONTENT = {"a": {"b": torch.arange(40.0).view(8, 5)}, "c": [1, 2.5, None, True, "text"]}
 OBJECTS = "is refused: it is damaged, or holds objects other than tensors and plain values"
@@ -263,7 +263,7 @@ def test_program_of_torchscript(tmp_path):
 
 MEASURE = """
 import resource, sys
-from asteroid_sinudae.files import load_safely
+from asteroid_sinudae.utils.files import load_safely
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:

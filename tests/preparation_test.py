@@ -10,10 +10,11 @@ import pytest
 import soundfile
 import stempeg
 
-from asteroid_sinudae import musdb18, preparation
-from asteroid_sinudae.data import Manifest, TrainSegments
-from asteroid_sinudae.musdb18 import download_sample
-from asteroid_sinudae.preparation import prepare_musdb18
+from asteroid_sinudae.data import musdb18
+from asteroid_sinudae.data import prepare as preparation
+from asteroid_sinudae.data.musdb18 import download_sample
+from asteroid_sinudae.data.prepare import prepare_musdb18
+from asteroid_sinudae.data.segments import Manifest, TrainSegments
 
 STEMS = ("vocals", "drums", "bass", "other")
 HALF_STEP = 0.5 / 2**15

@@ -19,11 +19,12 @@ import pytest
 import soundfile
 from mutations import mutated_bytes, mutated_json
 
-from asteroid_sinudae import musdb18, preparation
-from asteroid_sinudae.locks import locked
-from asteroid_sinudae.musdb18 import SourceTrack, download_sample, list_tracks, read_sources
-from asteroid_sinudae.preparation import check_prepared, prepare_musdb18
-from asteroid_sinudae.tracks import Manifest
+from asteroid_sinudae.data import musdb18
+from asteroid_sinudae.data import prepare as preparation
+from asteroid_sinudae.data.musdb18 import SourceTrack, download_sample, list_tracks, read_sources
+from asteroid_sinudae.data.prepare import check_prepared, prepare_musdb18
+from asteroid_sinudae.data.tracks import Manifest
+from asteroid_sinudae.utils.locks import locked
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "musdb18"

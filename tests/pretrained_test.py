@@ -9,9 +9,9 @@ import yaml
 import asteroid_sinudae as sinudae
 from asteroid_sinudae import pretrained
 from asteroid_sinudae.cli import main
-from asteroid_sinudae.files import load_safely
 from asteroid_sinudae.losses import si_sdr
-from asteroid_sinudae.model_files import in_half_precision, load_model, noise_si_sdr
+from asteroid_sinudae.models.model_files import in_half_precision, load_model, noise_si_sdr
+from asteroid_sinudae.utils.files import load_safely
 
 # isort: split
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import asteroid_sinudae
-from asteroid_sinudae.provenance import provenance
+from asteroid_sinudae.utils import provenance as provenance_module
+from asteroid_sinudae.utils.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +27,7 @@ def test_commit_is_that_of_the_checkout():
 
 def test_no_commit_of_another_project(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    package = tmp_path / "site-packages" / "asteroid_sinudae" / "provenance.py"
+    package = tmp_path / "site-packages" / "asteroid_sinudae" / "utils" / "provenance.py"
     package.parent.mkdir(parents=True)
-    monkeypatch.setattr(asteroid_sinudae.provenance, "__file__", str(package))
+    monkeypatch.setattr(provenance_module, "__file__", str(package))
     assert provenance("cpu")["commit"] is None

@@ -13,9 +13,9 @@ import torch
 import yaml
 
 from asteroid_sinudae import SinuDAE, pretrained
-from asteroid_sinudae.files import load_safely
-from asteroid_sinudae.model_files import noise_si_sdr
-from asteroid_sinudae.provenance import provenance
+from asteroid_sinudae.models.model_files import noise_si_sdr
+from asteroid_sinudae.utils.files import load_safely
+from asteroid_sinudae.utils.provenance import provenance
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "musdb18"
 MEDIANS = {

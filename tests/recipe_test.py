@@ -17,10 +17,11 @@ import torch
 import yaml
 from trainings import RECIPE, call
 
-from asteroid_sinudae import SinuDAE, files, pretrained
-from asteroid_sinudae.data import Manifest
-from asteroid_sinudae.evaluation import MIXTURE
-from asteroid_sinudae.evaluation import evaluate as evaluate_systems
+from asteroid_sinudae import SinuDAE, pretrained
+from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.evaluation.oracle import MIXTURE
+from asteroid_sinudae.evaluation.oracle import evaluate as evaluate_systems
+from asteroid_sinudae.utils import files
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = {

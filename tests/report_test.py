@@ -16,12 +16,12 @@ import torch
 from recipe_test import call, environment
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation, report
-from asteroid_sinudae.data import SAMPLE_RATE, Manifest, Track
+from asteroid_sinudae.data.segments import SAMPLE_RATE, Manifest, Track
 from asteroid_sinudae.losses import si_sdr
-from asteroid_sinudae.objectives import Additivity, MaskAware, Sinkhorn, TotalVariation
-from asteroid_sinudae.pretrained import describe_sizes
+from asteroid_sinudae.models.pretrained import describe_sizes
 from asteroid_sinudae.report import bank, plots
 from asteroid_sinudae.report.experiment import TERMS
+from asteroid_sinudae.training.objectives import Additivity, MaskAware, Sinkhorn, TotalVariation
 
 SIZES = dict(n_filters=16, kernel_size=256, stride=64)
 LENGTH = 4000  # samples of a track's excerpts

@@ -6,7 +6,7 @@ import pydantic
 import pytest
 from mutations import mutated_json, mutated_values
 
-from asteroid_sinudae.schema import validated, validated_json
+from asteroid_sinudae.utils.schema import validated, validated_json
 
 
 @dataclass

@@ -14,17 +14,14 @@ from torch.utils.data import DataLoader
 from trainings import RECIPE, STEPS_PER_EPOCH, assert_same_bits, call, every_step, fit, state_of
 
 from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet
-from asteroid_sinudae.bsseval import (
-    evaluate_tracks,
-    masked_estimates,
-    model_digest,
-    score_track,
-    separated_estimates,
+from asteroid_sinudae.data.segments import (
+    SAMPLE_RATE,
+    Manifest,
+    SetShuffleSampler,
+    Track,
+    TrainSegments,
 )
-from asteroid_sinudae.data import SAMPLE_RATE, Manifest, SetShuffleSampler, Track, TrainSegments
-from asteroid_sinudae.evaluation import MIXTURE
-from asteroid_sinudae.files import load_safely, save_atomically
-from asteroid_sinudae.separation import (
+from asteroid_sinudae.evaluation.blind import (
     NORMS,
     SOURCES,
     SeparatorSystem,
@@ -34,7 +31,16 @@ from asteroid_sinudae.separation import (
     mixture_estimator,
     separator_estimator,
 )
-from asteroid_sinudae.stft_conv_tasnet import STFTConvTasNet
+from asteroid_sinudae.evaluation.bsseval import (
+    evaluate_tracks,
+    masked_estimates,
+    model_digest,
+    score_track,
+    separated_estimates,
+)
+from asteroid_sinudae.evaluation.oracle import MIXTURE
+from asteroid_sinudae.models.stft_conv_tasnet import STFTConvTasNet
+from asteroid_sinudae.utils.files import load_safely, save_atomically
 
 PAIR = dict(n_filters=8, kernel_size=64, stride=16)
 SIZES = dict(n_fft=64, stride=24, window="hamming")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from asteroid_sinudae.smoothing import TOOM_COOK, smooth_and_rectify, toom_cook
+from asteroid_sinudae.filterbanks.smoothing import TOOM_COOK, smooth_and_rectify, toom_cook
 
 
 def reference(spec, weight, dilation, groups):

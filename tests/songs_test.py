@@ -14,12 +14,14 @@ import torch
 from mutations import mutated_bytes
 from torch import nn
 
-from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet, encoded, songs
-from asteroid_sinudae.audio import open_audio
-from asteroid_sinudae.chunks import reach
-from asteroid_sinudae.encoded import open_encoded, write_encoded
+from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet
 from asteroid_sinudae.masks import estimate_both
-from asteroid_sinudae.songs import decoded, masked, separated
+from asteroid_sinudae.songs import apply as songs
+from asteroid_sinudae.songs import encoded_file as encoded
+from asteroid_sinudae.songs.apply import decoded, masked, separated
+from asteroid_sinudae.songs.audio import open_audio
+from asteroid_sinudae.songs.encoded_file import open_encoded, write_encoded
+from asteroid_sinudae.songs.streams import reach
 
 # isort: split
 

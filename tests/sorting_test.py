@@ -6,7 +6,7 @@ import torch
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.losses import neg_snr
-from asteroid_sinudae.sorting import sort_channels
+from asteroid_sinudae.training.sorting import sort_channels
 
 SMALL = dict(n_filters=10, kernel_size=64, stride=16, sample_rate=16000)
 

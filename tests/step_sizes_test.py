@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.sorting import sort_channels
-from asteroid_sinudae.step_sizes import relative_groups
+from asteroid_sinudae.training.sorting import sort_channels
+from asteroid_sinudae.training.step_sizes import relative_groups
 
 SMALL = dict(n_filters=12, kernel_size=64, stride=16, sample_rate=44100)
 

@@ -18,17 +18,17 @@ from trainings import (
 )
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.checkpoints import (
+from asteroid_sinudae.losses import neg_snr, total_variation
+from asteroid_sinudae.training.checkpoints import (
     MAY_CHANGE,
     LastCheckpoint,
     StopAfter,
     StopAtPlateau,
     check_resumable,
 )
-from asteroid_sinudae.losses import neg_snr, total_variation
-from asteroid_sinudae.objectives import Additivity, MaskAware, Sinkhorn, TotalVariation
-from asteroid_sinudae.step_sizes import relative_groups
-from asteroid_sinudae.system import step_generator
+from asteroid_sinudae.training.dae_system import step_generator
+from asteroid_sinudae.training.objectives import Additivity, MaskAware, Sinkhorn, TotalVariation
+from asteroid_sinudae.training.step_sizes import relative_groups
 
 
 @pytest.fixture

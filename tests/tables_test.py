@@ -22,10 +22,11 @@ import torch
 import yaml
 from mutations import mutated_bytes, mutated_json
 
-from asteroid_sinudae import SinuDAE, locks
-from asteroid_sinudae.data import Manifest, Track
-from asteroid_sinudae.evaluation import MIXTURE
-from asteroid_sinudae.multires import as_bands, n_kernels
+from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.data.segments import Manifest, Track
+from asteroid_sinudae.evaluation.oracle import MIXTURE
+from asteroid_sinudae.filterbanks.multires import as_bands, n_kernels
+from asteroid_sinudae.utils import locks
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "musdb18"
@@ -889,7 +890,7 @@ def start_waiting(tmp_path):
     script.write_text(WAITS)
     code = (
         "import sys; from pathlib import Path; from utils.processes import run_script\n"
-        "from asteroid_sinudae.locks import locked\n"
+        "from asteroid_sinudae.utils.locks import locked\n"
         "with locked(Path(sys.argv[1])) as lock: run_script(Path(sys.argv[2]), sys.argv[3:], lock)"
     )
     process = subprocess.Popen(

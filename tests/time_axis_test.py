@@ -8,7 +8,7 @@ import torch
 from asteroid_filterbanks import FreeFB
 
 from asteroid_sinudae import STFT, Encoder, SinuDAE, pretrained
-from asteroid_sinudae.encoded import Signal, write_encoded
+from asteroid_sinudae.songs.encoded_file import Signal, write_encoded
 
 RATE = 16000
 LENGTH = 4000

@@ -17,11 +17,11 @@ from torch.utils.data import get_worker_info
 from trainings import RECIPE, SMALL, assert_same_bits, call, write_tracks
 
 from asteroid_sinudae import SinuDAE, pretrained
-from asteroid_sinudae.checkpoints import MAY_CHANGE, check_resumable
-from asteroid_sinudae.data import Manifest, SetShuffleSampler, Track, TrainSegments
-from asteroid_sinudae.files import load_safely
-from asteroid_sinudae.locks import locked
-from asteroid_sinudae.precision import Choice
+from asteroid_sinudae.data.segments import Manifest, SetShuffleSampler, Track, TrainSegments
+from asteroid_sinudae.training.checkpoints import MAY_CHANGE, check_resumable
+from asteroid_sinudae.training.precision import Choice
+from asteroid_sinudae.utils.files import load_safely
+from asteroid_sinudae.utils.locks import locked
 
 CONF = {
     "filterbank": SMALL,
@@ -246,7 +246,7 @@ def test_updates_of_the_decay(training):
 
 
 def test_the_seed_reaches_start_order_and_noise(options, monkeypatch, tmp_path):
-    system = importlib.import_module("asteroid_sinudae.system")
+    system = importlib.import_module("asteroid_sinudae.training.dae_system")
     orders, noise = {}, {}
 
     def step_generator(seed, *rest, make=system.step_generator):

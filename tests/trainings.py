@@ -14,9 +14,9 @@ from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.checkpoints import AtomicCheckpointIO
-from asteroid_sinudae.data import SetShuffleSampler, Track, TrainSegments
-from asteroid_sinudae.system import DAESystem
+from asteroid_sinudae.data.segments import SetShuffleSampler, Track, TrainSegments
+from asteroid_sinudae.training.checkpoints import AtomicCheckpointIO
+from asteroid_sinudae.training.dae_system import DAESystem
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "musdb18"
 SMALL = dict(n_filters=8, kernel_size=64, stride=16, sample_rate=44100)

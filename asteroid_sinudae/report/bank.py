@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from .._checks import check
-from ..representations import SinuDAE
+from ..models.sinudae import SinuDAE
+from ..utils.checks import check
 
 LEAST_CHANGE = -140.0  # dB, the rounding of single precision
 

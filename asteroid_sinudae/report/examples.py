@@ -11,12 +11,12 @@ import numpy as np
 import soundfile
 import torch
 
-from .._checks import check, check_positive_int
-from ..data import SAMPLE_RATE, Track
-from ..evaluation import is_silent
+from ..data.segments import SAMPLE_RATE, Track
+from ..evaluation.oracle import is_silent
 from ..losses import si_sdr
 from ..masks import decode_masked
-from ..representations import Representation, SinuDAE
+from ..models.sinudae import Representation, SinuDAE
+from ..utils.checks import check, check_positive_int
 from .page import Example, Player, PlayerGroup, decibels
 from .pictures import map_pictures
 

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from .._checks import check
-from ..data import SAMPLE_RATE
+from ..data.segments import SAMPLE_RATE
+from ..utils.checks import check
 
 GENERATOR = "asteroid_sinudae report"  # by which a folder is known to be a report
 TEMPLATES = Path(__file__).parent / "templates"

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..representations import SinuDAE
-from . import plots
+from ..models.sinudae import SinuDAE
+from ..report import plots
 from .bank import learned_bank
 from .experiment import TERMS
 from .page import Picture, decibels

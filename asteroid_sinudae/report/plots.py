@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .._checks import check, check_positive_int
-from ..mod_cos_fb import CosFB
-from ..representations import STFT, Representation, SinuDAE
+from ..filterbanks.mod_cos_fb import CosFB
+from ..models.sinudae import STFT, Representation, SinuDAE
+from ..utils.checks import check, check_positive_int
 from .bank import Bank, start_model
 from .experiment import TERMS
 

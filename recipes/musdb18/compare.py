@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 from utils import scripts
 
-from asteroid_sinudae.evaluation import markdown_table
-from asteroid_sinudae.files import write_text
-from asteroid_sinudae.run_files import read_metrics
+from asteroid_sinudae.evaluation.oracle import markdown_table
+from asteroid_sinudae.runs.files import read_metrics
+from asteroid_sinudae.utils.files import write_text
 
 
 def read_medians(exp_dir: Path) -> pd.DataFrame:

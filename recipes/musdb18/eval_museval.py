@@ -11,11 +11,11 @@ from utils import scripts
 from utils.processes import run_lock
 from utils.systems import load_systems, read_run_conf
 
-from asteroid_sinudae.bsseval import METRICS, Scores, evaluate_tracks, summary
-from asteroid_sinudae.data import Manifest
-from asteroid_sinudae.evaluation import markdown_table
-from asteroid_sinudae.files import write_json
-from asteroid_sinudae.provenance import provenance
+from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.evaluation.bsseval import METRICS, Scores, evaluate_tracks, summary
+from asteroid_sinudae.evaluation.oracle import markdown_table
+from asteroid_sinudae.utils.files import write_json
+from asteroid_sinudae.utils.provenance import provenance
 
 
 def report(scores: Scores) -> dict:

@@ -16,20 +16,20 @@ from utils.processes import run_lock
 from utils.systems import load_systems, read_run_conf, stft_conf
 
 from asteroid_sinudae import Representation, SinuDAEConvTasNet
-from asteroid_sinudae.bsseval import (
+from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.evaluation.blind import SOURCES, evaluate_separation, separator_estimator
+from asteroid_sinudae.evaluation.bsseval import (
     METRICS,
     evaluate_tracks,
     masked_estimates,
     model_digest,
     summary,
 )
-from asteroid_sinudae.data import Manifest
-from asteroid_sinudae.evaluation import markdown_table, medians
-from asteroid_sinudae.files import atomic_path, write_json, write_text
-from asteroid_sinudae.provenance import provenance
-from asteroid_sinudae.run_files import read_training
-from asteroid_sinudae.separation import SOURCES, evaluate_separation, separator_estimator
-from asteroid_sinudae.stft_conv_tasnet import STFTConvTasNet
+from asteroid_sinudae.evaluation.oracle import markdown_table, medians
+from asteroid_sinudae.models.stft_conv_tasnet import STFTConvTasNet
+from asteroid_sinudae.runs.files import read_training
+from asteroid_sinudae.utils.files import atomic_path, write_json, write_text
+from asteroid_sinudae.utils.provenance import provenance
 
 SEPARATORS = {"sinudae": SinuDAEConvTasNet, "stft": STFTConvTasNet}
 THRESHOLDS = (0.5, 1.0)  # of the informed masks

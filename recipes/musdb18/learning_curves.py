@@ -3,8 +3,8 @@
 from utils import scripts
 
 from asteroid_sinudae import report
-from asteroid_sinudae._checks import check
-from asteroid_sinudae.files import atomic_path
+from asteroid_sinudae.utils.checks import check
+from asteroid_sinudae.utils.files import atomic_path
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ from utils import scripts
 from utils.cards import make_card, make_infos
 
 from asteroid_sinudae import SinuDAE, pretrained
-from asteroid_sinudae._checks import check
-from asteroid_sinudae.files import atomic_path, load_safely, save_atomically
-from asteroid_sinudae.model_files import in_half_precision, noise_si_sdr
-from asteroid_sinudae.run_files import read_metrics, read_training
+from asteroid_sinudae.models.model_files import in_half_precision, noise_si_sdr
+from asteroid_sinudae.runs.files import read_metrics, read_training
+from asteroid_sinudae.utils.checks import check
+from asteroid_sinudae.utils.files import atomic_path, load_safely, save_atomically
 
 MATTERS_UP_TO = 60.0  # dB, reconstruction above which half precision may cost more
 MAY_COST = 0.5  # dB

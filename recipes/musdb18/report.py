@@ -8,9 +8,9 @@ from utils import scripts
 from utils.systems import check_run_conf, load_systems
 
 from asteroid_sinudae import SinuDAE, report
-from asteroid_sinudae.data import Manifest
-from asteroid_sinudae.multires import parse_bands
-from asteroid_sinudae.pretrained import describe_sizes
+from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.filterbanks.multires import parse_bands
+from asteroid_sinudae.models.pretrained import describe_sizes
 
 
 def main() -> None:

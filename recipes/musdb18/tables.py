@@ -27,10 +27,10 @@ from utils.experiments import (
 from utils.processes import run_script
 from utils.results import Result, describe_source, make_table, read_result, to_markdown
 
-from asteroid_sinudae.data import Manifest
-from asteroid_sinudae.errors import one_line
-from asteroid_sinudae.files import atomic_path, write_text
-from asteroid_sinudae.locks import locked
+from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.utils.errors import one_line
+from asteroid_sinudae.utils.files import atomic_path, write_text
+from asteroid_sinudae.utils.locks import locked
 
 RECIPE = Path(__file__).resolve().parent
 

@@ -13,14 +13,14 @@ from utils import scripts, training
 from utils.systems import load_stft
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.bsseval import model_digest
-from asteroid_sinudae.checkpoints import StopAtPlateau
-from asteroid_sinudae.data import Manifest
-from asteroid_sinudae.model_files import pair_bounds
-from asteroid_sinudae.objectives import make_objectives
-from asteroid_sinudae.pretrained import describe_sizes
-from asteroid_sinudae.step_sizes import relative_groups
-from asteroid_sinudae.system import DAESystem
+from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.evaluation.bsseval import model_digest
+from asteroid_sinudae.models.model_files import pair_bounds
+from asteroid_sinudae.models.pretrained import describe_sizes
+from asteroid_sinudae.training.checkpoints import StopAtPlateau
+from asteroid_sinudae.training.dae_system import DAESystem
+from asteroid_sinudae.training.objectives import make_objectives
+from asteroid_sinudae.training.step_sizes import relative_groups
 
 # Keys of the group `objective` that are the system's own; the others are those of the objectives.
 OF_SYSTEM = ("noise_std", "snr_per", "sort")

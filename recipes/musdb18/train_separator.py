@@ -14,11 +14,11 @@ from torch import nn
 from utils import scripts, training
 from utils.systems import OF_SYSTEMS, load_systems, read_run_conf, stft_conf
 
-from asteroid_sinudae.bsseval import model_digest
-from asteroid_sinudae.data import Manifest, TrainSegments
-from asteroid_sinudae.models import SinuDAEConvTasNet
-from asteroid_sinudae.separation import SOURCES, SeparatorSystem, make_separators
-from asteroid_sinudae.stft_conv_tasnet import STFTConvTasNet
+from asteroid_sinudae.data.segments import Manifest, TrainSegments
+from asteroid_sinudae.evaluation.blind import SOURCES, SeparatorSystem, make_separators
+from asteroid_sinudae.evaluation.bsseval import model_digest
+from asteroid_sinudae.models.separators import SinuDAEConvTasNet
+from asteroid_sinudae.models.stft_conv_tasnet import STFTConvTasNet
 
 CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
 

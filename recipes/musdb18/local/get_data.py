@@ -2,8 +2,8 @@
 
 from utils import scripts
 
-from asteroid_sinudae.musdb18 import SAMPLE_SIZE, download_sample, list_tracks
-from asteroid_sinudae.tracks import SUBSETS
+from asteroid_sinudae.data.musdb18 import SAMPLE_SIZE, download_sample, list_tracks
+from asteroid_sinudae.data.tracks import SUBSETS
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from utils import scripts
 
-from asteroid_sinudae.preparation import check_prepared, prepare_musdb18
+from asteroid_sinudae.data.prepare import check_prepared, prepare_musdb18
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ import yaml
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-from asteroid_sinudae._checks import check
-from asteroid_sinudae.files import write_text
-from asteroid_sinudae.schema import validated  # before asteroid, which it makes importable
+from asteroid_sinudae.utils.checks import check
+from asteroid_sinudae.utils.files import write_text
+from asteroid_sinudae.utils.schema import validated  # before asteroid, which it makes importable
 
 # isort: split
 

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Field
 from utils.conf import TYPES, mapping_type, read_yaml, type_of
 from utils.systems import stft_conf
 
-from asteroid_sinudae._checks import check, check_choice
-from asteroid_sinudae.schema import validated
+from asteroid_sinudae.utils.checks import check, check_choice
+from asteroid_sinudae.utils.schema import validated
 
 PAPER = ("si_sdr", "si_sdr_bm", "parameters_m")  # dB, dB, millions
 UNTRAINED = ("max_steps", 0)  # what a row sets whose model is its start

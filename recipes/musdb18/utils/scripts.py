@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from asteroid_sinudae.errors import INTERRUPTED, attempt
-from asteroid_sinudae.schema import validated  # before asteroid, which it makes importable
+from asteroid_sinudae.utils.errors import INTERRUPTED, attempt
+from asteroid_sinudae.utils.schema import validated  # before asteroid, which it makes importable
 
 # isort: split
 

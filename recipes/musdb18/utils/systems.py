@@ -9,9 +9,9 @@ from utils.conf import read_conf, read_yaml, type_of
 from utils.limits import check_stft
 
 from asteroid_sinudae import STFT, Representation, SinuDAE
-from asteroid_sinudae._checks import check
-from asteroid_sinudae.data import Manifest
-from asteroid_sinudae.schema import validated
+from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.utils.checks import check
+from asteroid_sinudae.utils.schema import validated
 
 STFT_NAME = "STFT"  # in tables
 # Keys of a run's configuration without which there is no STFT, and no table of its systems.

@@ -1,0 +1,1 @@
+"""Prepared tracks of MUSDB18, their segments, and the order in which training sees them."""

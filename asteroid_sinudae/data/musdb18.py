@@ -1,0 +1,412 @@
+"""MUSDB18 as it is distributed: the tracks that a folder holds, and their sources as mono audio.
+
+Every reader takes a bounded amount of memory, whatever a file claims: :data:`MAX_SECONDS` of a
+track, and of a WAV file a piece at a time before the downmix.
+"""
+
+from __future__ import annotations
+
+import http.client
+import math
+import os
+import shutil
+import unicodedata
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import musdb
+import numpy as np
+import soundfile
+import stempeg
+import torch
+
+from ..songs.audio import rate_ratio, resampled
+from ..utils.locks import locked
+from .tracks import FULL_SCALE, MAX_SECONDS, SAMPLE_RATE, SOURCES, SUBSETS
+
+MIN_SAMPLES = 2048  # one kernel of the encoder
+STEM_ENDING = ".stem.mp4"
+AUDIO_ENDINGS = (".wav", ".flac")
+STEMS = ("mixture", "drums", "bass", "other", "vocals")  # the order of the streams in a stem file
+ACCOMPANIMENT = ("drums", "bass", "other")
+MAX_RESIDUAL = 1e-3  # of the mixture's energy, where the mixture stands in for missing stems
+MAX_CANCELLED = 1e-4  # of the channels' energy, below which their mean is that of opposite channels
+# Decoders give whole AAC frames (1024 samples) and drop or keep the encoder's priming frame, so
+# that a sound stream may differ from its header by up to two frames. Exported stems do by less.
+LENGTH_TOLERANCE = 2 * 1024
+RATES = (8000, 192000)  # Hz, that are resampled
+MAX_CHANNELS = 8
+PIECE = 2**20  # samples of all channels, read at a time
+SAMPLE_SIZE = {"train": 94, "test": 50}  # songs of musdb's 7-second sample
+DOWNLOAD = ".sinudae-download"  # folder for what is being downloaded ...
+OURS = "made by sinudae"  # ... and the file in it that tells so
+
+
+@dataclass(frozen=True)
+class SourceTrack:
+    """A track as found: `path` is a stem file or a folder of WAV or FLAC files."""
+
+    key: str  # subset/name
+    path: Path
+    thirds: tuple[int, int] = (0, 3)  # the part of the track to take: all of it
+
+    @property
+    def subset(self) -> str:
+        return self.key.split("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.key.split("/")[1]
+
+    def files(self) -> dict[str, Path]:
+        """What is read of the track: the stem file, or the files of its stems.
+
+        Raises:
+            ValueError: If there are two files of a stem.
+        """
+        return _stem_files(self.path) if self.path.is_dir() else {"stems": self.path}
+
+    def state(self) -> dict[str, tuple[int, int]]:
+        """Size and time of modification (ns) of each file that is read, by its name."""
+        found = {path.name: path.stat() for path in self.files().values()}
+        return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
+
+
+class Sources(NamedTuple):
+    """A track's sources.
+
+    Attributes:
+        audio (dict): 16-bit mono samples of ``"vocals"`` and ``"accompaniment"``, at 44.1 kHz.
+        n_clipped (int): Samples that exceeded full scale.
+        rates (set): Sample rates in Hz that were resampled.
+    """
+
+    audio: dict[str, np.ndarray]
+    n_clipped: int
+    rates: set[int]
+
+
+def printable(text: str | Path) -> str:
+    """A path as text that UTF-8 can hold: bytes that are none are escaped."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def list_tracks(root: Path) -> tuple[str, list[SourceTrack]]:
+    """Finds the kind of a MUSDB18 folder and its tracks.
+
+    Args:
+        root (Path): Folder that holds `train` and `test`.
+
+    Returns:
+        ``"stems"`` or ``"wav"`` (a folder a track), and the tracks in the order of their names.
+
+    Raises:
+        FileNotFoundError: If there is no track.
+        OSError: If a folder cannot be read.
+        ValueError: If there is no train track, or stem files and folders are mixed.
+    """
+    # musdb.DB probes every mixture while it lists them and raises at the first broken one; a
+    # plain listing leaves each file to the reader that reports it.
+    stems, folders = [], []
+    for path in (path for subset in SUBSETS for path in _listed(root / subset)):
+        key = f"{path.parent.name}/{path.name}"
+        if path.name.lower().endswith(STEM_ENDING):
+            stems.append(SourceTrack(key[: -len(STEM_ENDING)], path))
+        elif path.is_dir():
+            folders.append(SourceTrack(key, path))
+    has_audio = any(_is_stem(path) for track in folders for path in _listed(track.path))
+    if stems and has_audio:
+        raise ValueError(f"{root} holds both stem files and WAV folders: expected one of them")
+    if not stems and not has_audio:
+        raise FileNotFoundError(
+            f"no tracks found under {root}: expected {{train,test}}/*.stem.mp4 or "
+            "{train,test}/<track>/vocals.wav (or .flac)"
+        )
+    tracks = stems or folders
+    if not any(track.subset == "train" for track in tracks):
+        raise ValueError(f"no train tracks under {root}: expected some in {root / 'train'}")
+    return ("stems" if stems else "wav"), tracks
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What a folder holds and does not hide, in order; nothing if it is none."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _is_stem(path: Path) -> bool:
+    return path.stem.lower() in STEMS and path.suffix.lower() in AUDIO_ENDINGS and path.is_file()
+
+
+def _stem_files(folder: Path) -> dict[str, Path]:
+    """The files of a track's stems, named in any case."""
+    files = {}
+    for path in filter(_is_stem, _listed(folder)):
+        stem = path.stem.lower()
+        if stem in files:
+            raise ValueError(f"{folder} holds {files[stem].name} and {path.name}: expected one")
+        files[stem] = path
+    return files
+
+
+def unusable_names(tracks: Iterable[SourceTrack]) -> dict[str, str]:
+    """Why tracks cannot be prepared under their names, by their keys.
+
+    Names have to be UTF-8, as manifests are, and differ in more than case or the form of accents,
+    as there are file systems that ignore either.
+    """
+    reasons, folded = {}, {}
+    for track in tracks:
+        path = printable(track.path)
+        first = folded.setdefault(unicodedata.normalize("NFC", track.key).casefold(), track.key)
+        if first != track.key:
+            reasons[track.key] = f"{path}: its name is that of {first} but for case or accents"
+        elif printable(track.key) != track.key:
+            reasons[track.key] = f"{path}: its name is not UTF-8, rename it"
+    return reasons
+
+
+def read_sources(track: SourceTrack) -> Sources:
+    """Reads a track's vocals and accompaniment (paper, Sec. 3), as 16-bit mono at 44.1 kHz.
+
+    Each is the mean of its channels, and the accompaniment the sum of its stems. Stems of other
+    rates are resampled. Their lengths may differ by :data:`LENGTH_TOLERANCE` samples, and all are
+    cut to the shortest.
+
+    Raises:
+        ValueError: In one line that names the file, if the track cannot be used.
+        OSError: If a file cannot be read.
+    """
+    path = track.path
+    stems, rates = _read_folder(track) if path.is_dir() else _read_stem_file(path)
+    with np.errstate(over="ignore", invalid="ignore"):  # it is checked that they are finite
+        audio = {"vocals": stems["vocals"], "accompaniment": _accompaniment(stems, path)}
+    first, last = (len(stems["vocals"]) * third // 3 for third in track.thirds)
+    if last - first < MIN_SAMPLES:
+        raise ValueError(f"{path} has {last - first} samples, expected {MIN_SAMPLES} or more")
+    sources, n_clipped = {}, 0
+    for name in SOURCES:
+        sources[name], clipped = _quantise(audio[name][first:last], f"{path}: {name}")
+        n_clipped += clipped
+        if not sources[name].any():
+            raise ValueError(f"{path}: silent {name}, expected a sample other than zero")
+    return Sources(sources, n_clipped, rates - {SAMPLE_RATE})
+
+
+@contextmanager
+def _reading(label: str, expected: str) -> Iterator[None]:
+    """Makes what a library raises at a damaged file a ValueError that names it."""
+    try:
+        yield
+    except (RuntimeError, LookupError, TypeError, ValueError, Warning, OverflowError) as error:
+        reason = getattr(error, "error_string", error)  # of libsndfile, without a path
+        raise ValueError(f"{label} cannot be read, expected {expected}: {reason}") from error
+    except stempeg.read.ffmpeg.Error as error:
+        last = (error.stderr or b"").decode(errors="replace").strip().splitlines()[-1:]
+        reason = last[0] if last else error
+        raise ValueError(f"{label} cannot be read, expected {expected}: {reason}") from error
+
+
+def _check_format(label: str, rate: int, channels: int, seconds: float) -> None:
+    """Checks what a header tells before anything of that size is read."""
+    low, high = RATES
+    if not low <= rate <= high:
+        raise ValueError(f"{label} has a sample rate of {rate} Hz, expected {low} to {high} Hz")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise ValueError(f"{label} has {channels} channels, expected 1 to {MAX_CHANNELS}")
+    if not seconds <= MAX_SECONDS:
+        raise ValueError(f"{label} lasts {seconds:.0f} s, expected at most {MAX_SECONDS} s a track")
+
+
+def _check_lengths(lengths: dict[str, int]) -> int:
+    """The shortest length, if the others are not much longer."""
+    longest = max(lengths, key=lengths.__getitem__)
+    for label, n_samples in lengths.items():
+        if n_samples < lengths[longest] - LENGTH_TOLERANCE:
+            raise ValueError(
+                f"{label} has {n_samples} samples where {longest} has {lengths[longest]}: "
+                "truncated or incomplete, expected lengths that differ by at most "
+                f"{LENGTH_TOLERANCE}"
+            )
+    return min(lengths.values())
+
+
+def _mono(pieces: Iterable[np.ndarray], label: str, rate: int) -> np.ndarray:
+    """The mean of the channels, at 44.1 kHz, of pieces of shape (samples, channels)."""
+    means, n_samples, energy, energy_of_mean = [np.zeros(0, dtype=np.float32)], 0, 0.0, 0.0
+    for piece in pieces:
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = piece.mean(axis=1)
+        if not np.isfinite(mean).all():
+            raise ValueError(f"{label} has NaN or infinite samples, expected finite ones")
+        energy += np.square(piece, dtype=np.float64).mean(axis=1).sum()
+        energy_of_mean += np.square(mean, dtype=np.float64).sum()
+        n_samples += len(mean)
+        _check_format(label, rate, 1, n_samples / rate)
+        means.append(mean)
+    if energy_of_mean < MAX_CANCELLED * energy:
+        raise ValueError(
+            f"{label}: the channels cancel, as one is the other inverted: their mean has "
+            f"{energy_of_mean / energy:.1g} of their energy, expected {MAX_CANCELLED:g} or more"
+        )
+    mono = np.concatenate(means)
+    if rate == SAMPLE_RATE or not n_samples:
+        return mono
+    ratio = rate_ratio(rate, SAMPLE_RATE)
+    blocks = resampled([torch.from_numpy(mono)], ratio, math.ceil(ratio * n_samples))
+    return torch.cat(list(blocks), dim=-1).numpy()
+
+
+def _read_audio_file(path: Path) -> tuple[np.ndarray, int]:
+    with _reading(str(path), "a WAV or FLAC file"):
+        file = soundfile.SoundFile(os.fsencode(path))  # names need not be UTF-8
+    with file:
+        rate, channels = file.samplerate, file.channels
+        is_known = file.frames < 2**62  # that of a stream is not
+        _check_format(str(path), rate, channels, file.frames / rate if is_known else 0)
+        mono = _mono(_pieces(file, path), str(path), rate)
+        if is_known and len(mono) < math.floor(rate_ratio(rate, SAMPLE_RATE) * file.frames):
+            raise ValueError(f"{path} breaks off after {len(mono) / SAMPLE_RATE:.6g} s: truncated")
+    return mono, rate
+
+
+def _pieces(file: soundfile.SoundFile, path: Path) -> Iterator[np.ndarray]:
+    while True:
+        with _reading(str(path), "a WAV or FLAC file"):
+            piece = file.read(PIECE // file.channels, dtype="float32", always_2d=True)
+        if not len(piece):
+            return
+        yield piece
+
+
+def _read_folder(track: SourceTrack) -> tuple[dict[str, np.ndarray], set[int]]:
+    files = track.files()
+    if "vocals" not in files:
+        raise ValueError(f"{track.path}: missing stem(s) vocals.wav (or .flac)")
+    read = {stem: _read_audio_file(files[stem]) for stem in STEMS if stem in files}
+    n_samples = _check_lengths({str(files[stem]): len(mono) for stem, (mono, _) in read.items()})
+    stems = {stem: mono[:n_samples] for stem, (mono, _) in read.items()}
+    return stems, {rate for _, rate in read.values()}
+
+
+def _read_stem_file(path: Path) -> tuple[dict[str, np.ndarray], set[int]]:
+    """Reads all but the mixture, stream by stream: all at once, stempeg fails where lengths differ
+    and holds every stream in stereo."""
+    labels = {stem: f"{path} ({stem})" for stem in STEMS}
+    with _reading(str(path), "a stem file"):
+        info = stempeg.Info(str(path))
+        streams = [
+            (int(s["index"]), int(s["sample_rate"]), int(s["channels"]), float(s["duration"]))
+            for s in info.audio_streams
+        ]
+    if len(streams) != len(STEMS):
+        expected = f"expected {len(STEMS)}: {', '.join(STEMS)}"
+        raise ValueError(f"{path} has {len(streams)} audio stream(s), {expected}")
+    stems = {}
+    for stem, (index, rate, channels, seconds) in zip(STEMS, streams, strict=True):
+        _check_format(labels[stem], rate, channels, seconds)
+        if stem == "mixture":
+            continue
+        with _reading(str(path), "a stem file"):
+            audio, _ = stempeg.read_stems(
+                str(path),
+                stem_id=index,  # a stem file also has a cover picture
+                info=info,
+                always_3d=True,
+                dtype=np.float32,
+                sample_rate=rate,
+                duration=MAX_SECONDS + 1,  # of a stream that is longer than its header tells
+            )
+        pieces = (audio[0, i : i + PIECE] for i in range(0, audio.shape[1], PIECE))
+        stems[stem] = _mono(pieces, labels[stem], rate)
+    # stempeg ignores ffmpeg's exit status; a stream that breaks off is shorter than its header
+    header = round(max(seconds for *_, seconds in streams) * SAMPLE_RATE)
+    lengths = {labels[stem]: len(mono) for stem, mono in stems.items()}
+    n_samples = min(_check_lengths({**lengths, "its header": header}), *lengths.values())
+    return {stem: x[:n_samples] for stem, x in stems.items()}, {rate for _, rate, *_ in streams}
+
+
+def _accompaniment(stems: dict[str, np.ndarray], path: Path) -> np.ndarray:
+    """Sums the accompaniment stems, or completes them by the mixture where some are missing."""
+    given = [stem for stem in ACCOMPANIMENT if stem in stems]
+    missing = ", ".join(f"{stem}.wav" for stem in ACCOMPANIMENT if stem not in stems)
+    if missing and "mixture" not in stems:
+        raise ValueError(f"{path}: missing stem(s) {missing}, and there is no mixture.wav")
+    if not given:
+        return stems["mixture"] - stems["vocals"]
+    accompaniment = sum(stems[stem] for stem in given)
+    if missing:
+        mixture = stems["mixture"]
+        residual = mixture - stems["vocals"] - accompaniment
+        if np.vdot(residual, residual) > MAX_RESIDUAL * np.vdot(mixture, mixture):
+            raise ValueError(
+                f"{path}: missing stem(s) {missing}, and the mixture is not the sum of the others"
+            )
+    return accompaniment
+
+
+def _quantise(audio: np.ndarray, label: str) -> tuple[np.ndarray, int]:
+    """Rounds to 16 bit; also returns how many samples exceeded full scale."""
+    if not np.isfinite(audio).all():
+        raise ValueError(f"{label} has samples that are too large, expected them near full scale")
+    with np.errstate(over="ignore"):  # what exceeds even 32-bit floats is clipped as well
+        steps = np.rint(audio * FULL_SCALE)
+    clipped = np.clip(steps, -FULL_SCALE, FULL_SCALE - 1)
+    return clipped.astype(np.int16), int(np.count_nonzero(clipped != steps))
+
+
+def download_sample(root: Path) -> None:
+    """Downloads MUSDB18's 7-second sample through musdb, unless `root` has tracks already.
+
+    Args:
+        root (Path): Folder that will hold `train` and `test`.
+
+    Raises:
+        ValueError: If `root` holds a `test` but no `train`, or what is in the way of the download.
+        OSError: If `root` cannot be written, another process downloads to it, or the download
+            fails.
+    """
+    if (root / "train").is_dir():
+        return
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {root}: {error.strerror}") from error
+    with locked(root / f"{DOWNLOAD}.lock"):
+        if not (root / "train").is_dir():  # which another process may have brought
+            _download(root)
+
+
+def _download(root: Path) -> None:
+    part = root / DOWNLOAD
+    for path in (root / "train", root / "test"):
+        if os.path.lexists(path):
+            raise ValueError(f"{path} is there already, and the download would replace it: move it")
+    _remove_download(part)
+    part.mkdir()
+    (part / OURS).touch()
+    try:
+        musdb.DB(root=part, download=True, subsets=[])  # [] lists, and so probes, no track
+        for subset in reversed(SUBSETS):  # train, which marks a finished download, last
+            os.replace(part / subset, root / subset)
+    except (OSError, http.client.HTTPException, zipfile.BadZipFile) as error:
+        raise OSError(
+            f"the sample of MUSDB18 cannot be downloaded to {root} ({error}): check the "
+            "network, or give musdb18_dir a folder that holds MUSDB18"
+        ) from error
+    finally:
+        _remove_download(part)
+
+
+def _remove_download(part: Path) -> None:
+    """Removes the folder of a download, but none that was not made for one."""
+    if not os.path.lexists(part):
+        return
+    if part.is_symlink() or not (part / OURS).is_file():
+        raise ValueError(f"{part} was not made by a download, and is in its way: move it")
+    shutil.rmtree(part)

@@ -1,0 +1,306 @@
+"""Prepared tracks of MUSDB18, their segments, and the order in which training sees them.
+
+This follows Section 3 of Mimilakis, Drossos and Schuller, "Unsupervised Interpretable
+Representation Learning for Singing Voice Separation", EUSIPCO 2020: segments of one second that
+overlap by half, and sets of four multi-tracks inside which the segments of the vocals and those of
+the accompaniment are shuffled independently.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.data import Dataset, Sampler
+from tqdm import tqdm
+
+from ..utils.checks import check
+from .tracks import (
+    AGAIN,
+    FULL_SCALE,
+    MANIFEST,
+    MAX_SAMPLES,
+    SAMPLE_RATE,
+    SUBSETS,
+    Manifest,
+    Track,
+    open_prepared,
+)
+
+__all__ = [
+    "FULL_SCALE",
+    "MANIFEST",
+    "MAX_SEGMENTS",
+    "SAMPLE_RATE",
+    "SUBSETS",
+    "Manifest",
+    "SetShuffleSampler",
+    "TestSegments",
+    "Track",
+    "TrainSegments",
+    "segment_starts",
+]
+
+MAX_SEGMENTS = 2**24  # of an epoch, whose order is held in memory: 16 bytes each
+
+
+def segment_starts(n_samples: int, segment: int, hop: int) -> range:
+    """First samples of the segments that cover a track; the last may reach over its end.
+
+    Args:
+        n_samples (int): Length of the track, in samples.
+        segment (int): Length of a segment, in samples.
+        hop (int): Distance between the starts of two segments, in samples, at most `segment`.
+
+    Raises:
+        ValueError: If a length is below 1 or `hop` exceeds `segment`.
+    """
+    check(n_samples >= 1, "n_samples", n_samples, "1 or more")
+    check(segment >= 1, "segment", segment, "1 or more")
+    check(1 <= hop <= segment, "hop", hop, f"1 to {segment} (segment)")
+    return range(0, max(n_samples - segment, 0) + hop, hop)
+
+
+def _read_all(tracks: Sequence[Track], device: str) -> dict[Path, torch.Tensor]:
+    """Reads all files as 16-bit integers, by their paths."""
+    needed = 2 * 2 * sum(track.n_samples for track in tracks)  # bytes
+    if device == "cuda":
+        check(torch.cuda.is_available(), "keep_on", device, "cpu on this machine")
+        limit = torch.cuda.mem_get_info()[0]  # what is free
+    else:
+        limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > limit:
+        raise ValueError(
+            f"keep_on={device} needs {needed / 1e9:.1f} GB, expected at most {limit / 1e9:.1f}"
+        )
+    files = [(path, t.n_samples) for t in tracks for path in (t.vocals, t.accompaniment)]
+    return {
+        path: torch.from_numpy(_read(path, n_samples, 0, n_samples, "int16")).to(device)
+        for path, n_samples in tqdm(files, desc="Reading")
+    }
+
+
+def _read(path: Path, n_samples: int, start: int, length: int, dtype: str) -> np.ndarray:
+    """Reads a part of a prepared file of `n_samples`, up to its end at most."""
+    try:
+        with open_prepared(path, n_samples) as file:
+            file.seek(start)
+            audio = file.read(min(length, n_samples - start), dtype=dtype)
+            if len(audio) < min(length, n_samples - start):
+                raise ValueError(f"{path} broke off while it was read")
+    except ValueError as error:
+        raise ValueError(f"{error}: {AGAIN}") from error
+    return audio
+
+
+class _Places(Sequence):
+    """Where segments begin, track after track: pairs of a track's label and a first sample.
+
+    They are computed when asked for, as a short hop makes billions of them.
+    """
+
+    def __init__(self, labels: Sequence[Any], starts: Sequence[range]) -> None:
+        self.labels, self.starts = labels, starts
+        self.ends = list(accumulate(map(len, starts)))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return [self[j] for j in range(len(self))[i]]
+        i = range(len(self))[i]
+        track = bisect_right(self.ends, i)
+        starts = self.starts[track]
+        return self.labels[track], starts[i - self.ends[track] + len(starts)]
+
+
+class _Segments(Dataset):
+    """The segments of prepared tracks, track after track, read one at a time."""
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        segment: int = 44100,
+        hop: int = 22050,
+        keep_on: str | None = None,
+    ) -> None:
+        check(len(tracks) > 0, "tracks", tracks, "at least one track")
+        check(segment <= MAX_SAMPLES, "segment", segment, f"at most {MAX_SAMPLES} (an hour)")
+        self.segment = segment
+        self.starts = [segment_starts(track.n_samples, segment, hop) for track in tracks]
+        self.counts = [len(starts) for starts in self.starts]
+        self.index = _Places(tracks, self.starts)
+        self.kept = {} if keep_on is None else _read_all(tracks, keep_on)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def _read(self, path: Path, n_samples: int, start: int) -> torch.Tensor:
+        """Reads a segment as (1, segment), with zeros after the end of the track."""
+        if path in self.kept:
+            audio = self.kept[path][start : start + self.segment].float() / FULL_SCALE
+        else:
+            audio = torch.from_numpy(_read(path, n_samples, start, self.segment, "float32"))
+        return F.pad(audio, [0, self.segment - len(audio)])[None]
+
+
+class TrainSegments(_Segments):
+    """Overlapping segments, vocals and accompaniment chosen independently (paper, Sec. 3).
+
+    An index is a pair ``(i, j)``, as :class:`SetShuffleSampler` draws them, and gives segment
+    ``i`` of the vocals and segment ``j`` of the accompaniment, two float32 tensors of shape
+    ``(1, segment)``, padded with zeros at the end of a track. The length is the number of
+    segments of one source.
+
+    Args:
+        tracks (sequence of Track): Prepared tracks.
+        segment (int): Length of a segment, in samples.
+        hop (int): Distance between the starts of two segments, in samples.
+        keep_on (str, optional): Device that holds all audio, two bytes a sample, ``"cpu"`` or
+            ``"cuda"``, where segments then are; None (the default) to read each from disk.
+
+    Raises:
+        ValueError: If there is no track, a length is below 1, `segment` is over an hour, `hop`
+            exceeds `segment`, or the audio does not fit on the device. Reading an item raises it if
+            a file was changed since it was prepared.
+    """
+
+    def __getitem__(self, pair: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        (first, i), (second, j) = (self.index[position] for position in pair)
+        vocals = self._read(first.vocals, first.n_samples, i)
+        return vocals, self._read(second.accompaniment, second.n_samples, j)
+
+
+class TestSegments(_Segments):
+    """Segments side by side, with vocals and accompaniment of the same place.
+
+    Item ``i`` is ``(vocals, accompaniment)``, two float32 tensors of shape ``(1, segment)``, the
+    last of a track padded with zeros; ``locations[i]`` is its track's name and first sample.
+
+    Args:
+        tracks (sequence of Track): Prepared tracks.
+        segment (int): Length of a segment, in samples.
+
+    Raises:
+        ValueError: If there is no track, or `segment` is below 1 or over an hour. Reading an item
+            raises it if a file was changed since it was prepared.
+    """
+
+    __test__ = False  # the name is not that of a pytest class
+
+    def __init__(self, tracks: Sequence[Track], segment: int = 44100) -> None:
+        super().__init__(tracks, segment, hop=segment)
+        self.locations = _Places([track.name for track in tracks], self.starts)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        track, start = self.index[i]
+        vocals = self._read(track.vocals, track.n_samples, start)
+        return vocals, self._read(track.accompaniment, track.n_samples, start)
+
+
+class SetShuffleSampler(Sampler):
+    """Batches of (vocals, accompaniment) segment pairs, shuffled inside sets of tracks.
+
+    "During training we sample a set of four multi-tracks from which we use the vocals and the
+    accompaniment sources. Each multi-track is partitioned into overlapping segments [...] We then
+    randomly shuffle the segments for each source" (paper, Sec. 3). An epoch shuffles the tracks,
+    groups them, and pairs two independent permutations of each set's segments, so that every
+    segment of each source appears once. Matched pairs, of one permutation, are real music instead.
+    Batches run across the borders of sets; the last one of an epoch may be smaller. The order
+    depends on `seed`, `matched` and the epoch only.
+
+    Args:
+        dataset (TrainSegments): The segments to draw from.
+        batch_size (int): Pairs in a global batch, over all processes.
+        tracks_per_set (int): Tracks whose segments are shuffled together.
+        seed (int): Non-negative seed of the order.
+        rank (int): This process, which gets the `rank`-th contiguous share of each batch.
+        world_size (int): Number of processes. The last batch of an epoch is filled up to a
+            multiple of it from the start of the epoch.
+        matched (bool): Whether vocals and accompaniment of a pair are from the same place.
+
+    Raises:
+        ValueError: If an argument is out of range, `batch_size` does not divide by `world_size`,
+            or an epoch has more than :data:`MAX_SEGMENTS` segments.
+    """
+
+    def __init__(
+        self,
+        dataset: TrainSegments,
+        batch_size: int,
+        tracks_per_set: int = 4,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        matched: bool = False,
+    ) -> None:
+        check(batch_size >= 1, "batch_size", batch_size, "1 or more")
+        check(tracks_per_set >= 1, "tracks_per_set", tracks_per_set, "1 or more")
+        check(seed >= 0, "seed", seed, "0 or more")
+        n_segments = sum(dataset.counts)
+        if n_segments > MAX_SEGMENTS:
+            raise ValueError(
+                f"an epoch has {n_segments} segments, expected at most {MAX_SEGMENTS}: choose a "
+                "longer hop of segments"
+            )
+        self.counts = dataset.counts
+        self.batch_size = batch_size
+        self.tracks_per_set = tracks_per_set
+        self.seed = seed
+        self.matched = matched
+        self.set_shard(rank, world_size)
+        self.epoch = 0
+        self.first_batch = 0
+
+    def __len__(self) -> int:
+        """Batches in a full epoch, wherever the current one starts."""
+        return -(-sum(self.counts) // self.batch_size)
+
+    def set_shard(self, rank: int, world_size: int) -> None:
+        """Serves the `rank`-th of `world_size` processes."""
+        check(world_size >= 1, "world_size", world_size, "1 or more")
+        check(0 <= rank < world_size, "rank", rank, f"0 to {world_size - 1}")
+        divides = self.batch_size % world_size == 0
+        check(divides, "batch_size", self.batch_size, f"a multiple of {world_size=}")
+        self.rank = rank
+        self.world_size = world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to the first batch of `epoch`; stays where it is if that is the current epoch."""
+        if epoch != self.epoch:
+            self.epoch, self.first_batch = epoch, 0
+
+    def set_step(self, global_step: int) -> None:
+        """Goes to the batch that an uninterrupted run takes after `global_step` batches."""
+        self.epoch, self.first_batch = divmod(global_step, len(self))
+
+    def _epoch_pairs(self) -> np.ndarray:
+        """Draws the epoch's (vocals, accompaniment) segments, of shape (pairs, 2)."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        segments = np.split(np.arange(sum(self.counts)), np.cumsum(self.counts)[:-1])
+        tracks = rng.permutation(len(segments))
+        pairs = []
+        for first in range(0, len(tracks), self.tracks_per_set):
+            chosen = tracks[first : first + self.tracks_per_set]
+            together = np.concatenate([segments[track] for track in chosen])
+            vocals = rng.permutation(together)
+            accompaniment = vocals if self.matched else rng.permutation(together)
+            pairs.append(np.stack([vocals, accompaniment], axis=1))
+        return np.concatenate(pairs)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        pairs = self._epoch_pairs()
+        n_padded = -(-len(pairs) // self.world_size) * self.world_size
+        pairs = pairs[np.arange(n_padded) % len(pairs)]
+        for first in range(self.first_batch * self.batch_size, n_padded, self.batch_size):
+            batch = pairs[first : first + self.batch_size]
+            share = np.split(batch, self.world_size)[self.rank]
+            yield [(i, j) for i, j in share.tolist()]

@@ -1,0 +1,285 @@
+"""Prepared tracks of MUSDB18 and the manifest that lists them, checked where they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import soundfile
+from pydantic import AfterValidator, ConfigDict, Field, with_config
+from typing_extensions import TypedDict  # that of typing is none to pydantic before Python 3.12
+
+from ..utils.checks import check
+from ..utils.files import write_json
+from ..utils.schema import validated_json
+
+SAMPLE_RATE = 44100  # Hz
+FULL_SCALE = 2**15  # of 16-bit samples
+MAX_SECONDS = 3600  # of a track
+MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
+MAX_JSON = 2**24  # bytes of a manifest; that of MUSDB18 has 100,000
+WAV_HEADER = 44  # bytes before the samples, as libsndfile writes 16-bit mono
+MANIFEST = "manifest.json"
+FORMAT = 2  # of manifests: 1 had no checksums and no key of this name
+SUBSETS = ("train", "test")
+SOURCES = ("vocals", "accompaniment")
+AGAIN = "prepare the data again (stage 1)"
+
+FORBID = with_config(ConfigDict(extra="forbid"))  # unknown keys
+Count = Annotated[int, Field(ge=0)]
+
+
+def _folder_name(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise ValueError(f"name must be that of a folder, got {name!r}")
+    return name
+
+
+@FORBID
+@dataclass(frozen=True)
+class FileRecord:
+    """Size in bytes and SHA-256 of a file as it was written."""
+
+    size: Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+    @classmethod
+    def of(cls, content: bytes) -> FileRecord:
+        return cls(len(content), hashlib.sha256(content).hexdigest())
+
+    @classmethod
+    def read(cls, path: Path) -> FileRecord:
+        with path.open("rb") as file:
+            return cls(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+Files = dict[Literal["vocals", "accompaniment"], FileRecord]
+
+
+@FORBID
+@dataclass(frozen=True)
+class TrackRecord:
+    """What a manifest says of a track; its folder is ``<subset>/<name>``."""
+
+    name: Annotated[str, AfterValidator(_folder_name)]
+    subset: Literal["train", "test"]
+    n_samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
+    n_clipped: Count
+    files: Annotated[Files, Field(min_length=len(SOURCES))]
+
+
+@dataclass(frozen=True)
+class Track:
+    """A prepared multi-track: two mono 16-bit WAV files at 44.1 kHz, of equal length.
+
+    Args:
+        name (str): Name of the track, as in the source.
+        subset (str): ``"train"`` or ``"test"``.
+        n_samples (int): Length of each of the two files, in samples.
+        n_clipped (int): Samples of the two files together that exceeded 16-bit full scale.
+        folder (Path): Folder that holds the two files.
+        files (dict, optional): :class:`FileRecord` of ``"vocals"`` and ``"accompaniment"``; None
+            until a manifest with the track is saved, which reads the files.
+    """
+
+    name: str
+    subset: str
+    n_samples: int
+    n_clipped: int
+    folder: Path
+    files: Files | None = field(default=None, hash=False)
+
+    @property
+    def vocals(self) -> Path:
+        return self.folder / "vocals.wav"
+
+    @property
+    def accompaniment(self) -> Path:
+        return self.folder / "accompaniment.wav"
+
+    @classmethod
+    def of(cls, record: TrackRecord, folder: Path) -> Track:
+        """The track of a record, whose files are in `folder`."""
+        return cls(folder=folder, **vars(record))
+
+    @property
+    def record(self) -> TrackRecord:
+        """What a manifest says of this track. Reads the files if `files` is None."""
+        files = self.files or {name: FileRecord.read(getattr(self, name)) for name in SOURCES}
+        return TrackRecord(self.name, self.subset, self.n_samples, self.n_clipped, files)
+
+    def fault(self, name: str, checksum: bool = False) -> str:
+        """What is wrong with a file; empty if nothing is.
+
+        Args:
+            name (str): ``"vocals"`` or ``"accompaniment"``.
+            checksum (bool): Whether all of the file is read, not its size and header only.
+        """
+        path, recorded = getattr(self, name), self.record.files[name]
+        if not path.is_file():
+            return f"{path} not found"
+        size = path.stat().st_size
+        if not size == recorded.size == WAV_HEADER + 2 * self.n_samples:
+            whole = f"{recorded.size} for {self.n_samples} samples"
+            return f"{path} is damaged, it has {size} bytes, expected {whole}"
+        try:
+            with open_prepared(path, self.n_samples):
+                pass
+        except ValueError as error:
+            return str(error)
+        if checksum and FileRecord.read(path) != recorded:
+            return f"{path} is damaged, it has another checksum (SHA-256) than when it was written"
+        return ""
+
+
+@contextmanager
+def open_prepared(path: Path, n_samples: int) -> Iterator[soundfile.SoundFile]:
+    """Opens a prepared file for reading.
+
+    Raises:
+        ValueError: If the file is not of the kind that prepared files are, or has another length
+            than `n_samples`.
+    """
+    try:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # names need not be UTF-8
+            layout = "{} channel(s) of {} at {} Hz, {} samples"
+            found = layout.format(file.channels, file.subtype, file.samplerate, file.frames)
+            expected = layout.format(1, "PCM_16", SAMPLE_RATE, n_samples)
+            if found != expected:
+                raise ValueError(f"{path} is damaged, it has {found}, expected {expected}")
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path} cannot be read as WAV ({error.error_string})") from error
+
+
+@FORBID
+class Source(TypedDict):
+    """What a folder was prepared from."""
+
+    kind: Literal["stems", "wav", "stempeg"]
+    path: str
+    tracks: list[str]
+
+
+@FORBID
+class Skipped(TypedDict):
+    """A track that could not be prepared."""
+
+    name: str
+    subset: Literal["train", "test"]
+    reason: str
+
+
+@FORBID
+@dataclass(frozen=True)
+class _ManifestRecord:
+    """The content of ``manifest.json``."""
+
+    format: Literal[2]
+    sample_rate: Literal[44100]
+    source: Source
+    tracks: list[TrackRecord]
+    skipped: list[Skipped]
+    versions: dict[str, str]
+    created: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a prepared data folder holds, as recorded in its ``manifest.json``.
+
+    Args:
+        sample_rate (int): In Hz.
+        source (dict): What they were prepared from: ``kind`` (``"stems"``, ``"wav"`` or
+            ``"stempeg"``), ``path`` and ``tracks`` (a list of ``subset/name``).
+        tracks (tuple[Track, ...]): The prepared tracks.
+        skipped (tuple[dict, ...]): ``name``, ``subset`` and ``reason`` of each track left out.
+        versions (dict): Versions of the packages that read the source.
+        created (str): Date and time (UTC, ISO 8601).
+    """
+
+    sample_rate: int
+    source: Source
+    tracks: tuple[Track, ...]
+    skipped: tuple[Skipped, ...]
+    versions: dict[str, str]
+    created: str
+
+    @classmethod
+    def read(cls, data_dir: str | Path) -> Manifest:
+        """Reads the manifest of a prepared folder, and none of the files that it lists.
+
+        Args:
+            data_dir (str or Path): The folder given to :func:`prepare_musdb18`.
+
+        Raises:
+            FileNotFoundError: If there is no manifest.
+            ValueError: If the manifest is damaged, or of another version of this package.
+        """
+        path = Path(data_dir) / MANIFEST
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} not found: prepare the data first (stage 1)")
+        text = read_bytes(path)
+        if validated_json(dict[str, Any], text, str(path)).get("format", 1) == 1:
+            raise ValueError(f"{path} is of a former version: {AGAIN}, what is there is kept")
+        record = validated_json(_ManifestRecord, text, str(path))
+        folders = [f"{track.subset}/{track.name}" for track in record.tracks]
+        check(len(folders) == len(set(folders)), f"{path}: tracks", folders, "each listed once")
+        tracks = zip(record.tracks, folders, strict=True)
+        return cls(
+            sample_rate=record.sample_rate,
+            source=record.source,
+            tracks=tuple(Track.of(track, path.parent / folder) for track, folder in tracks),
+            skipped=tuple(record.skipped),
+            versions=record.versions,
+            created=record.created,
+        )
+
+    @classmethod
+    def load(cls, data_dir: str | Path) -> Manifest:
+        """Reads the manifest of a prepared folder, and sizes and headers of the files it lists.
+
+        Args:
+            data_dir (str or Path): The folder given to :func:`prepare_musdb18`.
+
+        Raises:
+            FileNotFoundError: If there is no manifest, or a track that it lists lacks a file.
+            ValueError: If the manifest is damaged, or of another version of this package, or a
+                file has another size, format or length than when it was prepared.
+        """
+        manifest = cls.read(data_dir)
+        for track in manifest.tracks:
+            for name in SOURCES:
+                if fault := track.fault(name):
+                    exists = getattr(track, name).is_file()
+                    kind = ValueError if exists else FileNotFoundError
+                    raise kind(f"{fault}, listed in {Path(data_dir) / MANIFEST}: {AGAIN}")
+        return manifest
+
+    def save(self, data_dir: str | Path) -> None:
+        """Writes ``manifest.json`` at once; it holds no paths, so the folder can be moved.
+
+        Raises:
+            OSError: If it cannot be written, or a file of a track without `files` cannot be read.
+        """
+        tracks = [track.record for track in self.tracks]
+        content = asdict(_ManifestRecord(FORMAT, **{**vars(self), "tracks": tracks}))
+        write_json(Path(data_dir) / MANIFEST, content)
+
+    def subset(self, name: str) -> tuple[Track, ...]:
+        """Returns the tracks of ``"train"`` or ``"test"``."""
+        check(name in SUBSETS, "subset", name, " or ".join(SUBSETS))
+        return tuple(track for track in self.tracks if track.subset == name)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a small file; a ValueError if it is no small one."""
+    size = path.stat().st_size
+    if size > MAX_JSON:
+        raise ValueError(f"{path} has {size} bytes, expected JSON of at most {MAX_JSON}")
+    return path.read_bytes()

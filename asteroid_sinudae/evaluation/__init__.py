@@ -1,0 +1,1 @@
+"""Evaluation under masks that know the sources, and of separators that do not."""

@@ -1,0 +1,1 @@
+"""Filterbanks, and the encoder and decoder around a pair of them."""

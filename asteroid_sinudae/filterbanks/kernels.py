@@ -1,0 +1,147 @@
+"""Kernels as pure functions of their parameters, and the parameters' start values.
+
+Frequencies are in cycles per sample, so that ``f * sample_rate`` is in Hz, and phases in radians.
+"""
+
+import math
+
+import torch
+
+from ..utils.autocast import no_autocast
+from ..utils.dtypes import check_frequencies
+
+LOWEST_CARRIER_HZ = 30.0
+ANGLE_BLOCK = 64  # samples
+
+
+def cos_kernels(
+    frequency: torch.Tensor, phase: torch.Tensor, kernel_size: int, exponent: int
+) -> torch.Tensor:
+    r"""Cosines :math:`\cos(2\pi f_c^p t + \phi_c)` for :math:`t = 0, \dots, L-1`.
+
+    The un-modulated part of Eq. (3) in [1]; ``exponent`` :math:`p` is 2 there.
+
+    Args:
+        frequency (:class:`torch.Tensor`): :math:`f_c`, shape `(n_filters, 1, 1)`. Its `exponent`-th
+            power is the carrier frequency in cycles per sample.
+        phase (:class:`torch.Tensor`): :math:`\phi_c` in radians, shape `(n_filters, 1, 1)`.
+        kernel_size (int): Length :math:`L` in samples.
+        exponent (int): 1 or 2.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`.
+
+    Raises:
+        ValueError: if `frequency` is of half precision.
+
+    References
+        [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
+        EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
+
+    Examples
+        >>> quarter = torch.full((1, 1, 1), 0.5)  # 0.5 ** 2 cycles per sample
+        >>> cos_kernels(quarter, torch.zeros(1, 1, 1), 4, exponent=2).flatten().round().int()
+        tensor([ 1,  0, -1,  0], dtype=torch.int32)
+    """
+    check_frequencies(frequency.dtype)
+    # At t = 2047 a single-precision product is off by 1e-4 radians: count in double where the
+    # device has it, and only then go back to the parameters' precision.
+    precise = torch.float32 if frequency.device.type == "mps" else torch.float64
+    angles = 2 * math.pi * frequency.to(precise) ** exponent
+    # cos(a + b) = cos a cos b - sin a sin b takes few cosines, and few numbers for the gradients.
+    n_blocks = (kernel_size + ANGLE_BLOCK - 1) // ANGLE_BLOCK  # ONNX rounds quotients to zero
+    time = torch.arange(ANGLE_BLOCK, dtype=precise, device=frequency.device)
+    blocks = torch.arange(n_blocks, dtype=precise, device=frequency.device) * ANGLE_BLOCK
+    start = (angles * blocks + phase.to(precise)).transpose(1, 2)
+    step = angles * time
+    starts = torch.cat([start.cos(), -start.sin()], dim=2).to(frequency.dtype)
+    steps = torch.cat([step.cos(), step.sin()], dim=1).to(frequency.dtype)
+    with no_autocast(frequency.device.type):
+        kernels = torch.bmm(starts, steps).flatten(1)
+    return kernels[:, None, :kernel_size]
+
+
+def mod_cos_kernels(
+    frequency: torch.Tensor, phase: torch.Tensor, modulator: torch.Tensor, exponent: int
+) -> torch.Tensor:
+    r"""Amplitude-modulated cosines :math:`\cos(2\pi f_c^p t + \phi_c) \odot b_c`, Eq. (3).
+
+    Args:
+        frequency (:class:`torch.Tensor`): see :func:`cos_kernels`.
+        phase (:class:`torch.Tensor`): see :func:`cos_kernels`.
+        modulator (:class:`torch.Tensor`): :math:`b_c`, shape `(n_filters, 1, kernel_size)`.
+        exponent (int): 1 or 2.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`.
+
+    Raises:
+        ValueError: if `frequency` is of half precision.
+    """
+    return cos_kernels(frequency, phase, modulator.shape[-1], exponent) * modulator
+
+
+def sinc_kernels(low: torch.Tensor, band: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    r"""Windowed ideal band-pass kernels :math:`(2f_2\,\mathrm{sinc}(2f_2 n) - 2f_1\,
+    \mathrm{sinc}(2f_1 n))\,w[n]`, the first stage of SincNet (Eq. (4) and (5) of [1]).
+
+    :math:`f_1 = |low|` and :math:`f_2 = f_1 + |band|`, at most one half. Time :math:`n` is counted
+    from the kernel's centre.
+
+    Args:
+        low (:class:`torch.Tensor`): lower edge in cycles per sample, shape `(n_filters, 1, 1)`.
+        band (:class:`torch.Tensor`): bandwidth in cycles per sample, shape `(n_filters, 1, 1)`.
+        window (:class:`torch.Tensor`): shape `(1, 1, kernel_size)`, shared by all kernels.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`.
+
+    Raises:
+        ValueError: if `low` is of half precision.
+
+    References
+        [1] : "Speaker Recognition from raw waveform with SincNet". SLT 2018.
+        Mirco Ravanelli, Yoshua Bengio.  https://arxiv.org/abs/1808.00158
+    """
+    check_frequencies(low.dtype)
+    kernel_size = window.shape[-1]
+    time = torch.arange(kernel_size, dtype=window.dtype, device=window.device)
+    time = time - (kernel_size - 1) / 2
+    f1 = low.abs()
+    f2 = (f1 + band.abs()).clamp(max=0.5)
+    ideal = 2 * f2 * torch.sinc(2 * f2 * time) - 2 * f1 * torch.sinc(2 * f1 * time)
+    return ideal * window
+
+
+def mel_frequencies(n: int, sample_rate: float) -> torch.Tensor:
+    """Frequencies equally spaced in mel from 30 Hz to half the sample rate, in cycles per sample.
+
+    The mel scale is ``2595 * log10(1 + Hz / 700)``.
+
+    Args:
+        n (int): How many.
+        sample_rate (float): In Hz.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(n,)`, ascending, the last one 0.5.
+    """
+    low = 2595 * math.log10(1 + LOWEST_CARRIER_HZ / 700)
+    high = 2595 * math.log10(1 + sample_rate / 2 / 700)
+    mel = torch.linspace(low, high, n, dtype=torch.float64)
+    return (700 * (10 ** (mel / 2595) - 1) / sample_rate).float()
+
+
+def linear_frequencies(n: int, sample_rate: float) -> torch.Tensor:
+    """Frequencies equally spaced in Hz from 30 Hz to half the sample rate, in cycles per sample.
+
+    Args:
+        n (int): How many.
+        sample_rate (float): In Hz.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(n,)`, ascending, the last one 0.5.
+    """
+    return torch.linspace(LOWEST_CARRIER_HZ / sample_rate, 0.5, n)
+
+
+FREQUENCY_INITS = {"mel": mel_frequencies, "linear": linear_frequencies}

@@ -1,0 +1,1 @@
+"""Representations, separators, and the files that they are kept in."""

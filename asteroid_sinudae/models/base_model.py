@@ -1,0 +1,212 @@
+"""Models whose files hold tensors and plain values only; a file that does not fit is named."""
+
+import contextlib
+import itertools
+import reprlib
+import threading
+from collections.abc import Iterator
+
+import torch
+from asteroid.models import BaseModel
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from ..utils.checks import FLOATS, check, check_dense, check_rate, plain
+from ..utils.dtypes import ChecksConversion
+from ..utils.files import load_safely
+from ..utils.schema import validated
+
+RATES = (1.0, 1e7)  # Hz, of models in files
+SPARE = 100  # parameters of layers that a constructor replaces
+KEYS = ("model_name", "model_args", "state_dict")
+
+
+class SafeModel(ChecksConversion, BaseModel):
+    """Asteroid's :class:`BaseModel` with model files that cannot run code.
+
+    A subclass keeps the arguments that re-instantiate it, all of them, in `_model_args`. All its
+    numbers are parameters or buffers.
+    """
+
+    def get_model_args(self):
+        """Arguments needed to re-instantiate the model."""
+        return dict(self._model_args)
+
+    def serialize(self):
+        """Serialize model and output dictionary.
+
+        Returns:
+            dict, with keys `model_name`, `model_args`, `state_dict` and `infos`, of tensors and
+            plain values only: what :func:`torch.save` writes, ``weights_only`` loads.
+        """
+        package = super().serialize()
+        versions = package["infos"]["software_versions"]
+        # torch.__version__ is an object that a safe load refuses.
+        package["infos"]["software_versions"] = {k: str(v) for k, v in versions.items()}
+        return package
+
+    @classmethod
+    def from_pretrained(cls, pretrained):
+        """Instantiate from what :meth:`serialize` returned.
+
+        Args:
+            pretrained (dict, str or Path): the dictionary, or a file of it by :func:`torch.save`.
+
+        Returns:
+            An instance of the class.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file is refused (see :func:`.load_safely`), or the package is of
+                another model or incomplete, or its weights do not fit its arguments or are not
+                finite.
+        """
+        is_package = isinstance(pretrained, dict)
+        source = "the package" if is_package else str(pretrained)
+        package = pretrained if is_package else load_safely(pretrained)
+        missing = set(KEYS) - package.keys()
+        if missing:
+            raise ValueError(
+                f"{source} is no serialized model: {', '.join(sorted(missing))} missing, "
+                f"found {_shortened(', '.join(sorted(map(str, package))))}"
+            )
+        if package["model_name"] != cls.__name__:
+            raise ValueError(
+                f"{source} holds a model {reprlib.repr(package['model_name'])}, expected "
+                f"{cls.__name__!r}"
+            )
+        failure = f"{source} does not fit {cls.__name__}"
+        return load_package(cls, package, failure, copy=is_package)
+
+
+def load_package(
+    model_class: type[BaseModel], package: dict, failure: str, copy: bool = True
+) -> BaseModel:
+    """The model of a package, with finite weights.
+
+    Args:
+        model_class (type): Of the model.
+        package (dict): With :data:`KEYS`.
+        failure (str): What an error's message begins with.
+        copy (bool): Whether the model must not share memory with the package.
+
+    Returns:
+        BaseModel
+
+    Raises:
+        ValueError: if arguments or weights are of no use.
+    """
+    model = fit_package(model_class, package, failure, copy)
+    infinite = infinite_weights(model)
+    if infinite:
+        name, found = infinite.popitem()
+        raise ValueError(f"{failure}: {name} must be finite, got {found}")
+    if issubclass(model_class, SafeModel):
+        return model
+    with _failing_with(failure):  # others may have tensors of which Module does not know
+        real = model_class(**package["model_args"])
+        real.load_state_dict(model.state_dict())
+        return real
+
+
+def fit_package(
+    model_class: type[BaseModel], package: dict, failure: str, copy: bool = False
+) -> BaseModel:
+    """A model on the tensors of its package, which are compared with its arguments before.
+
+    Nothing is allocated for the sizes that the arguments declare. The model is good for looking at,
+    and, if it is a :class:`SafeModel`, for everything.
+
+    Args:
+        model_class, package, failure: As for :func:`load_package`.
+        copy (bool): Whether tensors that need no conversion are copied.
+
+    Returns:
+        BaseModel
+
+    Raises:
+        ValueError: if the arguments make no sense, or the weights do not fit them or are no dense
+            tensors of floating-point numbers.
+    """
+    with _failing_with(failure):
+        args = validated(dict[str, object], package["model_args"], "model_args")
+        args = {name: plain(value) for name, value in args.items()}
+        state = validated(dict[str, object], package["state_dict"], "state_dict")
+        validated(dict, package.get("infos", {}), "infos")
+        for name, value in state.items():
+            check_dense(name, value)
+        check(args.get("pretrained") is None, "pretrained", args.get("pretrained"), "no argument")
+        rate = args.get("sample_rate", RATES[0])
+        check_rate(rate)
+        check(RATES[0] <= rate <= RATES[1], "sample_rate", rate, "1 to 1e7 (Hz)")
+        if not issubclass(model_class, SafeModel) or "n_fft" in args:
+            _check_transform(args, sum(value.numel() for value in state.values()))
+        with torch.device("meta"), _at_most(2 * len(state) + SPARE):
+            model = model_class(**args)
+        model.load_state_dict(_converted(state, model.state_dict(), copy), assign=True)
+        return model
+
+
+@contextlib.contextmanager
+def _failing_with(failure: str) -> Iterator[None]:
+    """Arguments and weights that do not fit fail in many ways: one ValueError for all."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+        raise ValueError(f"{failure}: {_shortened(reason)}") from error
+
+
+def _shortened(text: str, length: int = 500) -> str:
+    return text if len(text) <= length else f"{text[:length]} ..."
+
+
+def _check_transform(args: dict, n_numbers: int) -> None:
+    """Asteroid computes an STFT's kernels from a matrix of its length squared, not on `meta`."""
+    lengths = [args.get(name) for name in ("n_fft", "stft_n_filters")]
+    if "stft" in str(args.get("fb_name", "stft")).lower():
+        lengths.append(args.get("n_filters"))
+    for length in lengths:
+        if isinstance(length, int):
+            is_held = length**2 <= 16 * n_numbers  # windows may be padded with zeros
+            check(is_held, "the transform's length", length, f"that of {n_numbers} numbers")
+
+
+@contextlib.contextmanager
+def _at_most(n_parameters: int) -> Iterator[None]:
+    """Raise a ValueError in the constructor of a model that makes more parameters."""
+    counted, thread = itertools.count(1), threading.get_ident()
+
+    def count(module, name, parameter):
+        if threading.get_ident() == thread and next(counted) > n_parameters:
+            raise ValueError(f"its arguments ask for more than {n_parameters} weights")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _converted(state: dict, expected: dict, copy: bool) -> dict:
+    """Tensors of the types that a model expects, each with memory of its own."""
+    converted, storages = {}, set()
+    for name, value in state.items():
+        dtype = expected.get(name, value).dtype
+        check_dense(name, value, FLOATS if dtype.is_floating_point else (dtype,))
+        storage = value.untyped_storage()
+        is_shared = storage.nbytes() > value.nbytes or storage.data_ptr() in storages
+        storages.add(storage.data_ptr())
+        value = value.detach().to(torch.get_default_device(), dtype, copy=copy or is_shared)
+        converted[name] = value.contiguous()
+    return converted
+
+
+def infinite_weights(model: BaseModel) -> dict[str, str]:
+    """Names of the weights that are not all finite, and how many numbers of each are not."""
+    return {
+        name: f"{int((~value.isfinite()).sum())} NaN or infinite of {value.numel()} values"
+        for name, value in model.state_dict().items()
+        if value.is_floating_point()
+        and value.numel()
+        and not torch.stack(value.aminmax()).isfinite().all()
+    }

@@ -1,0 +1,227 @@
+"""Model files of any of Asteroid's classes, ours among them: loading, and what they say."""
+
+import reprlib
+from pathlib import Path
+
+import asteroid.models
+import torch
+from asteroid.models import BaseModel
+
+from ..filterbanks.multires import frame_bounds
+from ..losses import si_sdr
+from ..utils.checks import check, check_rate, plain
+from ..utils.files import load_safely
+from .base_model import KEYS, fit_package, infinite_weights, load_package
+from .pretrained import resolve
+from .sinudae import SinuDAE
+
+
+def load_model(path: str | Path) -> tuple[BaseModel, dict]:
+    """A model in evaluation mode, on the CPU, from a file of what it serializes to, or by name.
+
+    Args:
+        path (str or Path): File by :func:`torch.save`, loaded without running code from it; or,
+            where there is no such file, a name among :func:`.pretrained.available`.
+
+    Returns:
+        tuple of the model, and the `infos` in its file.
+
+    Raises:
+        FileNotFoundError: if what looks like a path, by a suffix or a separator, is no file.
+        ValueError: if there is no model of that name; if the file is refused (see
+            :func:`.load_safely`), is no serialized model or one of an unknown class, has no sample
+            rate, does not fit its class, or has weights that are not finite.
+    """
+    source = resolve(path)
+    if isinstance(source, dict):
+        return SinuDAE(**source).eval(), {}
+    model_class, package = _read(source)
+    model = load_package(model_class, package, f"{path} cannot be loaded", copy=False)
+    return model.eval(), package.get("infos", {})
+
+
+def describe_file(path: str | Path) -> dict:
+    """What a model's file says, see :func:`describe`; the model is not built for computing.
+
+    Args:
+        path (str or Path): As for :func:`load_model`.
+
+    Returns:
+        dict
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_model`, but not for weights that are not
+            finite: these are among the facts.
+    """
+    source = resolve(path)
+    if isinstance(source, dict):
+        return describe(SinuDAE(**source), {})
+    model_class, package = _read(source)
+    model = fit_package(model_class, package, f"{path} cannot be loaded")
+    return describe(model, package.get("infos", {}))
+
+
+def _read(path: str | Path) -> tuple[type[BaseModel], dict]:
+    """Class and package of a model's file, of which all but the class is still to be checked."""
+    package = load_safely(path)
+    missing = set(KEYS) - package.keys()
+    if missing:
+        raise ValueError(
+            f"{path} is no serialized model of Asteroid: {', '.join(sorted(missing))} missing"
+        )
+    model_class = _find_class(package["model_name"], path)
+    args = package["model_args"]
+    try:
+        check_rate(plain(args["sample_rate"]))
+    except (ValueError, TypeError, LookupError) as error:
+        raise ValueError(
+            f"{path} has no sample rate, expected one in its model_args: asteroid-register-sr "
+            "puts it there"
+        ) from error
+    return model_class, package
+
+
+def _find_class(name: object, path: str | Path) -> type[BaseModel]:
+    try:
+        model_class = asteroid.models.get(name)
+    except ValueError:
+        model_class = None
+    # Asteroid looks among all names of the module, functions included.
+    if not isinstance(model_class, type) or not issubclass(model_class, BaseModel):
+        raise ValueError(
+            f"{path} holds a model {reprlib.repr(name)}, expected a class of Asteroid's or "
+            "asteroid_sinudae's"
+        )
+    return model_class
+
+
+def source_names(model: BaseModel, infos: dict, n_sources: int) -> list[str]:
+    """Names of what a model separates, for file names.
+
+    Args:
+        model (BaseModel): The model.
+        infos (dict): Of its file; `infos["sources"]` may list the names.
+        n_sources (int): Number of sources that the model gives.
+
+    Returns:
+        list of str: those names; or `source1` and so on; or `reconstruction` for a
+        :class:`.SinuDAE`, which separates nothing.
+
+    Raises:
+        ValueError: if the names in the file are not `n_sources` different names of files.
+    """
+    if isinstance(model, SinuDAE):
+        return ["reconstruction"]
+    if "sources" not in infos:
+        return [f"source{number}" for number in range(1, n_sources + 1)]
+    names = infos["sources"]
+    is_list = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not is_list or len(set(names)) != n_sources or any("/" in name for name in names):
+        raise ValueError(
+            f"the model's file names its sources {names!r}, expected {n_sources} different names"
+        )
+    return list(names)
+
+
+def describe(model: BaseModel, infos: dict) -> dict:
+    """What there is to know of a model, as plain values.
+
+    Args:
+        model (BaseModel): The model.
+        infos (dict): Of its file.
+
+    Returns:
+        dict: its class, number of parameters, sample rate in Hz, sizes and carriers of its
+        filterbanks where it has them, weights that are not finite if there are any, arguments, and
+        `infos`.
+    """
+    infinite = infinite_weights(model)
+    facts = {
+        "class": type(model).__name__,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "sample rate (Hz)": model.sample_rate,
+        **_describe_filterbanks(model, with_bounds=not infinite),
+        **({"weights that are not finite": infinite} if infinite else {}),
+        "arguments": model.get_model_args(),
+        "infos": infos,
+    }
+    return _as_plain(facts)
+
+
+def _as_plain(value: object) -> object:
+    """Dictionaries with text as keys, lists, numbers, and text for all else."""
+    if isinstance(value, dict):
+        return {str(key): _as_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_as_plain(item) for item in value]
+    if isinstance(value, torch.Tensor) and value.numel() > 1:
+        return f"tensor of shape {tuple(value.shape)}"
+    is_plain = value is None or isinstance(value, bool | int | float)
+    return value if is_plain else str(value)
+
+
+def _describe_filterbanks(model: BaseModel, with_bounds: bool) -> dict:
+    facts = {}
+    filterbank = getattr(getattr(model, "encoder", None), "filterbank", None)
+    if filterbank is not None:
+        facts["channels"] = filterbank.n_feats_out
+        facts["kernel (samples)"] = filterbank.kernel_size
+        facts["hop (samples)"] = filterbank.stride
+        facts["coefficients a sample"] = filterbank.n_feats_out / filterbank.stride
+    filterbank = getattr(getattr(model, "decoder", None), "filterbank", None)
+    if hasattr(filterbank, "carrier_frequencies"):
+        carriers = filterbank.carrier_frequencies()
+        facts["carriers (Hz)"] = [carriers.min().item(), carriers.max().item()]
+    if with_bounds and isinstance(model, SinuDAE) and model.get_model_args()["init"] == "multires":
+        facts["frame bounds"] = pair_bounds(model)
+    return facts
+
+
+def pair_bounds(model: SinuDAE) -> list[float]:
+    """Least and largest gain of a pair that was started from bands, see :func:`.frame_bounds`."""
+    encoder, decoder = model.encoder.filterbank, model.decoder.filterbank
+    return list(frame_bounds(encoder.filters(), decoder.filters(), model.encoder.stride))
+
+
+def in_half_precision(package: dict) -> dict:
+    """What a :class:`.SinuDAE` serializes to, half as large; it loads as before, to float32.
+
+    Numbers of which a channel has one stay as they are, frequencies and phases above all: a
+    rounded frequency is another carrier.
+
+    Args:
+        package (dict): From :meth:`.SinuDAE.serialize`; is not changed.
+
+    Returns:
+        dict of the same keys.
+
+    Raises:
+        ValueError: naming the first tensor with numbers that float16 cannot hold.
+    """
+    state = {}
+    for name, value in package["state_dict"].items():
+        is_large = value.numel() > value.shape[0]
+        state[name] = value.half() if is_large else value
+        largest = value.abs().max().item()
+        limit = torch.finfo(torch.float16).max
+        check(
+            state[name].isfinite().all(), f"largest number of {name}", largest, f"up to {limit:g}"
+        )
+    return {**package, "state_dict": state}
+
+
+@torch.no_grad()
+def noise_si_sdr(model: SinuDAE, reference: SinuDAE | None = None) -> float:
+    """How well a model reconstructs a second of white noise of -20 dB, always the same.
+
+    Args:
+        model (SinuDAE): On the CPU.
+        reference (SinuDAE, optional): Whose reconstruction is the target, instead of the noise.
+
+    Returns:
+        float: SI-SDR in dB, Eq. (6).
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.1 * torch.randn(1, 1, round(model.sample_rate), generator=generator)
+    target = noise if reference is None else reference(noise)
+    return si_sdr(model(noise), target).item()

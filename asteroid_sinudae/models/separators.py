@@ -1,0 +1,196 @@
+"""Asteroid's separators on a learned pair: their maskers, between our encoder and decoder.
+
+Only the masker is Asteroid's. The pair keeps its own edges, so that estimates have the length of
+the mixture, and is not gated or rectified again: it is non-negative.
+"""
+
+import inspect
+from inspect import Parameter
+
+import torch
+from asteroid.models import ConvTasNet, DPRNNTasNet, DPTNet, LSTMTasNet
+from asteroid_filterbanks.scripting import script_if_tracing
+
+from ..utils.checks import check, check_positive_int, takes_plain
+from .base_model import SafeModel
+from .sinudae import SinuDAE
+
+# Arguments of Asteroid's models that the pair makes pointless.
+_FIXED_BY_PAIR = {"in_chan", "out_chan", "fb_name", "encoder_activation", "fb_kwargs"}
+_PAIR_PARAMETERS = dict(inspect.signature(SinuDAE).parameters)
+
+
+def _on_pair(asteroid_model):
+    """Base class: `asteroid_model` with a :class:`SinuDAE`'s encoder and decoder.
+
+    Its constructor takes the arguments of the masker as `asteroid_model` does, and by name those
+    of :class:`SinuDAE`, `pretrained` and `freeze`.
+    """
+    masker_parameters = {
+        name: parameter
+        for name, parameter in inspect.signature(asteroid_model).parameters.items()
+        if name not in _FIXED_BY_PAIR | _PAIR_PARAMETERS.keys()
+    }
+    by_name = [
+        *_PAIR_PARAMETERS.values(),
+        Parameter("pretrained", Parameter.KEYWORD_ONLY, default=None),
+        Parameter("freeze", Parameter.KEYWORD_ONLY, default=False),
+    ]
+    signature = inspect.Signature(
+        [
+            Parameter("self", Parameter.POSITIONAL_ONLY),
+            *masker_parameters.values(),
+            *(parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in by_name),
+        ]
+    )
+
+    class PairModel(SafeModel, asteroid_model):
+        @takes_plain
+        def __init__(self, *args, **kwargs):
+            try:
+                bound = signature.bind(self, *args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{type(self).__name__}: {error}") from None
+            asked = {k: v for k, v in bound.arguments.items() if k in _PAIR_PARAMETERS}
+            bound.apply_defaults()
+            pretrained, freeze = bound.arguments["pretrained"], bound.arguments["freeze"]
+            masker_args = {name: bound.arguments[name] for name in masker_parameters}
+            check_positive_int("n_src", masker_args["n_src"])
+            check(isinstance(freeze, bool), "freeze", freeze, "True or False")
+            pair = SinuDAE(**asked) if pretrained is None else _load_pair(pretrained, asked)
+            pair_args = pair.get_model_args()
+            # Asteroid's models make their filterbanks themselves, from one class: the smallest
+            # keep the place of the pair.
+            super().__init__(
+                **masker_args,
+                fb_name="free",
+                n_filters=pair_args["n_filters"],
+                kernel_size=1,
+                stride=1,
+                sample_rate=pair_args["sample_rate"],
+                encoder_activation=None,
+            )
+            self.encoder, self.decoder = pair.encoder, pair.decoder
+            if freeze:
+                self.encoder.requires_grad_(False)
+                self.decoder.requires_grad_(False)
+            self._model_args = {**masker_args, **pair_args, "freeze": freeze}
+
+        def forward_encoder(self, wav: torch.Tensor) -> torch.Tensor:
+            """Representation of a waveform of shape `(batch, 1, time)`."""
+            return super().forward_encoder(_check_mono(wav))
+
+    PairModel.__init__.__signature__ = signature
+    return PairModel
+
+
+@script_if_tracing
+def _check_mono(wav: torch.Tensor) -> torch.Tensor:
+    """The waveform itself, `(batch, 1, time)`."""
+    if wav.shape[1] != 1:
+        raise ValueError(
+            "expected one channel, (time,), (batch, time) or (batch, 1, time), got more: pass "
+            "the channels as a batch"
+        )
+    return wav
+
+
+def _load_pair(pretrained, asked):
+    """A copy of a trained pair, which has to agree with the arguments that were `asked` for."""
+    is_model = isinstance(pretrained, SinuDAE)
+    pair = SinuDAE.from_pretrained(pretrained.serialize() if is_model else pretrained)
+    pair_args = pair.get_model_args()
+    differing = [
+        f"{name}={value!r} (it has {pair_args[name]!r})"
+        for name, value in asked.items()
+        if value != pair_args[name]
+    ]
+    if differing:
+        raise ValueError(f"pretrained does not agree with {', '.join(differing)}")
+    return pair
+
+
+class SinuDAEConvTasNet(_on_pair(ConvTasNet)):
+    """:class:`~asteroid.models.ConvTasNet` on a learned pair.
+
+    Args:
+        n_src (int): Number of sources in the input mixtures.
+        n_blocks, n_repeats, bn_chan, hid_chan, skip_chan, conv_kernel_size, norm_type, mask_act,
+            causal: Of the masker, as in :class:`~asteroid.models.ConvTasNet`.
+        encoder, decoder, n_filters, kernel_size, stride, sample_rate, exponent, frequency_init,
+            smooth_kernel_size, smooth_dilation, smooth_groups, init, bands, cover_edges: Of the
+            pair, as in :class:`.SinuDAE`.
+        pretrained (str, Path, dict or SinuDAE, optional): A :class:`.SinuDAE`, or what its
+            `from_pretrained` takes: a file, what it serializes to, or a name among
+            :func:`.pretrained.available`. The pair starts as a copy of it, and has its sizes.
+        freeze (bool): Whether the pair stays as it is: no gradients, also after loading.
+
+    Raises:
+        TypeError: naming an argument that is not among these.
+        ValueError: naming an argument that makes no sense or that `pretrained` does not agree
+            with, or the file that is refused, or an unknown name of a pretrained model; from
+            `forward`, if there are several channels.
+        FileNotFoundError: if `pretrained` looks like a path and is no file.
+
+    Shape:
+        - `(time,)` -> `(n_src, time)`
+        - `(batch, time)` or `(batch, 1, time)` -> `(batch, n_src, time)`
+
+    Examples
+        >>> dae = SinuDAE(n_filters=20, kernel_size=64, stride=8)
+        >>> model = SinuDAEConvTasNet(n_src=2, pretrained=dae, freeze=True, n_blocks=2, n_repeats=1)
+        >>> model(torch.randn(1, 1, 1001)).shape
+        torch.Size([1, 2, 1001])
+    """
+
+
+class SinuDAEDPRNNTasNet(_on_pair(DPRNNTasNet)):
+    """:class:`~asteroid.models.DPRNNTasNet` on a learned pair.
+
+    Args:
+        n_src (int): Number of sources in the input mixtures.
+        bn_chan, hid_size, chunk_size, hop_size, n_repeats, norm_type, mask_act, bidirectional,
+            rnn_type, num_layers, dropout, use_mulcat: Of the masker, as in
+            :class:`~asteroid.models.DPRNNTasNet`.
+        encoder, ..., pretrained, freeze: as in :class:`.SinuDAEConvTasNet`, whose errors and
+            shapes are also the same.
+
+    Examples
+        >>> model = SinuDAEDPRNNTasNet(2, n_repeats=1, n_filters=20, kernel_size=64, stride=8)
+        >>> model(torch.randn(1, 1, 1001)).shape
+        torch.Size([1, 2, 1001])
+    """
+
+
+class SinuDAEDPTNet(_on_pair(DPTNet)):
+    """:class:`~asteroid.models.DPTNet` on a learned pair.
+
+    Args:
+        n_src (int): Number of sources in the input mixtures.
+        n_heads, ff_hid, chunk_size, hop_size, n_repeats, norm_type, ff_activation, mask_act,
+            bidirectional, dropout: Of the masker, as in :class:`~asteroid.models.DPTNet`.
+        encoder, ..., pretrained, freeze: as in :class:`.SinuDAEConvTasNet`, whose errors and
+            shapes are also the same.
+
+    Examples
+        >>> model = SinuDAEDPTNet(2, n_repeats=1, n_filters=20, kernel_size=64, stride=8)
+        >>> model(torch.randn(1, 1, 1001)).shape
+        torch.Size([1, 2, 1001])
+    """
+
+
+class SinuDAELSTMTasNet(_on_pair(LSTMTasNet)):
+    """:class:`~asteroid.models.LSTMTasNet` on a learned pair, without its gated encoder.
+
+    Args:
+        n_src (int): Number of sources in the input mixtures.
+        rnn_type, n_layers, hid_size, dropout, mask_act, bidirectional: Of the masker, as in
+            :class:`~asteroid.models.LSTMTasNet`.
+        encoder, ..., pretrained, freeze: as in :class:`.SinuDAEConvTasNet`, whose errors and
+            shapes are also the same.
+
+    Examples
+        >>> model = SinuDAELSTMTasNet(2, hid_size=8, n_filters=20, kernel_size=64, stride=8)
+        >>> model(torch.randn(1, 1, 1001)).shape
+        torch.Size([1, 2, 1001])
+    """

@@ -1,0 +1,247 @@
+"""Representations of audio: pairs of encode and decode behind one protocol."""
+
+from typing import Protocol
+
+import scipy.signal
+import torch
+from asteroid.utils.torch_utils import pad_x_to_y
+from asteroid_filterbanks import STFTFB
+from asteroid_filterbanks.transforms import from_torch_complex, to_torch_complex
+from torch import nn
+
+from ..filterbanks.enc_dec import Decoder, Encoder, make_enc_dec
+from ..filterbanks.multires import as_bands, format_bands
+from ..utils.checks import check, check_filterbank_sizes, takes_plain
+from ..utils.dtypes import check_precision
+from .base_model import SafeModel
+from .pretrained import resolve
+
+
+class Representation(Protocol):
+    """What masks, metrics and reports need to know of a representation.
+
+    Attributes:
+        sample_rate (float): Of the audio it is made for, in Hz.
+        encoder (Encoder): Asteroid's, whose `stride` is the hop in samples.
+    """
+
+    sample_rate: float
+    encoder: Encoder
+
+    def encode(self, wav: torch.Tensor) -> torch.Tensor:
+        """`(batch, 1, time)` -> `(batch, freq, frames)`, real or complex."""
+
+    def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
+        """`(batch, freq, frames)` -> the same shape, real and non-negative."""
+
+    def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
+        """`(batch, freq, frames)` -> `(batch, 1, length)`."""
+
+    def frame_times(self, n_frames: int) -> torch.Tensor:
+        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+
+
+class SinuDAE(SafeModel):
+    r"""Denoising auto-encoder with a decoder of sinusoids, a non-negative real representation [1].
+
+    The defaults are the paper's best configuration.
+
+    Args:
+        encoder (str): Among [``'conv_smooth'``, ``'sinc_smooth'``].
+        decoder (str): Among [``'mod_cos'``, ``'cos'``, ``'conv'``, ``'conv_tanh'``].
+        n_filters (int): Number of channels :math:`C` of the representation.
+        kernel_size (int): Length of the kernels :math:`L` in samples.
+        stride (int): Hop :math:`S` in samples.
+        sample_rate (float): Sample rate of the audio in Hz.
+        exponent (int): Power of the learned frequency that is the carrier frequency, 1 or 2.
+        frequency_init (str): Start of the learned frequencies, ``'mel'`` or ``'linear'``.
+        smooth_kernel_size (int): Taps :math:`L'` of the encoder's second convolution.
+        smooth_dilation (int): Its dilation :math:`D` in frames.
+        smooth_groups (int): 1, or `n_filters` for a depthwise second convolution.
+        init (str): ``'paper'``, or ``'multires'`` for a pair that reconstructs before any
+            training, see :func:`.make_enc_dec`.
+        bands (str or sequence of Band): Of ``'multires'``, see :func:`.parse_bands`; by default
+            those of :func:`.layout_bands`.
+        cover_edges (bool, optional): Whether to add the frames at both ends that exact
+            reconstruction needs, see :class:`.Encoder`; by default with ``'multires'``.
+
+    Attributes:
+        encoder (Encoder): the encoder :math:`E`.
+        decoder (Decoder): the decoder :math:`D`; ``decoder.filterbank`` has the carriers.
+
+    Raises:
+        ValueError: naming the argument that makes no sense.
+
+    References
+        [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
+        EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
+
+    Examples
+        >>> dae = SinuDAE(n_filters=20, kernel_size=64, stride=8)
+        >>> A = dae.encode(torch.randn(1, 1, 1001))
+        >>> A.shape, bool((A >= 0).all()), dae.decode(A, length=1001).shape
+        (torch.Size([1, 20, 126]), True, torch.Size([1, 1, 1001]))
+    """
+
+    @takes_plain
+    def __init__(
+        self,
+        encoder="conv_smooth",
+        decoder="mod_cos",
+        n_filters=800,
+        kernel_size=2048,
+        stride=256,
+        sample_rate=44100.0,
+        exponent=2,
+        frequency_init="mel",
+        smooth_kernel_size=5,
+        smooth_dilation=10,
+        smooth_groups=1,
+        init="paper",
+        bands="",
+        cover_edges=None,
+    ):
+        super().__init__(sample_rate=sample_rate, in_channels=1)
+        check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate)
+        if init == "multires":
+            bands = format_bands(as_bands(bands, n_filters, kernel_size, stride, sample_rate))
+        self._model_args = dict(
+            encoder=encoder,
+            decoder=decoder,
+            n_filters=n_filters,
+            kernel_size=kernel_size,
+            stride=stride,
+            sample_rate=sample_rate,
+            exponent=exponent,
+            frequency_init=frequency_init,
+            smooth_kernel_size=smooth_kernel_size,
+            smooth_dilation=smooth_dilation,
+            smooth_groups=smooth_groups,
+            init=init,
+            bands=bands or "",
+            cover_edges=init == "multires" if cover_edges is None else cover_edges,
+        )
+        self.encoder, self.decoder = make_enc_dec(**self._model_args)
+
+    def encode(self, wav: torch.Tensor) -> torch.Tensor:
+        """Representation of a waveform.
+
+        Args:
+            wav (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+
+        Returns:
+            :class:`torch.Tensor`: non-negative, shape `(batch, n_filters, frames)`, with
+            `ceil(time / stride)` frames, and `encoder.edges` more at each end with `cover_edges`.
+
+        Raises:
+            ValueError: if the waveform has no samples, or another precision than the model.
+        """
+        return self.encoder(wav)
+
+    def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
+        """The representation itself, which is real and non-negative."""
+        return rep
+
+    def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
+        """Waveform of a representation.
+
+        Args:
+            rep (:class:`torch.Tensor`): shape `(batch, n_filters, frames)`.
+            length (int, optional): Number of samples of the encoded waveform; whole hops if None.
+
+        Returns:
+            :class:`torch.Tensor` of shape `(batch, 1, length)`.
+
+        Raises:
+            ValueError: if `length` does not belong to the number of frames, or the representation
+                has another precision than the model.
+        """
+        return self.decoder(rep, length)
+
+    def frame_times(self, n_frames: int) -> torch.Tensor:
+        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+        return self.encoder.frame_times(n_frames)
+
+    def forward(self, wav: torch.Tensor) -> torch.Tensor:
+        """Reconstruction of a waveform, of the same shape `(batch, 1, time)`."""
+        # Unlike `length`, which is a number, this crops a trace to any rank and length.
+        return pad_x_to_y(self.decode(self.encode(wav)), wav)
+
+    @classmethod
+    def from_pretrained(cls, pretrained):
+        """Instantiate a model that comes with the package, or what :meth:`serialize` returned.
+
+        Args:
+            pretrained (dict, str or Path): What :meth:`serialize` returned; or a file of it by
+                :func:`torch.save`; or, where there is no such file, a name among
+                :func:`.pretrained.available`.
+
+        Returns:
+            SinuDAE
+
+        Raises:
+            FileNotFoundError: if what looks like a path, by a suffix or a separator, is no file.
+            ValueError: if there is no model of that name, or for a file or a dictionary as in
+                :meth:`.SafeModel.from_pretrained`.
+        """
+        if isinstance(pretrained, dict):
+            return super().from_pretrained(pretrained)
+        source = resolve(pretrained)
+        return cls(**source) if isinstance(source, dict) else super().from_pretrained(source)
+
+
+class STFT(nn.Module):
+    """Short-time Fourier transform by Asteroid's :class:`STFTFB`, with exact reconstruction.
+
+    Frames that reach into the signal from outside are kept at both ends, and the synthesis window
+    is the canonical dual of the analysis window.
+
+    Args:
+        n_fft (int): Length of window and transform in samples, even.
+        stride (int): Hop in samples.
+        window (str): Name of a window for :func:`scipy.signal.get_window`.
+        sample_rate (float): Sample rate of the audio in Hz.
+
+    Raises:
+        ValueError: if a size makes no sense, or window and hop cannot be inverted.
+
+    Examples
+        >>> stft = STFT(n_fft=64, stride=24, window="hamming", sample_rate=44100)
+        >>> wav = torch.randn(1, 1, 1001)
+        >>> bool(torch.allclose(stft.decode(stft.encode(wav), 1001), wav, atol=1e-5))
+        True
+    """
+
+    def __init__(self, n_fft=2048, stride=384, window="hamming", sample_rate=44100.0):
+        super().__init__()
+        check(n_fft >= 2 and n_fft % 2 == 0, "n_fft", n_fft, "even and at least 2")
+        check(1 <= stride <= n_fft, "stride", stride, f"1 to {n_fft=}")
+        self.sample_rate = sample_rate
+        analysis = scipy.signal.get_window(window, n_fft)
+        # ShortTimeFFT makes its window read-only, which STFTFB does not accept.
+        dual = scipy.signal.ShortTimeFFT(analysis.copy(), stride, fs=sample_rate).dual_win
+        sizes = dict(n_filters=n_fft, kernel_size=n_fft, stride=stride, sample_rate=sample_rate)
+        # STFTFB's cosines and sines are scaled for a pair of frames of energy 2 * stride / n_fft.
+        synthesis = dual * n_fft / (2 * stride)
+        self.encoder = Encoder(STFTFB(window=analysis, **sizes), cover_edges=True)
+        self.decoder = Decoder(STFTFB(window=synthesis, **sizes), cover_edges=True)
+
+    def encode(self, wav: torch.Tensor) -> torch.Tensor:
+        """`(batch, 1, time)` -> complex `(batch, n_fft // 2 + 1, frames)`.
+
+        There are `ceil(time / stride) + 2 * encoder.edges` frames.
+        """
+        return to_torch_complex(self.encoder(wav), dim=-2)
+
+    def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
+        """Absolute value, of the shape of `rep`."""
+        return rep.abs()
+
+    def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
+        """Complex `(batch, n_fft // 2 + 1, frames)` -> `(batch, 1, length)`."""
+        check_precision("representation", rep, self.decoder.filters().dtype.to_complex())
+        return self.decoder(from_torch_complex(rep, dim=-2), length)
+
+    def frame_times(self, n_frames: int) -> torch.Tensor:
+        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+        return self.encoder.frame_times(n_frames)

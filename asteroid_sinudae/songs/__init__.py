@@ -1,0 +1,1 @@
+"""Songs of any length through a model, piece by piece."""

@@ -1,0 +1,275 @@
+"""Audio files of any rate, channels and length through a model, piece by piece.
+
+Each channel is a signal of its own. A file at another sample rate than the model's is resampled,
+and what a model separates is resampled back. The level is kept: nothing is rescaled.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+
+import torch
+from asteroid.models import BaseModel
+from torch import nn
+from torch.nn.functional import pad
+
+from ..masks import check_rule, estimate_both
+from ..models.sinudae import Representation, SinuDAE
+from ..utils.checks import check
+from .audio import AudioFile, like, rate_ratio, resampled
+from .encoded_file import EncodedFile, Signal
+from .streams import Stream, cut, map_blocks, overlap_add, reach, together, whole_hops
+
+MAX_PEAK = 1e9  # of the samples of a song; far beyond any scale, and powers of it are finite
+MAX_BLOCK = 2**28  # bytes of a representation at a time
+CHANNELS = 16  # through a pair at a time
+
+
+def separated(
+    model: BaseModel,
+    audio: AudioFile,
+    chunk: float = 10.0,
+    overlap: float | None = None,
+    keep_order: bool = False,
+) -> Iterator[torch.Tensor]:
+    """What a model makes of an audio file.
+
+    What a :class:`.SinuDAE` alone makes of chunks is what it makes of the whole. The chunks of
+    other models, which have no short reach, fade into each other.
+
+    Args:
+        model (:class:`~asteroid.models.BaseModel`): From mono waveforms to waveforms.
+        audio (AudioFile): The file.
+        chunk (float): Seconds at a time.
+        overlap (float, optional): Seconds that two chunks share, of a model other than a
+            :class:`.SinuDAE`; by default a tenth of a chunk.
+        keep_order (bool): see :func:`.overlap_add`.
+
+    Returns:
+        Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, n_src, time)`, of the
+        file's rate and length.
+
+    Raises:
+        ValueError: if an option makes no sense, or the model is one of several channels, cannot
+            take such a chunk or does not give finite waveforms for it, see :func:`finite`.
+    """
+    is_mono = model.in_channels in (None, 1)
+    check(is_mono, f"in_channels of {type(model).__name__}", model.in_channels, "1: mono signals")
+    n_samples = _chunk_samples(chunk, model.sample_rate)
+    overlap = chunk / 10 if overlap is None else overlap
+    check(0 <= overlap <= chunk / 2, "overlap", overlap, f"between 0 and half of {chunk=} (s)")
+    ratio = rate_ratio(audio.sample_rate, model.sample_rate)
+    pieces = resampled(audio.pieces(), ratio, math.ceil(audio.length * ratio))
+    function = partial(_separate_chunk, model)
+    if isinstance(model, SinuDAE):
+        pieces = map_blocks(pieces, function, whole_hops(model, n_samples), reach(model))
+    else:
+        n_shared = min(round(overlap * model.sample_rate), n_samples // 2)
+        pieces = overlap_add(pieces, function, n_samples, n_shared, keep_order)
+    estimates = resampled(pieces, 1 / ratio, audio.length)
+    return finite(estimates, audio.sample_rate, model, audio)
+
+
+def masked(
+    representation: Representation,
+    mixture: AudioFile,
+    vocals: AudioFile,
+    threshold: float | None = None,
+    chunk: float = 10.0,
+    rule: str = "binary",
+) -> Iterator[torch.Tensor]:
+    """Vocals and accompaniment of a mixture by a mask that knows the vocals (Section 3).
+
+    Args:
+        representation (Representation): e.g. :class:`.SinuDAE` or :class:`.STFT`.
+        mixture (AudioFile): The mixture.
+        vocals (AudioFile): The true vocals, of as many channels, made to go with the mixture by
+            :func:`.like`; the true accompaniment is the mixture without them.
+        threshold (float, optional): see :func:`.make_mask`; 0.5 of the default rule.
+        chunk (float): Seconds at a time, which does not show.
+        rule (str): see :func:`.make_mask`.
+
+    Returns:
+        Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, 2, time)`, of the
+        mixture's rate and length.
+
+    Raises:
+        ValueError: if an option makes no sense, the files do not go together, or an estimate is
+            not finite, see :func:`finite`.
+    """
+    check_rule(rule, threshold)
+    block = _block(representation, chunk, mixture.channels)
+    ratio = rate_ratio(mixture.sample_rate, representation.sample_rate)
+    both = map(torch.stack, together(mixture.pieces(), like(vocals, mixture)))
+    both = resampled(both, ratio, math.ceil(mixture.length * ratio))
+    function = partial(_mask_chunk, representation, threshold, rule)
+    estimates = map_blocks(both, function, block, reach(representation))
+    estimates = resampled(estimates, 1 / ratio, mixture.length)
+    return finite(estimates, mixture.sample_rate, representation, mixture, vocals)
+
+
+def encoded(
+    model: SinuDAE, audio: AudioFile, chunk: float = 10.0
+) -> tuple[Iterator[torch.Tensor], Signal]:
+    """Representation of an audio file.
+
+    Args:
+        model (SinuDAE): That encodes.
+        audio (AudioFile): The file.
+        chunk (float): Seconds at a time, which does not show.
+
+    Returns:
+        tuple of an iterator of :class:`torch.Tensor`, a stream of shapes `(channels, C, frames)`,
+        and the :class:`.Signal` that it encodes, which is at the model's sample rate.
+
+    Raises:
+        ValueError: if `chunk` makes no sense, or the representation is not finite, see
+            :func:`finite`.
+    """
+    block = _block(model, chunk, audio.channels)
+    ratio = rate_ratio(audio.sample_rate, model.sample_rate)
+    signal = Signal(audio.channels, math.ceil(audio.length * ratio), model.sample_rate)
+    pieces = resampled(audio.pieces(), ratio, signal.length)
+    # Frames beyond the ends of the signal are those of the silence there.
+    silence = torch.zeros(audio.channels, model.encoder.edges * model.encoder.stride)
+    pieces = itertools.chain([silence], pieces, [silence])
+    hops = Fraction(1, model.encoder.stride)
+    frames = map_blocks(pieces, partial(_encode_chunk, model), block, reach(model), hops)
+    return finite(frames, model.sample_rate * hops, model, audio), signal
+
+
+def decoded(model: SinuDAE, file: EncodedFile, chunk: float = 10.0) -> Iterator[torch.Tensor]:
+    """Waveform of an encoded signal.
+
+    Args:
+        model (SinuDAE): That decodes.
+        file (EncodedFile): What :func:`encoded` gave, or an edited version of it.
+        chunk (float): Seconds at a time, which does not show.
+
+    Returns:
+        Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, 1, time)`.
+
+    Raises:
+        ValueError: if `chunk` makes no sense, the file is not of such a model, or the waveform is
+            not finite, see :func:`finite`.
+    """
+    file.check_fits(model)
+    block = _block(model, chunk, file.signal.channels)
+    stride = model.encoder.stride
+    function = partial(_decode_chunk, model)
+    pieces = map_blocks(file.pieces(), function, block // stride, reach(model) // stride, stride)
+    pieces = cut(pieces, file.signal.length, first=model.decoder.edges * stride)
+    return finite(pieces, model.sample_rate, model, file)
+
+
+def finite(
+    pieces: Stream, rate: float, model: nn.Module, *sources: AudioFile | EncodedFile
+) -> Iterator[torch.Tensor]:
+    """What is about to be written, if it is finite.
+
+    Args:
+        pieces (iterable of :class:`torch.Tensor`): A stream, shapes `(..., time or frames)`.
+        rate (float): Samples or frames a second.
+        model (:class:`torch.nn.Module`): That it comes from.
+        *sources (AudioFile or EncodedFile): What the model was given.
+
+    Yields:
+        :class:`torch.Tensor`: the pieces.
+
+    Raises:
+        ValueError: naming the time of the first value that is NaN or infinite, and what is at
+            fault: a source with values beyond :data:`MAX_PEAK`, or the model.
+    """
+    position = 0
+    for piece in pieces:
+        is_finite = piece.isfinite().flatten(end_dim=-2).all(dim=0)
+        if not is_finite.all():
+            seconds = (position + int(is_finite.int().argmin())) / rate
+            loudest = max(sources, key=lambda source: source.peak)
+            message = (
+                f"{type(model).__name__} gives NaN or infinite values at {float(seconds):.6g} s "
+                f"of {sources[0].path}"
+            )
+            if loudest.peak > MAX_PEAK:
+                raise ValueError(
+                    f"{message}: {loudest.path} has values up to {loudest.peak:.3g}, expected at "
+                    f"most {MAX_PEAK:g}"
+                )
+            raise ValueError(f"{message}, which is finite: the model's weights are at fault")
+        yield piece
+        position += piece.shape[-1]
+
+
+def _block(representation: Representation, chunk: float, channels: int) -> int:
+    """Samples at a time of at most `chunk` seconds, fewer of many channels; it does not show."""
+    n_samples = _chunk_samples(chunk, representation.sample_rate)
+    n_features = representation.encoder.filterbank.n_feats_out
+    frame = 4 * channels * n_features
+    n_frames = max(1, MAX_BLOCK // frame)
+    return whole_hops(representation, min(n_samples, n_frames * representation.encoder.stride))
+
+
+def _chunk_samples(chunk: float, sample_rate: float) -> int:
+    check(0 < chunk < math.inf, "chunk", chunk, "positive and finite (s)")
+    n_samples = round(chunk * sample_rate)
+    check(n_samples >= 1, "chunk", chunk, f"at least one sample, {1 / sample_rate:.2g} s")
+    return n_samples
+
+
+def _device(module: nn.Module) -> torch.device:
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+def _separate_chunk(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
+    """`(channels, time)` -> `(channels, n_src, time)`; one by one, channels take less memory."""
+    return torch.stack([_separate_channel(model, channel) for channel in wav])
+
+
+@torch.inference_mode()
+def _separate_channel(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
+    """`(time,)` -> `(n_src, time)`."""
+    name = f"{type(model).__name__}, given {len(wav)} samples,"
+    try:
+        estimates = model.forward_wav(wav[None, None].to(_device(model)))
+    except Exception as error:  # a length that it does not take fails in each model's own way
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{name} fails: {reason}") from error
+    shape = tuple(getattr(estimates, "shape", ()))
+    if len(shape) != 3 or shape[0] != 1 or shape[2] != len(wav):
+        raise ValueError(f"{name} gives the shape {shape}, expected (1, sources, {len(wav)})")
+    if not wav.any():  # not every model keeps silence silent
+        return torch.zeros(shape[1:])
+    return estimates[0].cpu()
+
+
+@torch.inference_mode()
+def _mask_chunk(
+    representation: Representation, threshold: float | None, rule: str, both: torch.Tensor
+) -> torch.Tensor:
+    """Mixture and vocals, `(2, channels, time)` -> `(channels, 2, time)`."""
+    parts = []
+    for part in both.split(CHANNELS, dim=1):
+        mixture, vocals = part.unsqueeze(2).to(_device(representation))
+        signals = mixture, vocals, mixture - vocals
+        parts.append(torch.cat(estimate_both(representation, *signals, threshold, rule), dim=1))
+    return torch.cat(parts).cpu()
+
+
+@torch.inference_mode()
+def _encode_chunk(model: SinuDAE, wav: torch.Tensor) -> torch.Tensor:
+    """`(channels, time)` -> `(channels, C, ceil(time / stride))`."""
+    parts = [model.encode(part.to(_device(model))).cpu() for part in wav[:, None].split(CHANNELS)]
+    rep = torch.cat(parts)
+    edges = model.encoder.edges
+    return rep[..., edges : rep.shape[-1] - edges]
+
+
+@torch.inference_mode()
+def _decode_chunk(model: SinuDAE, rep: torch.Tensor) -> torch.Tensor:
+    """`(channels, C, frames)` -> `(channels, 1, stride * frames)`."""
+    edges = [model.decoder.edges] * 2
+    parts = [model.decode(pad(part.to(_device(model)), edges)) for part in rep.split(CHANNELS)]
+    return torch.cat(parts).cpu()

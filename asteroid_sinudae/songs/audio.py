@@ -1,0 +1,418 @@
+"""Audio files of any length and rate, read and written piece by piece, see :mod:`.chunks`."""
+
+import contextlib
+import itertools
+import math
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch.nn import functional as F
+from torchaudio.transforms import Resample
+
+from ..songs import ffmpeg
+from ..utils.checks import check
+from ..utils.files import atomic_path, require_file
+from .containers import Data, PatchedFile, find_data, find_ogg_streams
+from .streams import Stream, cut, map_blocks
+
+MP3 = re.compile(rb"ID3|\xff[\xe0-\xff]")  # beginnings of MP3 files
+PIECE = 2**16  # samples read at a time, at most
+MAX_PIECE = 2**22  # bytes read at a time, of many channels
+SHORT_PIECE = 2**10  # samples
+MAX_FRAMES = 2**62  # at which libsndfile says that it does not know
+NO_END = "the page that ends its stream is missing"
+# Samples that a codec adds at the ends and a header counts: LAME's delay and its last frames.
+MAX_PADDING = 2400
+MAX_DIFFERENCE = 2048  # samples between two files that go together
+MAX_CHANNELS = 1024  # of libsndfile
+MAX_WAV = 2**32 - 2**12  # bytes of audio that the header of a WAV file can count
+MAX_PERIOD = 500  # samples at the lower rate
+MAX_RATIO = 50
+# torchaudio's equivalent of resampy's kaiser_best: flat to 95% of the lower rate's half.
+RESAMPLING = {
+    "resampling_method": "sinc_interp_kaiser",
+    "lowpass_filter_width": 64,
+    "rolloff": 0.9475937167399596,
+    "beta": 14.769656459379492,
+}
+
+
+class AudioFile:
+    """An audio file that is open for reading.
+
+    Args:
+        path (Path): Its name in messages.
+        sample_rate (int): In Hz.
+        channels (int): Their number.
+        length (int): In samples, of what decodes.
+        read (callable): Gives an iterator of all samples from the beginning, float32 arrays of
+            shape `(time, channels)`.
+        n_streams (int): Audio streams in the file, the first of which is read.
+
+    Attributes:
+        peak (float): The largest absolute value among the samples that were read so far.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        sample_rate: int,
+        channels: int,
+        length: int,
+        read: Callable[[], Iterator[np.ndarray]],
+        n_streams: int = 1,
+    ):
+        self.path, self.sample_rate, self.channels, self.length = (
+            path,
+            sample_rate,
+            channels,
+            length,
+        )
+        self.n_streams = n_streams
+        self.peak = 0.0
+        self._read = read
+
+    def pieces(self) -> Iterator[torch.Tensor]:
+        """Stream of the samples from the beginning, float32 of shape `(channels, time)`.
+
+        Raises:
+            ValueError: naming the time, if the file cannot be read to its end, or has a NaN or
+                infinite sample.
+        """
+        position = 0
+        for samples in self._read():
+            samples = samples[: self.length - position]
+            is_finite = np.isfinite(samples).all(axis=1)
+            if not is_finite.all():
+                first = position + int(np.argmin(is_finite))
+                raise ValueError(
+                    f"{self.path} has a NaN or infinite sample at {self._time(first)}, "
+                    "expected finite ones"
+                )
+            self.peak = max(self.peak, float(np.abs(samples).max(initial=0)))
+            yield torch.from_numpy(np.ascontiguousarray(samples.T))
+            position += len(samples)
+        if position < self.length:
+            raise ValueError(
+                f"{self.path} was changed while it was read: it now ends after "
+                f"{self._time(position)} of {self._time(self.length)}"
+            )
+
+    def _time(self, n_samples: int) -> str:
+        return f"{n_samples / self.sample_rate:.6g} s"
+
+
+@contextlib.contextmanager
+def open_audio(
+    path: str | Path, on_damage: Callable[[str], None] = warnings.warn
+) -> Iterator[AudioFile]:
+    """Open an audio file of any format that libsndfile or ffmpeg reads.
+
+    It is read to the end of what decodes, whatever its header tells. Compressed audio is decoded
+    twice: first to count its samples, which takes a small part of the time that a model does.
+    ffmpeg decodes all of which libsndfile may read but a part.
+
+    Args:
+        path (str or Path): The file.
+        on_damage (callable): Called with a message for a file that ends before its header says,
+            that does not decode everywhere, or of which this cannot be told.
+
+    Yields:
+        AudioFile
+
+    Raises:
+        FileNotFoundError: if there is no such file, or it takes ffmpeg and that is not installed.
+        ValueError: if it is no audio, or has no samples.
+    """
+    path = Path(path)
+    require_file(path, "an audio file")
+    data = find_data(path)
+    with contextlib.ExitStack() as stack:
+        file = _open_by_libsndfile(path, data, stack)
+        if file is not None and _is_uncompressed(file):
+            audio, damage = _uncompressed(path, file, data)
+        else:
+            audio, damage = (None, "") if file is None else _compressed(path, file)
+            is_whole = audio is not None and not damage
+            # libsndfile does not tell of Ogg pages that it drops, and ffmpeg does not cut the last.
+            if ffmpeg.is_installed() and not (is_whole and file.format == "FLAC"):
+                other, damage = _by_ffmpeg(path)
+                audio = audio if is_whole and not damage else other
+        if audio is None:
+            raise FileNotFoundError(
+                f"{path} is no audio that libsndfile reads, and ffmpeg, which may read it, is not "
+                "installed: expected WAV, FLAC, Ogg or MP3, or ffmpeg on PATH"
+            )
+        if audio.length == 0:
+            raise ValueError(f"{path} has no samples, expected at least one")
+        if damage:
+            on_damage(f"{path} {damage}")
+        yield audio
+
+
+def _open_by_libsndfile(
+    path: Path, data: Data | None, stack: contextlib.ExitStack
+) -> soundfile.SoundFile | None:
+    """The file, the size of its audio in the header corrected; None if libsndfile reads it not."""
+    with path.open("rb") as start:
+        # libmpg123 writes warnings of its own to the terminal.
+        if ffmpeg.is_installed() and MP3.match(start.read(4)):
+            return None
+    source = os.fsencode(path)
+    if data is not None and (data.declared is None or data.declared > data.available):
+        if data.actual is None:
+            return None
+        source = stack.enter_context(PatchedFile(path, data.position, data.actual))
+    try:
+        return stack.enter_context(soundfile.SoundFile(source))
+    except (soundfile.LibsndfileError, TypeError):  # a TypeError is for files named *.raw
+        return None
+
+
+def _is_uncompressed(file: soundfile.SoundFile) -> bool:
+    return file.format not in ("FLAC", "OGG", "MP3") and not file.subtype.startswith("MPEG_")
+
+
+def _uncompressed(
+    path: Path, file: soundfile.SoundFile, data: Data | None
+) -> tuple[AudioFile, str]:
+    """The file, and what is wrong with it."""
+    read = partial(_read_by_libsndfile, path, file)
+    audio = AudioFile(path, file.samplerate, file.channels, file.frames, read)
+    if data is None or data.declared is None or data.declared <= data.available:
+        return audio, ""
+    told = audio.length / audio.sample_rate * data.declared / max(1, data.available)
+    return audio, _damage(audio, told, is_short=True)
+
+
+def _read_by_libsndfile(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    n_samples = _piece(file.channels)
+    position = 0
+    try:
+        file.seek(0)
+        while len(samples := file.read(n_samples, dtype="float32", always_2d=True)):
+            yield samples
+            position += len(samples)
+    except soundfile.LibsndfileError as error:
+        time = f"{position / file.samplerate:.6g} s"
+        raise ValueError(f"{path} cannot be read after {time}: {error.error_string}") from error
+
+
+def _piece(channels: int) -> int:
+    """Samples of so many channels to read at a time."""
+    return max(1, min(PIECE, MAX_PIECE // (4 * max(1, channels))))
+
+
+def _compressed(path: Path, file: soundfile.SoundFile) -> tuple[AudioFile, str]:
+    """The file by libsndfile, and why that may not be all of it."""
+    read = partial(_read_what_decodes, path, complaints := [])
+    length = sum(map(len, read()))
+    audio = AudioFile(path, file.samplerate, file.channels, length, read)
+    told = file.frames / file.samplerate if file.frames < MAX_FRAMES else None
+    streams = find_ogg_streams(path)
+    if complaints:
+        complaint = f"libsndfile says: {complaints[0]}"
+    elif streams is not None and not streams.are_whole:
+        told, complaint = None, NO_END
+    elif told is None or file.format not in ("FLAC", "OGG") or streams and streams.number > 1:
+        complaint = "libsndfile may read a part of it, and ffmpeg, which reads all, is missing"
+    else:
+        complaint = ""
+    return audio, _damage(audio, told, length < file.frames, complaint)
+
+
+def _read_what_decodes(path: Path, complaints: list[str]) -> Iterator[np.ndarray]:
+    """Short pieces: one that does not decode is lost as a whole."""
+    try:
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # one that failed does not go back
+            while len(samples := file.read(SHORT_PIECE, dtype="float32", always_2d=True)):
+                yield samples
+    except soundfile.LibsndfileError as error:
+        complaints.append(error.error_string.rstrip("."))
+
+
+def _by_ffmpeg(path: Path) -> tuple[AudioFile, str]:
+    """The file, and what is wrong with it."""
+    facts = ffmpeg.probe(path)
+    with ffmpeg.decoding(path) as decoder:
+        messages = decoder.messages
+        sample_rate, channels = decoder.sample_rate, decoder.channels
+        length = sum(map(len, decoder.pieces(_piece(channels))))
+    if length == 0 and messages.first:
+        raise ValueError(f"{path} cannot be read as audio, ffmpeg says: {messages.first}")
+    audio = AudioFile(
+        path, sample_rate, channels, length, partial(_read_by_ffmpeg, path), facts.n_streams
+    )
+    told = None if messages.is_estimate else facts.seconds
+    complaint = ""
+    if messages.first:
+        more = messages.n_complaints - 1
+        complaint = f"ffmpeg says: {messages.first}" + f", and {more} more" * (more > 0)
+    elif (streams := find_ogg_streams(path)) is not None and not streams.are_whole:
+        told, complaint = None, NO_END
+    missing = 0 if told is None else told * sample_rate - length
+    return audio, _damage(audio, told, missing > MAX_PADDING, complaint)
+
+
+def _read_by_ffmpeg(path: Path) -> Iterator[np.ndarray]:
+    with ffmpeg.decoding(path) as decoder:
+        yield from decoder.pieces(_piece(decoder.channels))
+
+
+def _damage(audio: AudioFile, told: float | None, is_short: bool, complaint: str = "") -> str:
+    """What is wrong with a file that lasts `told` seconds by its header; nothing if it is whole."""
+    if not is_short and not complaint:
+        return ""
+    seconds = audio.length / audio.sample_rate
+    if told is None:
+        damage = f"is damaged: {seconds:.3f} s of it decode, its header does not tell its duration"
+    elif complaint:
+        damage = f"is damaged: {seconds:.3f} s decode of the {told:.3f} s of its header"
+    else:
+        damage = f"breaks off after {seconds:.3f} s of the {told:.3f} s of its header"
+    return f"{damage} ({complaint})" if complaint else damage
+
+
+def write_wavs(paths: Sequence[Path], pieces: Stream, sample_rate: int, length: int) -> None:
+    """Write a stream of several sources as WAV files that appear whole or not at all.
+
+    Samples are 32-bit floats: estimates may exceed full scale, where integers would clip them. A
+    file of more than 4 GB is an RF64, the extension of WAV for such.
+
+    Args:
+        paths (sequence of Path): A file for each source.
+        pieces (iterable of :class:`torch.Tensor`): A stream, shapes `(channels, n_src, time)`.
+        sample_rate (int): In Hz.
+        length (int): Samples of the stream.
+
+    Raises:
+        ValueError: if WAV files cannot have such a rate or so many channels.
+        OSError: naming the files, if one cannot be written.
+    """
+    pieces = iter(pieces)
+    piece = next(pieces)
+    channels = piece.shape[0]
+    names = ", ".join(map(str, paths))
+    check(channels <= MAX_CHANNELS, f"channels of {names}", channels, f"at most {MAX_CHANNELS}")
+    expected = "1 to 2147483647 Hz, which a WAV file can have"
+    check(1 <= sample_rate < 2**31, f"sample_rate of {names}", sample_rate, expected)
+    container = "WAV" if 4 * channels * length <= MAX_WAV else "RF64"
+    options = dict(mode="w", channels=channels, subtype="FLOAT", format=container)
+    try:
+        with contextlib.ExitStack() as stack:
+            files = []
+            for path in paths:
+                temporary = stack.enter_context(atomic_path(path))
+                name = os.fsencode(temporary)
+                file = soundfile.SoundFile(name, samplerate=sample_rate, **options)
+                files.append(stack.enter_context(file))
+            while piece is not None:
+                for file, samples in zip(files, piece.unbind(1), strict=True):
+                    file.write(samples.T.numpy())
+                piece = next(pieces, None)
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.rstrip(".")
+        raise OSError(f"cannot write {names}: {reason}, is the disk full?") from error
+
+
+def rate_ratio(old: float, new: float) -> Fraction:
+    """Ratio of two sample rates, new to old, that resampling can have.
+
+    It is exact for all rates in common use. For others, as 48001 and 44100 Hz, it is one of a short
+    period and at most 0.1% off: there and back again, that does not show.
+
+    Args:
+        old (float): In Hz.
+        new (float): In Hz.
+
+    Raises:
+        ValueError: if one is more than :data:`MAX_RATIO` times the other.
+
+    Examples
+        >>> rate_ratio(48000, 44100), rate_ratio(44100, 44101)
+        (Fraction(147, 160), Fraction(1, 1))
+    """
+    low, high = sorted([Fraction(old), Fraction(new)])
+    if not 0 < high <= MAX_RATIO * low:
+        raise ValueError(
+            f"audio at {old:g} Hz cannot be resampled to {new:g} Hz: expected rates of which "
+            f"neither is more than {MAX_RATIO} times the other"
+        )
+    ratio = (high / low).limit_denominator(MAX_PERIOD)
+    return ratio if new > old else 1 / ratio
+
+
+def resampled(pieces: Stream, ratio: Fraction, length: int) -> Iterator[torch.Tensor]:
+    """Stream at another sample rate, by torchaudio in blocks: that of the whole signal.
+
+    Args:
+        pieces (iterable of :class:`torch.Tensor`): A stream of `length` samples, shapes
+            `(..., time)`.
+        ratio (Fraction): New sample rate to old, see :func:`rate_ratio`.
+        length (int): Samples of the new stream; `ceil(ratio * old length)` at most.
+
+    Returns:
+        Iterator of :class:`torch.Tensor`.
+    """
+    if ratio == 1:
+        return cut(pieces, length)
+    old_period, new_period = ratio.denominator, ratio.numerator
+    # In single precision, the kernel's times would be off by enough to show at -97 dB.
+    resample = Resample(old_period, new_period, **RESAMPLING, dtype=torch.float64).float()
+
+    def resample_periods(wav: torch.Tensor) -> torch.Tensor:
+        # Of a last period that is not whole, torchaudio computes the length in single precision.
+        return resample(F.pad(wav, [0, -wav.shape[-1] % old_period]).contiguous())
+
+    margin = (math.ceil(resample.width / old_period) + 1) * old_period
+    block = math.ceil(PIECE / old_period) * old_period
+    return cut(map_blocks(pieces, resample_periods, block, margin, ratio), length)
+
+
+def like(audio: AudioFile, other: AudioFile) -> Iterator[torch.Tensor]:
+    """Samples of a file at the rate and of the length of another one that it goes with.
+
+    Codecs change the length by some samples. Up to :data:`MAX_DIFFERENCE`, the end is padded with
+    zeros or left out.
+
+    Args:
+        audio (AudioFile): The file.
+        other (AudioFile): The other one.
+
+    Returns:
+        Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, time)`.
+
+    Raises:
+        ValueError: if the channels differ in number, the lengths by more, or the rates are such
+            that resampling would let one run away from the other.
+    """
+    expected = f"that of {other.path}, {other.channels} channels"
+    check(audio.channels == other.channels, f"channels of {audio.path}", audio.channels, expected)
+    ratio = rate_ratio(audio.sample_rate, other.sample_rate)
+    is_exact = ratio == Fraction(other.sample_rate, audio.sample_rate)
+    expected = f"that of {other.path}, {other.sample_rate} Hz, or one in a simple ratio to it"
+    check(is_exact, f"sample_rate of {audio.path}", audio.sample_rate, expected)
+    difference = length_difference(audio, other)
+    check(
+        abs(difference) <= MAX_DIFFERENCE,
+        f"length of {audio.path}",
+        other.length + difference,
+        f"at most {MAX_DIFFERENCE} samples from that of {other.path}, {other.length}",
+    )
+    pieces = resampled(audio.pieces(), ratio, other.length + difference)
+    silence = torch.zeros(audio.channels, max(0, -difference))
+    return cut(itertools.chain(pieces, [silence]), other.length)
+
+
+def length_difference(audio: AudioFile, other: AudioFile) -> int:
+    """Samples, at the rate of `other`, by which `audio` is longer."""
+    ratio = rate_ratio(audio.sample_rate, other.sample_rate)
+    return math.ceil(audio.length * ratio) - other.length

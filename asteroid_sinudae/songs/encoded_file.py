@@ -1,0 +1,264 @@
+"""Files of encoded signals, written and read piece by piece.
+
+They are NumPy's `.npz`, uncompressed, with the arrays
+
+- `A`: the representation, float32 of shape `(channels, C, frames)`;
+- `frequencies`: carrier of each of its `C` rows in Hz, NaN where the decoder has none;
+- `stride` (samples), `sample_rate` (Hz) and `length` (samples): of the signal it encodes;
+- `first_frame_time`: seconds from its first sample to the centre of the first frame, negative with
+  frames beyond its ends. Frame t is at `first_frame_time + t * stride / sample_rate`.
+
+A is in Fortran order, in which frames follow each other in the file: :func:`numpy.load` does not
+show it, and neither writing nor reading takes more memory for a longer signal.
+"""
+
+import contextlib
+import io
+import math
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+
+from ..models.sinudae import SinuDAE
+from ..utils.checks import check
+from ..utils.files import atomic_path, require_file
+from .audio import MAX_CHANNELS
+from .streams import Stream
+
+PIECE = 2**26  # bytes read at a time
+MAX_NUMBER = 2**12  # bytes of an array of one number
+MAX_HEADER = 2**14  # bytes of an array's header
+
+
+class Signal(NamedTuple):
+    """The signal that a file encodes.
+
+    Attributes:
+        channels (int): Their number.
+        length (int): In samples.
+        sample_rate (float): In Hz.
+    """
+
+    channels: int
+    length: int
+    sample_rate: float
+
+
+def write_encoded(path: Path, model: SinuDAE, pieces: Stream, signal: Signal) -> None:
+    """Write a file that appears whole or not at all.
+
+    Args:
+        path (Path): The file to write or replace.
+        model (SinuDAE): That encodes.
+        pieces (iterable of :class:`torch.Tensor`): A stream of the representation, shapes
+            `(channels, C, frames)`.
+        signal (Signal): What it encodes.
+
+    Raises:
+        OSError: naming `path`, if it cannot be written.
+    """
+    n_filters, stride = model.encoder.filterbank.n_feats_out, model.encoder.stride
+    shape = (signal.channels, n_filters, n_frames(model, signal.length))
+    header = {"descr": "<f4", "fortran_order": True, "shape": shape}
+    values = {
+        "frequencies": carriers(model),
+        "stride": np.array(stride),
+        "sample_rate": np.array(signal.sample_rate),
+        "length": np.array(signal.length),
+        "first_frame_time": model.frame_times(1)[0].numpy(),
+    }
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, value in values.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                npy.write_array(member, value)
+        with archive.open("A.npy", "w", force_zip64=True) as member:
+            npy.write_array_header_2_0(member, header)
+            for piece in pieces:
+                member.write(piece.permute(2, 1, 0).contiguous().numpy().astype("<f4").data)
+
+
+def n_frames(model: SinuDAE, length: int) -> int:
+    """Frames of a signal of `length` samples, those beyond its ends included."""
+    return math.ceil(length / model.encoder.stride) + 2 * model.encoder.edges
+
+
+def carriers(model: SinuDAE) -> np.ndarray:
+    """Carrier frequency of each channel in Hz, NaN where the decoder has none."""
+    filterbank = model.decoder.filterbank
+    if hasattr(filterbank, "carrier_frequencies"):
+        return filterbank.carrier_frequencies().cpu().numpy()
+    return np.full(model.encoder.filterbank.n_feats_out, np.nan, dtype=np.float32)
+
+
+class EncodedFile:
+    """A file of an encoded signal that is open for reading.
+
+    What its headers tell is compared with what it holds before any of it is read.
+
+    Args:
+        path (Path): Its name in messages.
+        archive (zipfile.ZipFile): Open.
+
+    Attributes:
+        signal (Signal): What it encodes.
+        stride (int): In samples.
+        shape (tuple of int): Of A, `(channels, C, frames)`.
+        peak (float): The largest absolute value of A that was read so far.
+
+    Raises:
+        ValueError: if the file is none of :func:`write_encoded`'s.
+    """
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile):
+        self.path = path
+        self.archive = archive
+        self.peak = 0.0
+        with _reading(path, "is no file of sinudae encode"):
+            self.stride, length = self._whole_number("stride"), self._whole_number("length")
+            sample_rate = self._number("sample_rate")
+            with archive.open(self._member("A")) as member:
+                self.shape, self.is_fortran, self.dtype, self._start = _read_header(member)
+        check(len(self.shape) == 3, f"shape of A in {path}", self.shape, "(channels, C, frames)")
+        channels = self.shape[0]
+        check(channels <= MAX_CHANNELS, f"channels of {path}", channels, f"at most {MAX_CHANNELS}")
+        is_real = self.dtype.kind == "f"
+        check(is_real, f"A in {path}", str(self.dtype), "of real floating-point numbers")
+        expected = self._start + math.prod(self.shape) * self.dtype.itemsize
+        size = self._member("A").file_size
+        check(size == expected, f"size of A in {path}", size, f"{expected} bytes, of {self.shape}")
+        self.signal = Signal(self.shape[0], length, sample_rate)
+
+    def _member(self, name: str) -> zipfile.ZipInfo:
+        info = self.archive.getinfo(f"{name}.npy")
+        if info.flag_bits & 1:
+            raise ValueError(f"{info.filename} is encrypted, expected a member that is not")
+        check(
+            info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+            f"compression of {info.filename}",
+            info.compress_type,
+            "0 or 8, none or deflate",
+        )
+        return info
+
+    def _number(self, name: str) -> float:
+        """A positive finite number."""
+        info = self._member(name)
+        check(info.file_size <= MAX_NUMBER, f"size of {name}", info.file_size, "that of a number")
+        with self.archive.open(info) as member:
+            value = npy.read_array(member, allow_pickle=False)
+        check(value.shape == (), f"shape of {name}", value.shape, "that of one number, ()")
+        is_real = value.dtype.kind in "iuf"
+        check(is_real and 0 < value < math.inf, name, value.item(), "a positive finite number")
+        return float(value)
+
+    def _whole_number(self, name: str) -> int:
+        value = self._number(name)
+        check(value == int(value), name, value, "a whole number")
+        return int(value)
+
+    def check_fits(self, model: SinuDAE) -> None:
+        """Raise a ValueError if a model does not decode such files."""
+        stride, rate = model.encoder.stride, self.signal.sample_rate
+        check(self.stride == stride, f"stride of {self.path}", self.stride, f"the model's {stride}")
+        is_rate = rate == model.sample_rate
+        check(is_rate, f"sample_rate of {self.path}", rate, f"the model's {model.sample_rate} Hz")
+        rows = (model.encoder.filterbank.n_feats_out, n_frames(model, self.signal.length))
+        expected = f"(channels, {rows[0]}, {rows[1]}), of the model and the length"
+        is_shape = self.shape[1:] == rows and min(self.shape) > 0
+        check(is_shape, f"shape of A in {self.path}", self.shape, expected)
+
+    def pieces(self) -> Iterator[torch.Tensor]:
+        """Stream of the representation, float32 of shape `(channels, C, frames)`.
+
+        An A that was replaced by an array in C order is read once for each piece.
+
+        Raises:
+            ValueError: if the file cannot be read to its end, or has a NaN or infinite value.
+        """
+        channels, n_filters, n_frames = self.shape
+        n_bytes = channels * n_filters * self.dtype.itemsize
+        frames = max(1, PIECE // n_bytes)
+        read = self._in_fortran_order if self.is_fortran else self._in_c_order
+        with _reading(self.path, "cannot be read"):
+            for array in read(frames):
+                if not np.isfinite(array).all():
+                    raise ValueError("A has a NaN or infinite value, expected finite ones")
+                self.peak = max(self.peak, float(np.abs(array).max(initial=0)))
+                yield torch.from_numpy(array)
+
+    def _in_fortran_order(self, n_at_a_time: int) -> Iterator[np.ndarray]:
+        channels, n_filters, n_frames = self.shape
+        with self.archive.open(self._member("A")) as member:
+            member.seek(self._start)
+            for first in range(0, n_frames, n_at_a_time):
+                frames = min(n_at_a_time, n_frames - first)
+                array = self._read(member, frames * n_filters * channels)
+                yield array.reshape(frames, n_filters, channels).transpose(2, 1, 0)
+            member.read(1)  # at the end, the checksum is compared
+
+    def _in_c_order(self, n_at_a_time: int) -> Iterator[np.ndarray]:
+        channels, n_filters, n_frames = self.shape
+        for first in range(0, n_frames, n_at_a_time):
+            array = np.empty(
+                (channels * n_filters, min(n_at_a_time, n_frames - first)), dtype=np.float32
+            )
+            with self.archive.open(self._member("A")) as member:
+                for number, row in enumerate(array):
+                    start = number * n_frames + first
+                    member.seek(self._start + start * self.dtype.itemsize)
+                    row[:] = self._read(member, len(row))
+                while member.read(2**20):
+                    pass
+            yield array.reshape(channels, n_filters, -1)
+
+    def _read(self, member, n_numbers: int) -> np.ndarray:
+        data = member.read(n_numbers * self.dtype.itemsize)
+        # A number that is none in float32 is reported as such.
+        with np.errstate(over="ignore"):
+            return np.frombuffer(data, self.dtype, n_numbers).astype(np.float32)
+
+
+def _read_header(member) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, whether in Fortran order, type and position of the array that follows."""
+    file = io.BytesIO(member.read(MAX_HEADER))  # a header may say that it has gigabytes
+    version = npy.read_magic(file)
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    if version not in read:
+        raise ValueError(f"an array of version {version}, expected 1.0 or 2.0")
+    return *read[version](file), file.tell()
+
+
+@contextlib.contextmanager
+def _reading(path: Path, failure: str) -> Iterator[None]:
+    """Turn what zipfile, zlib and NumPy raise for a damaged file, anything, into a ValueError."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{path} {failure}: {error or type(error).__name__}") from error
+
+
+@contextlib.contextmanager
+def open_encoded(path: str | Path) -> Iterator[EncodedFile]:
+    """Open a file of an encoded signal.
+
+    Args:
+        path (str or Path): A file of :func:`write_encoded`, or with the same arrays.
+
+    Yields:
+        EncodedFile
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is another file.
+    """
+    path = Path(path)
+    require_file(path, "a file of sinudae encode")
+    with contextlib.ExitStack() as stack:
+        with _reading(path, "is no file of sinudae encode"):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+        yield EncodedFile(path, archive)

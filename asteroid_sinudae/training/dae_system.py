@@ -1,0 +1,243 @@
+"""Training of the denoising auto-encoder, an Asteroid System."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from asteroid.engine.system import System
+
+from ..losses import SNR_PER, neg_snr
+from ..models.sinudae import SinuDAE
+from ..utils.checks import check, check_choice
+from .checkpoint_state import stretch_decay
+from .objectives import EncodedBatch, Objective, TotalVariation
+from .sorting import sort_channels
+
+# Lightning cannot see that the batch sampler continues where the checkpoint stopped.
+warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
+
+
+def step_generator(seed: int, epoch: int, step: int, device: torch.device) -> torch.Generator:
+    """Random generator that is a function of its arguments and of nothing before.
+
+    Args:
+        seed (int): Of the run, not negative.
+        epoch (int): Passes over the data so far.
+        step (int): Updates so far.
+        device (:class:`torch.device`): Where numbers will be drawn.
+
+    Returns:
+        :class:`torch.Generator`
+    """
+    state = np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state) >> 1)
+
+
+class DAESystem(System):
+    r"""Trains a :class:`.SinuDAE` by :math:`L_{neg-SNR} + \sum_k \lambda_k L_k`.
+
+    Vocals with Gaussian noise are encoded and decoded; the clean vocals are the target of
+    Eq. (4) of [1], the negative SNR. The mixture, vocals plus accompaniment, and the accompaniment
+    are encoded as far as the further objectives need them. By default there is one, the total
+    variation of the mixture's representation with :math:`\lambda = 0.5`: Eq. (5). All randomness
+    is a function of `(seed, epoch, step)`, so that a resumed run continues as an uninterrupted one.
+
+    Args:
+        model (SinuDAE): Instance of model.
+        optimizer (:class:`torch.optim.Optimizer`): Of the model's parameters.
+        train_loader (:class:`torch.utils.data.DataLoader`): Batches of vocals and accompaniment,
+            each `(batch, 1, time)`, from a :class:`.SetShuffleSampler`.
+        seed (int): Of the noise.
+        noise_std (float): Standard deviation of the Gaussian noise, full scale being 1.
+        objectives (sequence of Objective): Further ones, each with its weight, see
+            :mod:`.objectives`.
+        snr_per (str): See :func:`.neg_snr`.
+        sort (bool): Whether to sort the channels after each update, see :func:`.sort_channels`.
+        scheduler (dict, optional): Of the learning rate, see Asteroid's :class:`System`.
+        config: Anything to be saved with the checkpoints during training.
+
+    Raises:
+        ValueError: naming the argument that makes no sense, if `sort` is asked of a decoder without
+            carriers, or an objective needs accompaniment that the loader does not give.
+
+    References
+        [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
+        EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
+    """
+
+    def __init__(
+        self,
+        model: SinuDAE,
+        optimizer: torch.optim.Optimizer,
+        train_loader: torch.utils.data.DataLoader,
+        seed: int = 0,
+        noise_std: float = 1e-4,
+        objectives: Sequence[Objective] = (TotalVariation(0.5),),
+        snr_per: str = "signal",
+        sort: bool = True,
+        scheduler: dict | None = None,
+        config: dict | None = None,
+    ):
+        check(seed >= 0, "seed", seed, "0 or more")
+        check(noise_std >= 0, "noise_std", noise_std, "0 or more")
+        check_choice("snr_per", snr_per, SNR_PER)
+        check_objectives(objectives, is_matched=train_loader.batch_sampler.matched)
+        super().__init__(
+            model, optimizer, neg_snr, train_loader, scheduler=scheduler, config=config
+        )
+        self.seed = seed
+        self.noise_std = noise_std
+        self.objectives = tuple(objectives)
+        self.snr_per = snr_per
+        self.sort = sort
+        if sort:
+            sort_channels(model, optimizer)
+        # Sum of Eq. (4) over this epoch's signals, and their number. In the checkpoint, so that
+        # the mean over an interrupted epoch is the mean over the whole of it.
+        self.register_buffer("epoch_neg_snr", torch.zeros(2))
+
+    def train_dataloader(self):
+        """The training loader, from the batch that the next update is due to see."""
+        sampler = self.train_loader.batch_sampler
+        sampler.set_shard(self.global_rank, self.trainer.world_size)
+        sampler.set_step(self.global_step)
+        return self.train_loader
+
+    def val_dataloader(self):
+        """None: the method trains on all tracks, for a number of passes."""
+        return []
+
+    def on_load_checkpoint(self, checkpoint):
+        """Stretch the decay of the learning rate, if the training has become longer or shorter."""
+        stretch_decay(checkpoint, self)
+
+    def noise_like(self, vocals: torch.Tensor) -> torch.Tensor:
+        """This device's share of the noise for one update of all devices.
+
+        Args:
+            vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+
+        Returns:
+            :class:`torch.Tensor` of the same shape, standard normal.
+        """
+        generator = step_generator(self.seed, self.current_epoch, self.global_step, vocals.device)
+        batch = vocals.shape[0]
+        shape = (batch * self.trainer.world_size, *vocals.shape[1:])
+        noise = torch.randn(shape, generator=generator, device=vocals.device, dtype=vocals.dtype)
+        return noise[batch * self.global_rank : batch * (self.global_rank + 1)]
+
+    def encode(
+        self, vocals: torch.Tensor, accompaniment: torch.Tensor, noise: torch.Tensor
+    ) -> EncodedBatch:
+        """Encode the vocals with noise, and what the objectives need besides, in one pass.
+
+        Args:
+            vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+            accompaniment (:class:`torch.Tensor`): of the same shape.
+            noise (:class:`torch.Tensor`): standard normal, of the same shape.
+        """
+        needed = {name for objective in self.objectives for name in objective.needs}
+        signals = {"vocals": vocals}
+        if "mixture" in needed:
+            signals["mixture"] = vocals + accompaniment
+        if "accompaniment" in needed:
+            signals["accompaniment"] = accompaniment
+        inputs = {**signals, "vocals": vocals + self.noise_std * noise}
+        # One pass has larger matrix products, and builds the kernels once.
+        encoded = self.model.encode(torch.cat(list(inputs.values()))).chunk(len(inputs))
+        return EncodedBatch(self.model, signals, dict(zip(inputs, encoded, strict=True)))
+
+    def losses(
+        self, vocals: torch.Tensor, accompaniment: torch.Tensor, noise: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Eq. (4) as `neg_snr` and the further objectives by their names, without weights.
+
+        Args:
+            vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+            accompaniment (:class:`torch.Tensor`): of the same shape.
+            noise (:class:`torch.Tensor`): standard normal, of the same shape.
+
+        Returns:
+            dict of scalars
+        """
+        batch = self.encode(vocals, accompaniment, noise)
+        estimate = self.model.decode(batch.encoded["vocals"], vocals.shape[-1])
+        snr = neg_snr(estimate.float(), vocals, per=self.snr_per)
+        return {"neg_snr": snr, **{each.name: each(batch) for each in self.objectives}}
+
+    def weighted_sum(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What is minimised, of what :meth:`losses` returns."""
+        loss = losses["neg_snr"]
+        for objective in self.objectives:
+            loss = loss + objective.weight * losses[objective.name]
+        return loss
+
+    def loss_of_batch(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The loss of vocals and accompaniment without noise, for timing; nothing is logged."""
+        vocals, accompaniment = batch
+        return self.weighted_sum(self.losses(vocals, accompaniment, torch.zeros_like(vocals)))
+
+    def training_step(self, batch, batch_nb):
+        """The weighted sum of the objectives on a batch; a ValueError if it is not finite."""
+        vocals, accompaniment = batch
+        losses = self.losses(vocals, accompaniment, self.noise_like(vocals))
+        snr, loss = losses["neg_snr"], self.weighted_sum(losses)
+        if not loss.isfinite():  # before it is in the model, and the model in the checkpoint
+            raise ValueError(
+                f"loss must be finite, got {loss.item()} after {self.global_step} updates: "
+                "choose a lower lr"
+            )
+        snr_of_all = self.trainer.strategy.reduce(snr.detach().clone(), reduce_op="mean")
+        self.epoch_neg_snr += torch.stack([snr_of_all, torch.ones_like(snr_of_all)]) * len(vocals)
+        self.log("loss", loss, logger=True, sync_dist=True)
+        for name, value in losses.items():
+            self.log(name, value, prog_bar=True, logger=True, sync_dist=True)
+        return loss
+
+    def optimizer_step(self, *args, **kwargs):
+        """Update, then put the channels in order."""
+        super().optimizer_step(*args, **kwargs)
+        if self.sort:
+            sort_channels(self.model, self.optimizer)
+
+    def on_fit_start(self):
+        """Refuse objectives that are not the mean of what each device computes."""
+        if self.trainer.world_size > 1:
+            check(self.snr_per == "signal", "snr_per", self.snr_per, "'signal' on several devices")
+            for objective in self.objectives:
+                if not objective.is_mean:
+                    raise ValueError(
+                        f"{objective} is not a mean over signals, as several devices need it"
+                    )
+
+    def on_train_epoch_start(self):
+        """Go to the epoch's order of the data."""
+        self.train_loader.batch_sampler.set_epoch(self.current_epoch)
+
+    def on_train_batch_start(self, batch, batch_idx):
+        """Start a new mean of Eq. (4) with an epoch; a continued one may not report its start."""
+        if batch_idx == 0:
+            self.epoch_neg_snr.zero_()
+
+    def on_train_epoch_end(self):
+        """Log the mean of Eq. (4) over the epoch's signals, which early stopping watches."""
+        total, number = self.epoch_neg_snr.tolist()
+        self.log("neg_snr_epoch", total / number, prog_bar=True, logger=True)
+
+
+def check_objectives(objectives: Sequence[Objective], is_matched: bool) -> None:
+    """Raise a ValueError if objectives share a name, or need other data.
+
+    Args:
+        objectives (sequence of Objective): Those of a training.
+        is_matched (bool): Whether the accompaniment is from the same place as the vocals.
+    """
+    names = [objective.name for objective in objectives]
+    check(len(set(names)) == len(names), "names of objectives", names, "different from each other")
+    for objective in objectives:
+        if objective.needs_matched and not is_matched:
+            raise ValueError(
+                f"{objective.name}_weight={objective.weight} needs the accompaniment of the same "
+                "place as the vocals: use matched=True"
+            )

@@ -1,0 +1,287 @@
+"""Objectives of the auto-encoder beside its reconstruction, Eq. (4): a weighted sum of them."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol
+
+import torch
+
+from ..losses import (
+    SINKHORN_NORMS,
+    TV_NORMS,
+    additivity_error,
+    is_silent,
+    neg_snr,
+    sinkhorn_distance,
+    total_variation,
+)
+from ..masks import binary_mask
+from ..models.sinudae import SinuDAE
+from ..utils.checks import check, check_choice
+
+REGULARISED = ("mixture", "vocals")
+# Far below what one step of 16-bit audio gives, so that it changes ratios of rounding noise only.
+TINY = 1e-8
+
+
+class EncodedBatch(NamedTuple):
+    """A batch of signals, by their names, and what they are encoded to.
+
+    Attributes:
+        model (SinuDAE): That encodes and decodes.
+        signals (dict): Of :class:`torch.Tensor` of shape `(batch, 1, time)`: `vocals`, and
+            `mixture` and `accompaniment` where an objective needs them.
+        encoded (dict): Of :class:`torch.Tensor` of shape `(batch, n_filters, frames)`, of the same
+            names. The encoded vocals are those of the auto-encoder, with noise.
+    """
+
+    model: SinuDAE
+    signals: dict[str, torch.Tensor]
+    encoded: dict[str, torch.Tensor]
+
+    def representations(self, *names: str) -> list[torch.Tensor]:
+        """Encoded signals in single precision, also where they were encoded in half."""
+        return [self.encoded[name].float() for name in names]
+
+
+class Objective(Protocol):
+    """A term of the sum that is minimised.
+
+    Attributes:
+        name (str): Under which it is logged; its weight is called `<name>_weight`.
+        weight (float): Of the term in the sum, positive.
+        needs (tuple of str): The encoded signals that it reads.
+        needs_matched (bool): Whether its mixture has to be music: the accompaniment from the same
+            place as the vocals.
+        is_mean (bool): Whether it is the mean of its values for each signal of a batch, so that
+            several devices can share a batch.
+    """
+
+    name: ClassVar[str]
+    weight: float
+    needs: tuple[str, ...]
+    needs_matched: ClassVar[bool]
+    is_mean: bool
+
+    def __call__(self, batch: EncodedBatch) -> torch.Tensor:
+        """A scalar, to be minimised."""
+
+
+@dataclass(frozen=True)
+class TotalVariation:
+    r"""Total variation of a representation, Eq. (1), see :func:`.total_variation`.
+
+    .. math:: \frac{1}{CT}\Big(\sum_{c=1}^{C-1} \|A[c] - A[c-1]\|
+              + \sum_{t=1}^{T-1} \|A[:,t] - A[:,t-1]\|\Big)
+
+    Args:
+        weight (float): :math:`\lambda` of Eq. (5); 0.5 in the paper.
+        on (str): ``'mixture'`` (:math:`A_m`) or ``'vocals'`` (:math:`A_v`).
+        norm (str): ``'l1'`` or ``'l2'``, which is no mean over signals.
+
+    Raises:
+        ValueError: naming the argument that makes no sense.
+    """
+
+    name: ClassVar[str] = "tv"
+    needs_matched: ClassVar[bool] = False
+    weight: float
+    on: str = "mixture"
+    norm: str = "l1"
+
+    def __post_init__(self):
+        _check_weight(self)
+        check_choice("tv_on", self.on, REGULARISED)
+        check_choice("tv_norm", self.norm, TV_NORMS)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.on,)
+
+    @property
+    def is_mean(self) -> bool:
+        return self.norm == "l1"
+
+    def __call__(self, batch: EncodedBatch) -> torch.Tensor:
+        return total_variation(*batch.representations(self.on), norm=self.norm)
+
+
+@dataclass(frozen=True)
+class Sinkhorn:
+    r"""Sinkhorn distance between the frames of a representation, see :func:`.sinkhorn_distance`.
+
+    .. math:: \langle P, M \rangle, \quad P = \arg\min_P \langle P, M \rangle
+              + \epsilon \sum_{t,t'} P[t,t'] \log P[t,t']
+
+    :math:`M` holds the distances of any two frames, and the plan :math:`P` has uniform sums over
+    rows and columns. The value is the mean over the signals of a batch; the authors' public code
+    takes one plan for the mean of their :math:`M`.
+
+    Args:
+        weight (float): Of the term.
+        on (str): ``'mixture'`` or ``'vocals'``.
+        p (int): Norm of the distance of two frames, 1 or 2.
+        entropy (float): :math:`\epsilon`.
+
+    Raises:
+        ValueError: naming the argument that makes no sense.
+    """
+
+    name: ClassVar[str] = "sinkhorn"
+    needs_matched: ClassVar[bool] = False
+    is_mean: ClassVar[bool] = True
+    weight: float
+    on: str = "mixture"
+    p: int = 1
+    entropy: float = 0.5
+
+    def __post_init__(self):
+        _check_weight(self)
+        check_choice("sinkhorn_on", self.on, REGULARISED)
+        check_choice("sinkhorn_p", self.p, SINKHORN_NORMS)
+        is_valid = 0 < self.entropy < math.inf
+        check(is_valid, "sinkhorn_entropy", self.entropy, "positive and finite")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.on,)
+
+    def __call__(self, batch: EncodedBatch) -> torch.Tensor:
+        (rep,) = batch.representations(self.on)
+        return sinkhorn_distance(rep, self.p, self.entropy).mean()
+
+
+@dataclass(frozen=True)
+class Additivity:
+    r"""How far representations are from adding up, see :func:`.additivity_error`.
+
+    .. math:: \|A_m - A_v - A_b\|_1 / \|A_m\|_1
+
+    The mean over the signals of a batch, in which a silent mixture counts zero (see
+    :func:`.is_silent`): beside it, the noise of the vocals would be the whole error.
+
+    Args:
+        weight (float): Of the term.
+
+    Raises:
+        ValueError: if `weight` makes no sense.
+    """
+
+    name: ClassVar[str] = "additivity"
+    needs: ClassVar[tuple[str, ...]] = ("mixture", "vocals", "accompaniment")
+    needs_matched: ClassVar[bool] = True
+    is_mean: ClassVar[bool] = True
+    weight: float
+
+    def __post_init__(self):
+        _check_weight(self)
+
+    def __call__(self, batch: EncodedBatch) -> torch.Tensor:
+        mixture, vocals, accompaniment = batch.representations(*self.needs)
+        audible = ~is_silent(batch.signals["mixture"])
+        error = additivity_error(mixture[audible], vocals[audible], accompaniment[audible])
+        return error.sum() / len(mixture)
+
+
+@dataclass(frozen=True)
+class MaskAware:
+    r"""Negative SNR, Eq. (4), of the vocals that a mask takes out of the mixture.
+
+    .. math:: -10 \log_{10} \frac{\|x_v\|_2^2}{\|x_v - D(A_m \odot G)\|_2^2}, \quad
+              G = \begin{cases} 1 & A_v > \theta A_b \\ 0 & \text{elsewhere} \end{cases}
+
+    The binary mask :math:`G` has the gradient of the ratio mask :math:`A_v / (A_v + A_b)`, see
+    :func:`straight_through_mask`. The mean over the signals of a batch; silent vocals have no
+    gradient.
+
+    Args:
+        weight (float): Of the term.
+        threshold (float): :math:`\theta`, see :func:`.binary_mask`.
+
+    Raises:
+        ValueError: naming the argument that makes no sense.
+    """
+
+    name: ClassVar[str] = "mask"
+    needs: ClassVar[tuple[str, ...]] = ("mixture", "vocals", "accompaniment")
+    needs_matched: ClassVar[bool] = True
+    is_mean: ClassVar[bool] = True
+    weight: float
+    threshold: float = 1.0
+
+    def __post_init__(self):
+        _check_weight(self)
+        is_valid = 0 <= self.threshold < math.inf
+        check(is_valid, "mask_threshold", self.threshold, "finite and not negative")
+
+    def __call__(self, batch: EncodedBatch) -> torch.Tensor:
+        mixture, vocals, accompaniment = batch.representations(*self.needs)
+        mask = straight_through_mask(vocals, accompaniment, self.threshold)
+        target = batch.signals["vocals"]
+        estimate = batch.model.decode(mixture * mask, target.shape[-1])
+        return neg_snr(estimate.float(), target)
+
+
+def straight_through_mask(
+    vocals: torch.Tensor, accompaniment: torch.Tensor, threshold: float
+) -> torch.Tensor:
+    r"""The binary mask, with the gradient of the ratio mask :math:`v / (v + a)`.
+
+    Args:
+        vocals (:class:`torch.Tensor`): :math:`v`, non-negative, shape `(..., freq, frames)`.
+        accompaniment (:class:`torch.Tensor`): :math:`a`, of the same shape.
+        threshold (float): Of :func:`.binary_mask`.
+
+    Returns:
+        :class:`torch.Tensor` of the same shape, of zeros and ones.
+
+    Raises:
+        ValueError: if `threshold` is negative or not finite.
+    """
+    ratio = vocals / (vocals + accompaniment).clamp_min(TINY)
+    # Exactly zero or one, which ratio + (binary - ratio) would not be after rounding.
+    return binary_mask(vocals, accompaniment, threshold) + (ratio - ratio.detach())
+
+
+def make_objectives(
+    tv_weight: float = 0.5,
+    tv_on: str = "mixture",
+    tv_norm: str = "l1",
+    sinkhorn_weight: float = 0.0,
+    sinkhorn_p: int = 1,
+    sinkhorn_entropy: float = 0.5,
+    additivity_weight: float = 0.0,
+    mask_weight: float = 0.0,
+    mask_threshold: float = 1.0,
+) -> list[Objective]:
+    """Those of the objectives whose weight is not zero; by default, the paper's.
+
+    Args:
+        tv_weight (float): Of :class:`TotalVariation`.
+        tv_on (str): Its representation.
+        tv_norm (str): Its norm.
+        sinkhorn_weight (float): Of :class:`Sinkhorn`, on the mixture.
+        sinkhorn_p (int): Its norm.
+        sinkhorn_entropy (float): Its entropy.
+        additivity_weight (float): Of :class:`Additivity`.
+        mask_weight (float): Of :class:`MaskAware`.
+        mask_threshold (float): Its threshold.
+
+    Raises:
+        ValueError: naming the argument that makes no sense.
+    """
+    objectives = []
+    if tv_weight != 0:
+        objectives.append(TotalVariation(tv_weight, tv_on, tv_norm))
+    if sinkhorn_weight != 0:
+        objectives.append(Sinkhorn(sinkhorn_weight, p=sinkhorn_p, entropy=sinkhorn_entropy))
+    if additivity_weight != 0:
+        objectives.append(Additivity(additivity_weight))
+    if mask_weight != 0:
+        objectives.append(MaskAware(mask_weight, mask_threshold))
+    return objectives
+
+
+def _check_weight(objective: Objective) -> None:
+    is_valid = 0 < objective.weight < math.inf
+    check(is_valid, f"{objective.name}_weight", objective.weight, "positive and finite, or 0")

@@ -1,0 +1,1 @@
+"""What every other part uses, and what knows none of them."""
