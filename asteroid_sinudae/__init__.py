@@ -18,7 +18,7 @@ from .representations import STFT, Representation, SinuDAE
 from .sinc_smooth_fb import SincSmoothFB
 from .stft_conv_tasnet import STFTConvTasNet
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ConvFB",
