@@ -29,6 +29,11 @@ html_show_sourcelink = False
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 
+# A page that names something of the package's API by its whole name has to be right. Docstrings also
+# name what is not documented here, by short names.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!asteroid_sinudae\.).*")]
+
 # The tutorial is executed at every build, and a cell that fails ends it.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
