@@ -29,8 +29,8 @@ html_show_sourcelink = False
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 
-# A page that names something of the package's API by its whole name has to be right. Docstrings also
-# name what is not documented here, by short names.
+# A page that names something of the API by its whole name has to be right. Docstrings also name,
+# by short names, what is not documented here.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!asteroid_sinudae\.).*")]
 
