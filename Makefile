@@ -1,13 +1,18 @@
 # Everything runs in .venv, which holds exactly the versions of constraints.txt.
 PYTHON ?= python3
 
-.PHONY: demo test lint format bench clean ffmpeg .venv
+.PHONY: demo test docs lint format bench clean ffmpeg .venv
 
 demo: .venv ffmpeg
 	cd recipes/musdb18 && ./run.sh --python_path "$(CURDIR)/.venv/bin/python" --conf local/conf_demo.yml --tag demo
 
 test: .venv ffmpeg
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# Warnings are errors; the tutorial is executed, on the excerpt that comes with stempeg.
+docs: .venv ffmpeg
+	OMP_NUM_THREADS=1 .venv/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 # PyTorch asks Linux for large pages, as run.sh does.
 bench: .venv
@@ -22,7 +27,7 @@ format: .venv
 	.venv/bin/ruff check --fix .
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache recipes/*/exp recipes/*/data
+	rm -rf .venv build dist docs/_build *.egg-info .pytest_cache .ruff_cache recipes/*/exp recipes/*/data
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv: .venv/installed

@@ -26,7 +26,9 @@ setup(
     long_description=read_readme(),
     long_description_content_type="text/markdown",
     author="asteroid_sinudae authors",
-    license="MIT",
+    # The code is free; the trained models follow the licences of the music they learned from.
+    license="MIT; trained models: non-commercial research only, see LICENSE-MODELS",
+    license_files=["LICENSE", "LICENSE-MODELS"],
     packages=find_packages(include=["asteroid_sinudae", "asteroid_sinudae.*"]),
     package_data={
         "asteroid_sinudae": ["pretrained_models/*"],
@@ -49,29 +51,43 @@ setup(
         "scipy>=1.12",
         "soundfile",
         "pydantic>=2.7",
-        # From here on: data, logs, tables and the page of the recipe.
-        "jinja2>=3.1",
-        "matplotlib>=3.8",
-        "pillow>=9.1",
-        "pandas",
-        "tabulate",
-        "musdb>=0.4.3",
-        "museval>=0.4.1",
-        "stempeg>=0.2.6",
-        "POT>=0.9.7",
         "pyyaml",
-        "tensorboard",
         "tqdm",
     ],
     entry_points={"console_scripts": ["sinudae=asteroid_sinudae.cli:main"]},
     extras_require={
-        "dev": ["pytest", "pytest-xdist", "black", "ruff", "onnx", "onnxruntime", "onnxscript"]
+        # Data, logs, metrics and tables of the recipe, and its Sinkhorn objective.
+        "recipe": [
+            "musdb>=0.4.3",
+            "museval>=0.4.1",
+            "stempeg>=0.2.6",
+            "POT>=0.9.7",
+            "tensorboard",
+            "pandas",
+            "tabulate",
+        ],
+        # The page of results and its plots, also in notebooks.
+        "report": ["matplotlib>=3.8", "jinja2>=3.1", "pillow>=9.1", "pandas"],
+        "docs": ["sphinx>=8", "myst-nb>=1.3", "furo"],
+        "dev": [
+            "asteroid_sinudae[recipe,report,docs]",
+            "pytest",
+            "pytest-xdist",
+            "black",
+            "ruff",
+            "onnx",
+            "onnxruntime",
+            "onnxscript",
+        ],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",
         "License :: OSI Approved :: MIT License",
+        "License :: Free for non-commercial use",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
         "Topic :: Multimedia :: Sound/Audio",
     ],
 )

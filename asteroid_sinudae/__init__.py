@@ -23,7 +23,7 @@ from .models.separators import (
 from .models.sinudae import STFT, Representation, SinuDAE
 from .models.stft_conv_tasnet import STFTConvTasNet
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ConvFB",

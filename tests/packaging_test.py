@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,24 @@ def test_constraints_pin_every_requirement_within_its_bounds():
     }
     extras = setup_keyword("extras_require").values()
     requirements = map(Requirement, sum(extras, setup_keyword("install_requires")))
+    requirements = [r for r in requirements if r.name != "asteroid_sinudae"]  # an extra of extras
     wrong = [r for r in requirements if pins.get(canonicalize_name(r.name), "0") not in r.specifier]
     assert [str(requirement) for requirement in wrong] == []
+
+
+def test_developers_have_every_extra():
+    extras = setup_keyword("extras_require")
+    (own,) = [r for r in map(Requirement, extras["dev"]) if r.name == "asteroid_sinudae"]
+    assert own.extras == extras.keys() - {"dev"}
+
+
+def test_licence_of_the_models_goes_with_them():
+    assert set(setup_keyword("license_files")) == {"LICENSE", "LICENSE-MODELS"}
+    assert "License :: Free for non-commercial use" in setup_keyword("classifiers")
+    text = (ROOT / "LICENSE-MODELS").read_text()
+    for card in (ROOT / "asteroid_sinudae" / "pretrained_models").glob("*.md"):
+        assert "**Licence**: non-commercial research only" in card.read_text()
+    assert "non-commercial" in text and "pretrained_models/*.pth" in text
 
 
 def test_version_is_that_of_the_package():
@@ -76,7 +93,28 @@ def test_what_is_installed_has_every_file_of_the_package(tmp_path):
     assert [str(path) for path in files if not (tmp_path / "built" / path).is_file()] == []
 
 
-@pytest.mark.parametrize("name", ["setup.py", "pyproject.toml", "constraints.txt", "Makefile"])
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs the repository")
+def test_source_distribution_has_every_file_of_the_repository(tmp_path):
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    files = [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+    assert files
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    command = [sys.executable, "-W", "ignore", "setup.py", "--quiet", "sdist"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "dist").iterdir()
+    with tarfile.open(path) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    assert [name for name in files if name not in packed] == []
+
+
+BUILD_FILES = ["setup.py", "pyproject.toml", "constraints.txt", "Makefile", "MANIFEST.in"]
+BUILD_FILES += [".ci/run", ".github/workflows/ci.yml", ".pre-commit-config.yaml"]
+
+
+@pytest.mark.parametrize("name", BUILD_FILES)
 def test_no_package_index_is_named(name):
     text = (ROOT / name).read_text()
     assert re.findall(r"\w+://\S+|--(?:extra-)?index\S*|--find-links|--trusted-host", text) == []

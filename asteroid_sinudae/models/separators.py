@@ -115,11 +115,12 @@ class SinuDAEConvTasNet(_on_pair(ConvTasNet)):
 
     Args:
         n_src (int): Number of sources in the input mixtures.
-        n_blocks, n_repeats, bn_chan, hid_chan, skip_chan, conv_kernel_size, norm_type, mask_act,
-            causal: Of the masker, as in :class:`~asteroid.models.ConvTasNet`.
-        encoder, decoder, n_filters, kernel_size, stride, sample_rate, exponent, frequency_init,
-            smooth_kernel_size, smooth_dilation, smooth_groups, init, bands, cover_edges: Of the
-            pair, as in :class:`.SinuDAE`.
+        masker arguments: `n_blocks`, `n_repeats`, `bn_chan`, `hid_chan`, `skip_chan`,
+            `conv_kernel_size`, `norm_type`, `mask_act`, `causal`, as in
+            :class:`~asteroid.models.ConvTasNet`.
+        pair arguments: `encoder`, `decoder`, `n_filters`, `kernel_size`, `stride`, `sample_rate`,
+            `exponent`, `frequency_init`, `smooth_kernel_size`, `smooth_dilation`, `smooth_groups`,
+            `init`, `bands`, `cover_edges`, as in :class:`.SinuDAE`.
         pretrained (str, Path, dict or SinuDAE, optional): A :class:`.SinuDAE`, or what its
             `from_pretrained` takes: a file, what it serializes to, or a name among
             :func:`.pretrained.available`. The pair starts as a copy of it, and has its sizes.
@@ -149,11 +150,11 @@ class SinuDAEDPRNNTasNet(_on_pair(DPRNNTasNet)):
 
     Args:
         n_src (int): Number of sources in the input mixtures.
-        bn_chan, hid_size, chunk_size, hop_size, n_repeats, norm_type, mask_act, bidirectional,
-            rnn_type, num_layers, dropout, use_mulcat: Of the masker, as in
+        masker arguments: `bn_chan`, `hid_size`, `chunk_size`, `hop_size`, `n_repeats`, `norm_type`,
+            `mask_act`, `bidirectional`, `rnn_type`, `num_layers`, `dropout`, `use_mulcat`, as in
             :class:`~asteroid.models.DPRNNTasNet`.
-        encoder, ..., pretrained, freeze: as in :class:`.SinuDAEConvTasNet`, whose errors and
-            shapes are also the same.
+        others: those of the pair, `pretrained` and `freeze`, as in :class:`.SinuDAEConvTasNet`,
+            whose errors and shapes are also the same.
 
     Examples
         >>> model = SinuDAEDPRNNTasNet(2, n_repeats=1, n_filters=20, kernel_size=64, stride=8)
@@ -167,10 +168,11 @@ class SinuDAEDPTNet(_on_pair(DPTNet)):
 
     Args:
         n_src (int): Number of sources in the input mixtures.
-        n_heads, ff_hid, chunk_size, hop_size, n_repeats, norm_type, ff_activation, mask_act,
-            bidirectional, dropout: Of the masker, as in :class:`~asteroid.models.DPTNet`.
-        encoder, ..., pretrained, freeze: as in :class:`.SinuDAEConvTasNet`, whose errors and
-            shapes are also the same.
+        masker arguments: `n_heads`, `ff_hid`, `chunk_size`, `hop_size`, `n_repeats`, `norm_type`,
+            `ff_activation`, `mask_act`, `bidirectional`, `dropout`, as in
+            :class:`~asteroid.models.DPTNet`.
+        others: those of the pair, `pretrained` and `freeze`, as in :class:`.SinuDAEConvTasNet`,
+            whose errors and shapes are also the same.
 
     Examples
         >>> model = SinuDAEDPTNet(2, n_repeats=1, n_filters=20, kernel_size=64, stride=8)
@@ -184,10 +186,10 @@ class SinuDAELSTMTasNet(_on_pair(LSTMTasNet)):
 
     Args:
         n_src (int): Number of sources in the input mixtures.
-        rnn_type, n_layers, hid_size, dropout, mask_act, bidirectional: Of the masker, as in
-            :class:`~asteroid.models.LSTMTasNet`.
-        encoder, ..., pretrained, freeze: as in :class:`.SinuDAEConvTasNet`, whose errors and
-            shapes are also the same.
+        masker arguments: `rnn_type`, `n_layers`, `hid_size`, `dropout`, `mask_act`,
+            `bidirectional`, as in :class:`~asteroid.models.LSTMTasNet`.
+        others: those of the pair, `pretrained` and `freeze`, as in :class:`.SinuDAEConvTasNet`,
+            whose errors and shapes are also the same.
 
     Examples
         >>> model = SinuDAELSTMTasNet(2, hid_size=8, n_filters=20, kernel_size=64, stride=8)

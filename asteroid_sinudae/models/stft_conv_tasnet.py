@@ -21,8 +21,9 @@ class STFTConvTasNet(SafeModel, ConvTasNet):
         stride (int): Hop in samples.
         window (str): Name of the window.
         sample_rate (float): Sample rate of the audio in Hz.
-        n_blocks, n_repeats, bn_chan, hid_chan, skip_chan, conv_kernel_size, norm_type, mask_act,
-            causal: Of the masker, as in :class:`~asteroid.models.ConvTasNet`.
+        masker arguments: `n_blocks`, `n_repeats`, `bn_chan`, `hid_chan`, `skip_chan`,
+            `conv_kernel_size`, `norm_type`, `mask_act`, `causal`, as in
+            :class:`~asteroid.models.ConvTasNet`.
 
     Raises:
         ValueError: naming an argument that makes no sense.
