@@ -31,7 +31,7 @@ setup(
     license_files=["LICENSE", "LICENSE-MODELS"],
     packages=find_packages(include=["asteroid_sinudae", "asteroid_sinudae.*"]),
     package_data={
-        "asteroid_sinudae": ["pretrained_models/*"],
+        "asteroid_sinudae": ["pretrained_models/*", "*.pyi", "py.typed"],
         "asteroid_sinudae.report": ["templates/*"],
     },
     python_requires=">=3.11",
@@ -50,6 +50,8 @@ setup(
         "numpy",
         "scipy>=1.12",
         "soundfile",
+        "lazy_loader>=0.4",
+        "shtab>=1.6",
         "pydantic>=2.7",
         "pyyaml",
         "tqdm",

@@ -1,1 +1,4 @@
 """Representations, separators, and the files that they are kept in."""
+
+# Here, so that Asteroid has our names before one of our modules is half imported.
+import asteroid  # noqa: F401
