@@ -49,6 +49,7 @@ setup(
         "scipy>=1.12",
         "soundfile",
         "pydantic>=2.7",
+        "typing_extensions",
         # From here on: data, logs, tables and the page of the recipe.
         "jinja2>=3.1",
         "matplotlib>=3.8",
