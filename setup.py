@@ -53,6 +53,7 @@ setup(
         "lazy_loader>=0.4",
         "shtab>=1.6",
         "pydantic>=2.7",
+        "typing_extensions",
         "pyyaml",
         "tqdm",
     ],

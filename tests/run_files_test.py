@@ -9,7 +9,7 @@ import torch
 from mutations import mutated_bytes, mutated_json, mutated_values
 
 from asteroid_sinudae.report import medians_table, provenance_facts, read_losses, read_table
-from asteroid_sinudae.run_files import read_metrics, read_training
+from asteroid_sinudae.runs.files import read_metrics, read_training
 
 METRICS = {
     "medians": {"mod-cos DAE": {"si_sdr": 30.5, "si_sdr_rm": 8.0}, "mixture": {"si_sdr_rm": -2.0}},
