@@ -22,10 +22,10 @@ from asteroid_sinudae import (
     make_enc_dec,
     pretrained,
 )
-from asteroid_sinudae.authors_weights import from_state_dicts
 from asteroid_sinudae.cli import main
-from asteroid_sinudae.files import load_safely
-from asteroid_sinudae.model_files import describe_file, load_model
+from asteroid_sinudae.models.authors_weights import from_state_dicts
+from asteroid_sinudae.models.model_files import describe_file, load_model
+from asteroid_sinudae.utils.files import load_safely
 
 # isort: split
 
