@@ -11,6 +11,7 @@ from ..evaluation import metric_title
 from ..run_files import numbers, read_csv
 from .page import Table
 
+MAX_STEP = 2**53  # whole numbers up to here are exact in floating point
 SNRS = ["neg_snr", "neg_snr_epoch"]
 
 
@@ -70,14 +71,14 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
 
 def _read_log(path: Path) -> pd.DataFrame:
     """Losses of one start; empty if it was stopped before it logged any."""
-    if not path.stat().st_size:
+    if path.is_file() and not path.stat().st_size:
         return pd.DataFrame()
     log = read_csv(path, "step")
     names = [name for name in ("step", *SNRS, *TERMS) if name in log]
     log = numbers(log[names].dropna(subset="step"), names, path)
-    is_update = (log["step"] >= 0) & (log["step"] % 1 == 0)
-    if not is_update.all():
-        raise ValueError(f"{path}: step must be an update's number, got {log['step'][~is_update]}")
+    strange = log["step"][(log["step"] < 0) | (log["step"] % 1 != 0) | (log["step"] > MAX_STEP)]
+    if len(strange):
+        raise ValueError(f"{path}: step must be numbers of updates, got {strange.iloc[0]}")
     return log.astype({"step": int})
 
 
