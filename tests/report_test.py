@@ -859,7 +859,11 @@ class TestScript:
             (dict(examples="c@0"), "example 'c@0': the mixture is silent there, expected audio"),
             (
                 dict(example_seconds=0),
-                "example_seconds must be a positive number of seconds, got 0",
+                "example_seconds must be a positive number of seconds, at most 600, got 0",
+            ),
+            (
+                dict(example_seconds=1e9),
+                "example_seconds must be .*, at most 600, got 1000000000.0",
             ),
             (dict(example_seconds="nan"), "example_seconds must be a positive number of seconds"),
             (dict(n_examples=0), "n_examples must be an integer of at least 1, got 0"),

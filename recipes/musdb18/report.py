@@ -53,7 +53,7 @@ def main() -> None:
         for number, excerpt in enumerate(tqdm(excerpts, "Examples"), start=1)
     ]
     page = report.Page(
-        title=f"Experiment {args.exp_dir.resolve().name}",
+        title=f"Experiment {scripts.name_of(args.exp_dir)}",
         introduction=introduction(name, dae),
         tables=tables,
         examples=examples,

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -40,12 +41,17 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def name_of(folder: Path) -> str:
+    """A folder's own name, also of one given as `.` or by a link."""
+    return os.path.basename(os.path.realpath(folder))  # Path.resolve raises for links in a circle
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a script; whatever stops it ends it with one line and status 1, an interruption 130."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    # Lightning's advertisements, and its use of what torch has deprecated.
+    # Lightning's advertisements, its advice, and its use of what torch has deprecated.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
     outcome = attempt(main)
     script = Path(sys.argv[0]).name
     if outcome.status == INTERRUPTED:
