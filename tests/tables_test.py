@@ -26,17 +26,15 @@ from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.segments import Manifest, Track
 from asteroid_sinudae.evaluation.oracle import MIXTURE
 from asteroid_sinudae.filterbanks.multires import as_bands, n_kernels
+from asteroid_sinudae.runs import conf as configurations
+from asteroid_sinudae.runs import declaration, processes, results
 from asteroid_sinudae.utils import locks
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "musdb18"
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(RECIPE))
-    tables = importlib.import_module("tables")
-    configurations, experiments, processes, results, scripts = (
-        importlib.import_module(f"utils.{name}")
-        for name in ("conf", "experiments", "processes", "results", "scripts")
-    )
+    tables, scripts = (importlib.import_module(name) for name in ("tables", "utils.scripts"))
 
 BASE = configurations.read_yaml(scripts.BASE_CONF)
 SHIPPED = RECIPE / "local" / "experiments.yml"
@@ -150,10 +148,10 @@ def write_baseline(folder, conf, **changes):
 
 def jobs_of(path, tmp_path, seeds=(0,), **values):
     """The experiment, its baselines, and the runs of its rows."""
-    conf = experiments.override(BASE, values)
-    experiment = experiments.load_experiment(path, "table", conf)
-    rows = experiments.parse_rows(None, experiment)
-    jobs = experiments.make_jobs(experiment, conf, rows, seeds, tmp_path / "exp")
+    conf = declaration.override(BASE, values)
+    experiment = declaration.load_experiment(path, "table", conf)
+    rows = declaration.parse_rows(None, experiment)
+    jobs = declaration.make_jobs(experiment, conf, rows, seeds, tmp_path / "exp")
     n_baselines = len(experiment.stft)
     return experiment, jobs[:n_baselines], jobs[n_baselines:]
 
@@ -224,8 +222,8 @@ def test_options_hold_for_all_rows_and_are_written_down(tmp_path, run_tables):
 
 @pytest.mark.parametrize("name, n_rows", [("table1", 7), ("table2", 6)])
 def test_shipped_rows_have_the_papers_parameters(name, n_rows):
-    experiment = experiments.load_experiment(SHIPPED, name, BASE)
-    jobs = experiments.make_jobs(experiment, BASE, list(experiment.rows), [0], Path())
+    experiment = declaration.load_experiment(SHIPPED, name, BASE)
+    jobs = declaration.make_jobs(experiment, BASE, list(experiment.rows), [0], Path())
     assert len(jobs) == n_rows and len(experiment.stft) == (name == "table2")
     for job in jobs:
         with torch.device("meta"):
@@ -235,8 +233,8 @@ def test_shipped_rows_have_the_papers_parameters(name, n_rows):
 
 
 def test_shipped_experiments_are_the_papers():
-    table1 = experiments.load_experiment(SHIPPED, "table1", BASE)
-    jobs = experiments.make_jobs(table1, BASE, list(table1.rows), [0], Path())
+    table1 = declaration.load_experiment(SHIPPED, "table1", BASE)
+    jobs = declaration.make_jobs(table1, BASE, list(table1.rows), [0], Path())
     for job in jobs:
         assert job.conf["objective"]["tv_weight"] == 0 and not job.conf["objective"]["sort"]
         assert job.conf["training"]["early_stop"] and job.conf["training"]["epochs"] == 10
@@ -257,8 +255,8 @@ def test_shipped_experiments_are_the_papers():
     si_sdr = [row.paper["si_sdr"] for row in table1.rows.values()]
     assert si_sdr == [20.83, 22.34, 31.25, 30.5, 28.72, 32.62, 26.82]
 
-    table2 = experiments.load_experiment(SHIPPED, "table2", BASE)
-    jobs = experiments.make_jobs(table2, BASE, list(table2.rows), [0], Path())
+    table2 = declaration.load_experiment(SHIPPED, "table2", BASE)
+    jobs = declaration.make_jobs(table2, BASE, list(table2.rows), [0], Path())
     assert [
         (job.conf["filterbank"]["n_filters"], job.conf["objective"]["tv_on"]) for job in jobs
     ] == [(c, on) for c in (400, 800, 1600) for on in ("vocals", "mixture")]
@@ -270,8 +268,8 @@ def test_shipped_experiments_are_the_papers():
 
 
 def test_shipped_rows_of_table3_keep_their_budgets():
-    table3 = experiments.load_experiment(SHIPPED, "table3", BASE)
-    jobs = experiments.make_jobs(table3, BASE, list(table3.all_rows()), [0], Path())
+    table3 = declaration.load_experiment(SHIPPED, "table3", BASE)
+    jobs = declaration.make_jobs(table3, BASE, list(table3.all_rows()), [0], Path())
     numbers = {"s256": 800 / 256, "s512": 3.15, "half": 2.7, "whole": 5.34}
     for job in jobs:
         if job.is_baseline:
@@ -449,7 +447,7 @@ def test_jobs_are_a_run_of_every_row_before_the_next_run(tmp_path, small):
         "squared seed 1",
     ]
     assert jobs[0].folder == tmp_path / "exp" / "table" / "plain_seed3"
-    expected = experiments.override(
+    expected = declaration.override(
         BASE,
         dict(lr=0.5, n_filters=8, tv_weight=0.0, sort=False, decoder="conv", seed=3),
     )
@@ -487,7 +485,7 @@ def test_a_result_is_done_with_its_own_configuration_only(tmp_path, small):
     _, _, (job, _) = jobs_of(small, tmp_path, max_steps=7)
     source = results.describe_source(SOURCE)
     assert results.read_result(job, source) is None
-    write_result(job.folder, experiments.override(job.conf, {"num_workers": 5, "devices": 4}))
+    write_result(job.folder, declaration.override(job.conf, {"num_workers": 5, "devices": 4}))
     result = results.read_result(job, source)
     assert (result.steps, result.seconds, result.parameters) == (7, 60.0, 6_476_800)
     assert result.costs == COSTS
@@ -889,7 +887,8 @@ def start_waiting(tmp_path):
     script, started = tmp_path / "script.py", tmp_path / "started"
     script.write_text(WAITS)
     code = (
-        "import sys; from pathlib import Path; from utils.processes import run_script\n"
+        "import sys; from pathlib import Path\n"
+        "from asteroid_sinudae.runs.processes import run_script\n"
         "from asteroid_sinudae.utils.locks import locked\n"
         "with locked(Path(sys.argv[1])) as lock: run_script(Path(sys.argv[2]), sys.argv[3:], lock)"
     )

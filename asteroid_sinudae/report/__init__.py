@@ -1,6 +1,6 @@
 """The results page, and its plots for notebooks."""
 
-from ..runs.files import read_metrics
+from ..runs.folder import read_metrics
 from .bank import Bank, learned_bank
 from .examples import Excerpt, choose_excerpts, make_example, named_excerpt
 from .experiment import medians_table, provenance_facts, read_losses, read_table

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ..evaluation.oracle import metric_title
-from ..runs.files import numbers, read_csv
+from ..runs.folder import numbers, read_csv
 from .page import Table
 
 SNRS = ["neg_snr", "neg_snr_epoch"]

@@ -8,13 +8,19 @@ import argparse
 
 import torch
 from utils import scripts
-from utils.limits import check_segment
-from utils.processes import run_lock
-from utils.systems import OF_STFT, OF_SYSTEMS, load_stft, load_systems, read_run_conf
 
 from asteroid_sinudae.data.segments import Manifest
 from asteroid_sinudae.evaluation.oracle import costs, evaluate, markdown_table, medians
-from asteroid_sinudae.runs.files import read_training
+from asteroid_sinudae.runs.folder import read_training
+from asteroid_sinudae.runs.limits import check_segment
+from asteroid_sinudae.runs.processes import run_lock
+from asteroid_sinudae.runs.representations import (
+    OF_STFT,
+    OF_SYSTEMS,
+    load_stft,
+    load_systems,
+    read_run_conf,
+)
 from asteroid_sinudae.utils.files import atomic_path, write_json
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -37,7 +43,11 @@ def main() -> None:
 
 def evaluate_run(args: argparse.Namespace) -> None:
     """Evaluate the run that the options name."""
-    conf = read_run_conf(args.exp_dir, ("data.segment", *(OF_STFT if args.stft else OF_SYSTEMS)))
+    conf = read_run_conf(
+        args.exp_dir,
+        scripts.base_conf(),
+        ("data.segment", *(OF_STFT if args.stft else OF_SYSTEMS)),
+    )
     check_segment(conf["data"]["segment"])
     manifest = Manifest.load(args.data_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -8,12 +8,12 @@ table. Interrupted, it continues where it was.
 import argparse
 
 from utils import scripts
-from utils.processes import run_lock
-from utils.systems import load_systems, read_run_conf
 
 from asteroid_sinudae.data.segments import Manifest
 from asteroid_sinudae.evaluation.bsseval import METRICS, Scores, evaluate_tracks, summary
 from asteroid_sinudae.evaluation.oracle import markdown_table
+from asteroid_sinudae.runs.processes import run_lock
+from asteroid_sinudae.runs.representations import load_systems, read_run_conf
 from asteroid_sinudae.utils.files import write_json
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -55,7 +55,7 @@ def main() -> None:
 
 def evaluate_run(args: argparse.Namespace) -> None:
     """Score the run that the options name."""
-    conf = read_run_conf(args.exp_dir)
+    conf = read_run_conf(args.exp_dir, scripts.base_conf())
     manifest = Manifest.load(args.data_dir)
     scores = evaluate_tracks(
         load_systems(args.exp_dir, conf, manifest),

@@ -12,8 +12,6 @@ import torch
 from eval_museval import report
 from torch import nn
 from utils import scripts
-from utils.processes import run_lock
-from utils.systems import load_systems, read_run_conf, stft_conf
 
 from asteroid_sinudae import Representation, SinuDAEConvTasNet
 from asteroid_sinudae.data.segments import Manifest
@@ -27,7 +25,9 @@ from asteroid_sinudae.evaluation.bsseval import (
 )
 from asteroid_sinudae.evaluation.oracle import markdown_table, medians
 from asteroid_sinudae.models.stft_conv_tasnet import STFTConvTasNet
-from asteroid_sinudae.runs.files import read_training
+from asteroid_sinudae.runs.folder import read_training
+from asteroid_sinudae.runs.processes import run_lock
+from asteroid_sinudae.runs.representations import load_systems, read_run_conf, stft_conf
 from asteroid_sinudae.utils.files import atomic_path, write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -177,7 +177,7 @@ def main() -> None:
 def evaluate_run(args: argparse.Namespace) -> None:
     """Evaluate the separators that the options name."""
     manifest = Manifest.load(args.data_dir)
-    pair_conf = read_run_conf(args.pair_dir)
+    pair_conf = read_run_conf(args.pair_dir, scripts.base_conf())
     systems = load_systems(args.pair_dir, pair_conf, manifest)
     pair = next(iter(systems.values()))
     trained_on = {"pair": model_digest(pair), **stft_conf(pair_conf)}

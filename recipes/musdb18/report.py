@@ -5,12 +5,12 @@ It is one folder that needs no server and no network: open its index.html in a b
 
 from tqdm import tqdm
 from utils import scripts
-from utils.systems import check_run_conf, load_systems
 
 from asteroid_sinudae import SinuDAE, report
 from asteroid_sinudae.data.segments import Manifest
 from asteroid_sinudae.filterbanks.multires import parse_bands
 from asteroid_sinudae.models.pretrained import describe_sizes
+from asteroid_sinudae.runs.representations import check_run_conf, load_systems
 
 
 def main() -> None:
@@ -39,7 +39,11 @@ def main() -> None:
     tables = [report.medians_table(metrics), *map(report.read_table, args.tables)]
     losses = report.read_losses(args.exp_dir)
     manifest = Manifest.load(args.data_dir)
-    conf = check_run_conf(metrics["conf"], f"{args.exp_dir / 'final_metrics.json'}: conf")
+    conf = check_run_conf(
+        metrics["conf"],
+        scripts.base_conf(),
+        f"{args.exp_dir / 'final_metrics.json'}: conf",
+    )
     systems = load_systems(args.exp_dir, conf, manifest)
     name, dae = next(iter(systems.items()))
     tracks, seconds = manifest.subset("test"), args.example_seconds

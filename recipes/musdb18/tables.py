@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils import scripts
-from utils.conf import write_conf
-from utils.experiments import (
+
+from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.runs.conf import write_conf
+from asteroid_sinudae.runs.declaration import (
     Experiment,
     Job,
     check_free,
@@ -24,10 +26,14 @@ from utils.experiments import (
     parse_seeds,
     parse_shard,
 )
-from utils.processes import run_script
-from utils.results import Result, describe_source, make_table, read_result, to_markdown
-
-from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.runs.processes import run_script
+from asteroid_sinudae.runs.results import (
+    Result,
+    describe_source,
+    make_table,
+    read_result,
+    to_markdown,
+)
 from asteroid_sinudae.utils.errors import one_line
 from asteroid_sinudae.utils.files import atomic_path, write_text
 from asteroid_sinudae.utils.locks import locked

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from utils import scripts, training
-from utils.systems import load_stft
+from utils import scripts
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.segments import Manifest
 from asteroid_sinudae.evaluation.bsseval import model_digest
 from asteroid_sinudae.models.model_files import pair_bounds
 from asteroid_sinudae.models.pretrained import describe_sizes
+from asteroid_sinudae.runs import training
+from asteroid_sinudae.runs.representations import load_stft
 from asteroid_sinudae.training.checkpoints import StopAtPlateau
 from asteroid_sinudae.training.dae_system import DAESystem
 from asteroid_sinudae.training.objectives import make_objectives

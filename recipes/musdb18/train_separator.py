@@ -11,14 +11,15 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from utils import scripts, training
-from utils.systems import OF_SYSTEMS, load_systems, read_run_conf, stft_conf
+from utils import scripts
 
 from asteroid_sinudae.data.segments import Manifest, TrainSegments
 from asteroid_sinudae.evaluation.blind import SOURCES, SeparatorSystem, make_separators
 from asteroid_sinudae.evaluation.bsseval import model_digest
 from asteroid_sinudae.models.separators import SinuDAEConvTasNet
 from asteroid_sinudae.models.stft_conv_tasnet import STFTConvTasNet
+from asteroid_sinudae.runs import training
+from asteroid_sinudae.runs.representations import OF_SYSTEMS, load_systems, read_run_conf, stft_conf
 
 CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
 
@@ -49,7 +50,9 @@ def train_both(args: argparse.Namespace, conf: dict) -> None:
         raise FileNotFoundError(
             f"{args.pair_dir / 'best_model.pth'} not found: train the pair first (stage 2)"
         )
-    pair_conf = read_run_conf(args.pair_dir, (*OF_SYSTEMS, "filterbank.kernel_size"))
+    pair_conf = read_run_conf(
+        args.pair_dir, scripts.base_conf(), (*OF_SYSTEMS, "filterbank.kernel_size")
+    )
     pair = next(iter(load_systems(args.pair_dir, pair_conf, manifest).values()))
     initial = load_initial(conf, args.given)
     check_conf(conf, pair_conf)

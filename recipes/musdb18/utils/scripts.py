@@ -8,12 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from asteroid_sinudae.runs.conf import from_text, read_conf, read_yaml, type_of
 from asteroid_sinudae.utils.errors import INTERRUPTED, attempt
-from asteroid_sinudae.utils.schema import validated  # before asteroid, which it makes importable
-
-# isort: split
-
-from utils.conf import from_text, read_conf, read_yaml, type_of
+from asteroid_sinudae.utils.schema import validated
 
 LOCAL = Path(__file__).resolve().parents[1] / "local"
 BASE_CONF = LOCAL / "conf.yml"
@@ -38,6 +35,11 @@ def path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("expected a path, got an empty text")
     return Path(text)
+
+
+def base_conf() -> dict:
+    """The configuration of all keys of a run, with their defaults."""
+    return read_yaml(BASE_CONF)
 
 
 def run(main: Callable[[], None]) -> None:

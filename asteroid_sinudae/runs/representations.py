@@ -4,14 +4,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from utils import scripts
-from utils.conf import read_conf, read_yaml, type_of
-from utils.limits import check_stft
 
-from asteroid_sinudae import STFT, Representation, SinuDAE
-from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.utils.checks import check
-from asteroid_sinudae.utils.schema import validated
+from ..data.segments import Manifest
+from ..models.sinudae import STFT, Representation, SinuDAE
+from ..utils.checks import check
+from ..utils.schema import validated
+from .conf import read_conf, type_of
+from .limits import check_stft
 
 STFT_NAME = "STFT"  # in tables
 # Keys of a run's configuration without which there is no STFT, and no table of its systems.
@@ -19,23 +18,24 @@ OF_STFT = ("baseline.stft_n_fft", "baseline.stft_stride", "baseline.stft_window"
 OF_SYSTEMS = (*OF_STFT, "filterbank.decoder")
 
 
-def read_run_conf(exp_dir: Path, needed: Iterable[str] = OF_SYSTEMS) -> dict:
+def read_run_conf(exp_dir: Path, defaults: dict, needed: Iterable[str] = OF_SYSTEMS) -> dict:
     """The configuration in a run's conf.yml.
 
     Args:
         exp_dir (Path): Folder of the run.
+        defaults (dict): Two-level configuration of all keys.
         needed (iterable of str): Keys that must not be missing, as `group.key`.
 
     Raises:
         FileNotFoundError: if it is not there.
         ValueError: naming what is wrong in it.
     """
-    return read_conf(exp_dir / "conf.yml", read_yaml(scripts.BASE_CONF), needed)
+    return read_conf(exp_dir / "conf.yml", defaults, needed)
 
 
-def check_run_conf(conf: object, where: str) -> dict:
+def check_run_conf(conf: object, defaults: dict, where: str) -> dict:
     """A configuration that another file holds, as :func:`read_run_conf` would have read it."""
-    return validated(type_of(read_yaml(scripts.BASE_CONF), OF_SYSTEMS), conf, where)
+    return validated(type_of(defaults, OF_SYSTEMS), conf, where)
 
 
 def load_systems(

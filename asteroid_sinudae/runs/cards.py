@@ -3,8 +3,8 @@
 import pandas as pd
 import yaml
 
-from asteroid_sinudae.evaluation.oracle import markdown_table
-from asteroid_sinudae.models.pretrained import describe_sizes
+from ..evaluation.oracle import markdown_table
+from ..models.pretrained import describe_sizes
 
 LICENCE = (
     "non-commercial research only, as the licences of the music it was trained on allow no more"

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 from typing_extensions import TypedDict
-from utils.conf import TYPES, mapping_type, read_yaml, type_of
-from utils.experiments import Experiment, Job
-from utils.scripts import BASE_CONF
 
-from asteroid_sinudae.evaluation.oracle import RM_COLUMN, bm_column
-from asteroid_sinudae.runs.files import Count, Metrics, Training, numbers, read_csv, read_metrics
-from asteroid_sinudae.training.checkpoints import MAY_CHANGE
-from asteroid_sinudae.utils.schema import validated
+from ..evaluation.oracle import RM_COLUMN, bm_column
+from ..training.checkpoints import MAY_CHANGE
+from ..utils.schema import validated
+from .conf import TYPES, mapping_type, type_of
+from .declaration import Experiment, Job
+from .folder import Count, Metrics, Training, numbers, read_csv, read_metrics
 
 LIMITS = ("epochs", "max_steps")
 METRICS = {
@@ -147,7 +146,7 @@ def read_result(job: Job, source: str) -> Result | None:
 def _check_conf(metrics: dict, job: Job, where: str) -> None:
     """Raise a ValueError unless the configuration of a result can be compared with the job's."""
     needed = () if job.is_baseline else [f"training.{key}" for key in LIMITS]
-    validated(type_of(read_yaml(BASE_CONF), needed), metrics["conf"], where)
+    validated(type_of(job.conf, needed), metrics["conf"], where)
     if not job.is_baseline and None in metrics["training"].values():
         raise ValueError(f"{where} is of a training, of which training tells nothing")
 

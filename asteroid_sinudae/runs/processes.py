@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from asteroid_sinudae.utils.locks import LOCK_SECONDS, locked
+from ..utils.locks import LOCK_SECONDS, locked
 
 TAIL = 4096  # bytes of a script's stderr that are kept
 RUN_SECONDS = 2.0  # for what a killed training has started to end

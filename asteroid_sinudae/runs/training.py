@@ -8,28 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from asteroid_sinudae.data.segments import Manifest, SetShuffleSampler, TrainSegments
-from asteroid_sinudae.training.checkpoint_state import check_finite_weights, check_state, schedulers
-from asteroid_sinudae.training.checkpoints import (
-    AtomicCheckpointIO,
-    LastCheckpoint,
-    StopAfter,
-    check_resumable,
-    read_checkpoint,
-)
-from asteroid_sinudae.training.precision import PRECISIONS, resolve_precision, time_precisions
-from asteroid_sinudae.utils.checks import check, check_choice  # before asteroid, made importable so
-from asteroid_sinudae.utils.files import save_atomically
-from asteroid_sinudae.utils.processes import die_with_parent
-from asteroid_sinudae.utils.provenance import provenance
-from asteroid_sinudae.utils.schema import validated
-
-# isort: split
-
 import pytorch_lightning as pl
 import torch
 from asteroid.engine.system import System
-from asteroid_sinudae.conf import write_conf
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -38,8 +19,24 @@ from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
 from typing_extensions import TypedDict
 
-from asteroid_sinudae import limits
-from asteroid_sinudae.utils.processes import run_lock
+from ..data.segments import Manifest, SetShuffleSampler, TrainSegments
+from ..training.checkpoint_state import check_finite_weights, check_state, schedulers
+from ..training.checkpoints import (
+    AtomicCheckpointIO,
+    LastCheckpoint,
+    StopAfter,
+    check_resumable,
+    read_checkpoint,
+)
+from ..training.precision import PRECISIONS, resolve_precision, time_precisions
+from ..utils.checks import check, check_choice
+from ..utils.files import save_atomically
+from ..utils.processes import die_with_parent
+from ..utils.provenance import provenance
+from ..utils.schema import validated
+from . import limits
+from .conf import write_conf
+from .processes import run_lock
 
 # Environment variable by which the first process of a node tells the others the precision.
 PRECISION = "SINUDAE_PRECISION"

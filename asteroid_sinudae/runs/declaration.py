@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Required
 
 from pydantic import AfterValidator, Field
-from utils.conf import TYPES, mapping_type, read_yaml, type_of
-from utils.systems import stft_conf
 
-from asteroid_sinudae.utils.checks import check, check_choice
-from asteroid_sinudae.utils.schema import validated
+from ..utils.checks import check, check_choice
+from ..utils.schema import validated
+from .conf import TYPES, mapping_type, read_yaml, type_of
+from .representations import stft_conf
 
 PAPER = ("si_sdr", "si_sdr_bm", "parameters_m")  # dB, dB, millions
 UNTRAINED = ("max_steps", 0)  # what a row sets whose model is its start
