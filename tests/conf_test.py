@@ -12,6 +12,7 @@ from mutations import mutated_bytes, mutated_values
 
 from asteroid_sinudae.data.segments import Track
 from asteroid_sinudae.runs import conf, declaration, limits, representations
+from asteroid_sinudae.runs.folder import Run
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "musdb18"
 with pytest.MonkeyPatch.context() as patch:
@@ -186,12 +187,12 @@ def test_text_that_looks_like_a_number_is_written_as_text(tmp_path, read):
 def test_what_a_run_needs_of_its_configuration(tmp_path):
     conf.write_conf({"baseline": {"stft_n_fft": 64}}, tmp_path / "conf.yml")
     with pytest.raises(ValueError, match="conf.yml: baseline.stft_stride is missing$"):
-        representations.read_run_conf(tmp_path, BASE, representations.OF_STFT)
+        Run(tmp_path).read_conf(BASE, representations.OF_STFT)
     stft = {"baseline": BASE["baseline"]}
     conf.write_conf(stft, tmp_path / "conf.yml")
-    assert representations.read_run_conf(tmp_path, BASE, representations.OF_STFT) == stft
+    assert Run(tmp_path).read_conf(BASE, representations.OF_STFT) == stft
     with pytest.raises(ValueError, match="conf.yml: filterbank is missing$"):
-        representations.read_run_conf(tmp_path, BASE)
+        Run(tmp_path).read_conf(BASE, representations.OF_TABLE)
 
 
 # Bounds
@@ -259,7 +260,7 @@ def test_what_ships_is_within_the_bounds(monkeypatch):
     monkeypatch.setattr(limits, "device_memory", lambda: 2 * 10**9)
     limits.check_limits(SEPARATOR)
     for name in conf.read_yaml(EXPERIMENTS):
-        experiment = declaration.load_experiment(EXPERIMENTS, name, BASE)
+        experiment = declaration.load_table(EXPERIMENTS, name, BASE)
         rows = list(experiment.rows)
         for job in declaration.make_jobs(experiment, BASE, rows, [0], Path()):
             limits.check_limits(job.conf)
@@ -292,7 +293,7 @@ def test_damaged_experiments_are_read_or_refused(tmp_path):
     for text in damaged:
         path.write_bytes(text)
         try:
-            declaration.load_experiment(path, "table1", BASE)
+            declaration.load_table(path, "table1", BASE)
         except (ValueError, OSError):
             refused += 1
     assert 150 < refused < 300

@@ -1,5 +1,7 @@
-"""Files that scripts leave in a run's folder, checked where they are read."""
+"""A run and its folder: where each file is, and readers that check what it holds."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -9,10 +11,11 @@ from typing_extensions import TypedDict
 
 from ..utils.files import load_safely
 from ..utils.schema import validated, validated_json
+from .conf import read_conf
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-Named = Annotated[dict[str, dict[str, Finite]], Field(min_length=1)]  # figures by system
+Named = Annotated[dict[str, dict[str, Finite]], Field(min_length=1)]  # figures by representation
 
 
 class Training(TypedDict):
@@ -28,6 +31,7 @@ class Metrics(TypedDict):
 
     __pydantic_config__ = ConfigDict(extra="allow")
 
+    evaluated: NotRequired[str]  # added by the reader where it is missing
     medians: Named
     segments: Annotated[int, Field(ge=1)]
     test_tracks: Annotated[int, Field(ge=1)]
@@ -62,39 +66,132 @@ class Infos(TypedDict):
     training: NotRequired[ModelTraining]
 
 
-def read_training(path: Path) -> dict:
-    """How the model of a file was trained, empty if the file does not tell.
+@dataclass(frozen=True)
+class Run:
+    """One training with its folder; also a folder in which only a baseline was evaluated.
+
+    What one script leaves in the folder and another one takes has its name here and nowhere else.
 
     Args:
-        path (Path): File of a model, as :func:`.save_atomically` writes it.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: naming the key, its value and what was expected, if the file tells it otherwise.
+        folder (Path): The folder, which need not be there yet.
     """
-    infos = load_safely(path).get("infos", {})
-    return validated(Infos, infos, f"{path}: infos").get("training", {})
 
+    folder: Path
 
-def read_metrics(exp_dir: Path, kind: type = Metrics) -> dict:
-    """Content of an experiment's `final_metrics.json`.
+    @property
+    def conf_file(self) -> Path:
+        """The configuration, as the training that wrote `model_file` had it."""
+        return self.folder / "conf.yml"
 
-    Args:
-        exp_dir (Path): Folder of the experiment.
-        kind (type): :class:`Metrics`, or one that has more.
+    @property
+    def job_file(self) -> Path:
+        """The configuration that a table asks for, before anything is trained."""
+        return self.folder / "job.yml"
 
-    Raises:
-        FileNotFoundError: if the experiment has not been evaluated.
-        ValueError: naming the key, its value and what was expected, if the file is damaged, lacks
-            something, or has a figure that is not finite.
-    """
-    path = exp_dir / "final_metrics.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found: evaluate the experiment first (stage 3)")
-    try:
-        return validated_json(kind, path.read_bytes(), str(path))
-    except ValueError as error:
-        raise ValueError(f"{error}: evaluate again (stage 3)") from error
+    @property
+    def checkpoint_file(self) -> Path:
+        """The checkpoint that a training saves and continues from."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def logs_folder(self) -> Path:
+        """The losses, as CSV and for TensorBoard."""
+        return self.folder / "logs"
+
+    @property
+    def model_file(self) -> Path:
+        """The model after the last update."""
+        return self.folder / "best_model.pth"
+
+    @property
+    def segments_file(self) -> Path:
+        """The metrics of every test segment."""
+        return self.folder / "segments.csv"
+
+    @property
+    def metrics_file(self) -> Path:
+        """The medians of `segments_file`, and what they were made with."""
+        return self.folder / "final_metrics.json"
+
+    @property
+    def museval_folder(self) -> Path:
+        """The scores of whole tracks, a file each."""
+        return self.folder / "museval"
+
+    @property
+    def museval_file(self) -> Path:
+        """The medians of `museval_folder`."""
+        return self.folder / "museval.json"
+
+    @property
+    def table_file(self) -> Path:
+        """The medians as Markdown."""
+        return self.folder / "table.md"
+
+    @property
+    def report_folder(self) -> Path:
+        """The page."""
+        return self.folder / "report"
+
+    def read_conf(self, defaults: dict, needed: Iterable[str] = ()) -> dict:
+        """Read `conf_file`.
+
+        Args:
+            defaults (dict): Two-level configuration of all keys.
+            needed (iterable of str): Keys that must not be missing, as `group.key`.
+
+        Raises:
+            FileNotFoundError: if it is not there.
+            ValueError: naming what is wrong in it.
+        """
+        return read_conf(self.conf_file, defaults, needed)
+
+    def read_training(self) -> dict:
+        """Read how the model of `model_file` was trained, empty if the file does not tell.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: naming the key, its value and what was expected, if the file tells it
+                otherwise.
+        """
+        infos = load_safely(self.model_file).get("infos", {})
+        return validated(Infos, infos, f"{self.model_file}: infos").get("training", {})
+
+    def read_metrics(self, kind: type = Metrics) -> dict:
+        """Read `metrics_file`.
+
+        Its key `evaluated` is the name, in `medians`, of the model that the run is about. Files
+        made before this key was written have that model first in `medians`: here, and only here,
+        the key is added to what they hold.
+
+        Args:
+            kind (type): :class:`Metrics`, or one that has more.
+
+        Raises:
+            FileNotFoundError: if the run has not been evaluated.
+            ValueError: naming the key, its value and what was expected, if the file is damaged,
+                lacks something, or has a figure that is not finite.
+        """
+        path = self.metrics_file
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} not found: evaluate the run first (stage 3)")
+        try:
+            metrics = validated_json(kind, path.read_bytes(), str(path))
+            metrics.setdefault("evaluated", next(iter(metrics["medians"])))
+            if metrics["evaluated"] not in metrics["medians"]:
+                raise ValueError(f"{path}: medians has no {metrics['evaluated']!r}, as evaluated")
+        except ValueError as error:
+            raise ValueError(f"{error}: evaluate again (stage 3)") from error
+        return metrics
+
+    def read_segments(self, *columns: str) -> pd.DataFrame:
+        """Read `segments_file`, which has `system` and at least some other columns.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: naming the file, if it is no CSV, or lacks a column.
+        """
+        return read_csv(self.segments_file, "system", *columns)
 
 
 def read_csv(path: Path, *columns: str) -> pd.DataFrame:
