@@ -1115,6 +1115,16 @@ def test_run_sh_runs_an_experiment(run_sh):
     assert done.returncode == 0 and list(calls)[2:] == ["tables.py"]
     assert done.stderr == "run.sh: note: without a --report_row there is no museval and no page\n"
 
+    assert run_sh("--experiment", "table1")[1]["report.py"][1].endswith(
+        "/conv_modcos_squared_seed0"
+    )
+    one = ["--stage", "5", "--report_row", "c400_am", "--rows", "c400_av"]
+    calls = run_sh("--experiment", "table2", *one)[1]
+    assert calls["report.py"][1] == "exp/table2/c400_am_seed0" and list(calls) == ["report.py"]
+    assert calls["report.py"][4] == "--tables"
+    done, calls = run_sh("--experiment", "no_table")  # which tables.py refuses
+    assert calls["tables.py"][1] == "no_table" and "report.py" not in calls
+
     done, calls = run_sh("--experiment", "table1", "--shard", "2/3", "--stage", "2")
     assert calls["tables.py"][-2:] == ["--shard", "2/3"] and list(calls) == ["tables.py"]
 
