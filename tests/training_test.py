@@ -19,6 +19,8 @@ from trainings import RECIPE, SMALL, assert_same_bits, call, write_tracks
 from asteroid_sinudae import SinuDAE, pretrained
 from asteroid_sinudae.data.segments import Manifest, SetShuffleSampler, Track, TrainSegments
 from asteroid_sinudae.runs import training
+from asteroid_sinudae.runs.conf import write_conf
+from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.training.checkpoints import MAY_CHANGE, check_resumable
 from asteroid_sinudae.training.precision import Choice
 from asteroid_sinudae.utils.files import load_safely
@@ -331,6 +333,29 @@ def test_a_training_from_a_model_of_the_package(options, tmp_path, monkeypatch):
     for name, message in (("none", "'none' is neither a file nor"), ("no/a.pth", "not found")):
         with pytest.raises(SystemExit, match=f"^train.py: .*{message}"):
             call("train.py", **{**options, "exp_dir": tmp_path / "other"}, init_from=name)
+
+
+def test_nothing_is_left_out_of_the_configuration_that_a_table_asks_for(options, tmp_path):
+    source, run = tmp_path / "source.pth", Run(options["exp_dir"])
+    torch.save(SinuDAE(**{**SMALL, "n_filters": 6}).serialize(), source)
+    conf = yaml.safe_load((RECIPE / "local" / "conf.yml").read_text())
+    for group, values in CONF.items():
+        conf[group].update(values)
+    conf["filterbank"]["n_filters"] = 800  # the default, which a row may ask for
+    conf["training"]["init_from"] = str(source)
+    write_conf(conf, run.job_file)
+    line = f"^train.py: n_filters must be that of init_from={source}, 6, or left out, got 800$"
+    with pytest.raises(SystemExit, match=line):
+        call("train.py", **{**options, "conf": run.job_file})
+    assert not run.conf_file.exists()
+    conf["filterbank"]["n_filters"] = 6
+    write_conf(conf, run.job_file)
+    call("train.py", **{**options, "conf": run.job_file})
+    assert (
+        run.read_conf(conf)["filterbank"]
+        == conf["filterbank"]
+        == package_of(run.folder)["model_args"]
+    )
 
 
 def test_separators_from_the_maskers_of_others(options, tmp_path):

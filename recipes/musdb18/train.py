@@ -36,8 +36,8 @@ def main() -> None:
     )
     args, conf = scripts.parse_args_with_conf(parser)
     run, given = Run(args.exp_dir), args.given
-    if args.conf.resolve().parent == run.folder.resolve():
-        # The run's own configuration is a whole one, in which nothing is left to a default.
+    if args.conf.resolve() in (run.conf_file.resolve(), run.job_file.resolve()):
+        # A run's own configuration is a whole one, in which nothing was left to a default.
         given = {key for values in conf.values() for key in values}
     with training.only_training(run):
         train(run, args.data_dir, conf, given)
