@@ -825,7 +825,7 @@ class TestScript:
         output = options["exp_dir"] / "report"
         assert f"{output / 'index.html'}: the results page" in capsys.readouterr().out
         elements = Elements((output / "index.html").read_text(encoding="utf-8"))
-        assert [text for _, text in elements.of("h1")] == ["Experiment exp"]
+        assert [text for _, text in elements.of("h1")] == ["Run exp"]
         assert [text[:4] for _, text in elements.of("h3")] == ["1. a", "filt", "base"]
         assert [text for _, text in elements.of("caption")][1] == "table1"
         assert len(elements.of("audio")) == 8 and "1.23" in [t for _, t in elements.of("td")]
@@ -870,7 +870,7 @@ class TestScript:
             (dict(seed=-1), "seed must be 0 or more, got -1"),
             (dict(tables="none.csv"), "none.csv not found: expected a table .CSV."),
             (dict(data_dir="none"), "none/manifest.json not found: prepare the data first"),
-            (dict(exp_dir="none"), "none/final_metrics.json not found: evaluate the experiment"),
+            (dict(exp_dir="none"), "none/final_metrics.json not found: evaluate the run"),
         ],
     )
     def test_options_that_make_no_sense(self, options, changes, message):

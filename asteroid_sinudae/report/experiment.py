@@ -1,4 +1,4 @@
-"""What an experiment's folder holds for the page: metrics, losses and tables."""
+"""What a run's folder holds for the page: metrics, losses and tables."""
 
 import csv
 import math
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ..evaluation.oracle import metric_title
-from ..runs.files import numbers, read_csv
+from ..runs.folder import Run, numbers, read_csv
 from .page import Table
 
 MAX_STEP = 2**53  # whole numbers up to here are exact in floating point
@@ -36,6 +36,19 @@ TERMS = {
 }
 
 
+def read_metrics(exp_dir: Path) -> dict:
+    """What a run's evaluation has found, see :meth:`.Run.read_metrics`.
+
+    Args:
+        exp_dir (Path): Folder of the run.
+
+    Raises:
+        FileNotFoundError: if the run has not been evaluated.
+        ValueError: if the file is damaged.
+    """
+    return Run(exp_dir).read_metrics()
+
+
 def read_losses(exp_dir: Path) -> pd.DataFrame:
     """Losses that a training has logged, also one that was interrupted and continued.
 
@@ -43,7 +56,7 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
     taken from the later one.
 
     Args:
-        exp_dir (Path): Folder of the experiment.
+        exp_dir (Path): Folder of the run.
 
     Returns:
         :class:`pandas.DataFrame` indexed by update, ascending, with columns `neg_snr` (dB,
@@ -53,7 +66,7 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
     Raises:
         ValueError: naming the file, if one is no log of numbers by update.
     """
-    folder = exp_dir / "logs" / "csv"
+    folder = Run(exp_dir).logs_folder / "csv"
     starts = {}
     for path in folder.glob("version_*/metrics.csv"):
         number = path.parent.name.removeprefix("version_")
@@ -122,7 +135,7 @@ def format_cell(text: str) -> str:
 
 
 def medians_table(metrics: dict) -> Table:
-    """The experiment's own medians, one row a system.
+    """The run's own medians, one row a representation.
 
     Args:
         metrics (dict): From :func:`read_metrics`.

@@ -9,12 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from asteroid_sinudae.runs.conf import from_text, read_conf, read_yaml, type_of
 from asteroid_sinudae.utils.errors import INTERRUPTED, attempt
-from asteroid_sinudae.utils.schema import validated  # before asteroid, which it makes importable
-
-# isort: split
-
-from utils.conf import from_text, read_conf, read_yaml, type_of
+from asteroid_sinudae.utils.schema import validated
 
 LOCAL = Path(__file__).resolve().parents[1] / "local"
 BASE_CONF = LOCAL / "conf.yml"
@@ -44,6 +41,11 @@ def path(text: str) -> Path:
 def name_of(folder: Path) -> str:
     """A folder's own name, also of one given as `.` or by a link."""
     return os.path.basename(os.path.realpath(folder))  # Path.resolve raises for links in a circle
+
+
+def base_conf() -> dict:
+    """The configuration of all keys of a run, with their defaults."""
+    return read_yaml(BASE_CONF)
 
 
 def run(main: Callable[[], None]) -> None:
