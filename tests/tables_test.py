@@ -412,6 +412,7 @@ def test_experiments_that_make_no_sense(tmp_path, run_tables, path, value, messa
         ),
         (["--rows", "plain", "plain"], {}, "row must be given once, got 'plain'"),
         (["--seeds", "0", "x"], {}, "seed must be an integer, 0 or more, got 'x'"),
+        (["--seeds", "4294967296"], {}, "seed must be at most 4294967295, got 4294967296"),
         (["--seeds=-1"], {}, "seed must be an integer, 0 or more, got '-1'"),
         (["--seeds", "1", "01"], {}, "seed must be given once, got 1"),
         (["--shard", "3/2"], {}, "shard must be i/n with i from 1 to n, got '3/2'"),

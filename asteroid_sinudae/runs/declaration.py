@@ -12,6 +12,7 @@ from ..utils.checks import check, check_choice
 from ..utils.schema import validated
 from .conf import TYPES, mapping_type, read_yaml, type_of
 from .folder import Run
+from .limits import MAX_SEED
 from .representations import stft_conf
 
 PAPER = ("si_sdr", "si_sdr_bm", "parameters_m")  # dB, dB, millions
@@ -183,7 +184,7 @@ def check_free(table: Table, given: Iterable[str]) -> None:
 
 
 def parse_seeds(words: Sequence[str]) -> list[int]:
-    """Seeds of runs, each 0 or more and there once.
+    """Seeds of runs, each 0 to :data:`MAX_SEED` and there once.
 
     Raises:
         ValueError: naming the first that is not.
@@ -191,6 +192,8 @@ def parse_seeds(words: Sequence[str]) -> list[int]:
     for word in words:
         check(word.isascii() and word.isdigit(), "seed", word, "an integer, 0 or more")
     seeds = [int(word) for word in words]
+    for seed in seeds:
+        check(seed <= MAX_SEED, "seed", seed, f"at most {MAX_SEED}")
     _check_distinct("seed", seeds)
     return seeds
 
