@@ -1,5 +1,11 @@
 """The results page, and its plots for notebooks."""
 
+from ..utils.extras import require
+
+require("report")
+
+# ruff: noqa: E402  the line above comes before what it asks for
+
 from .bank import Bank, learned_bank
 from .examples import Excerpt, choose_excerpts, make_example, named_excerpt
 from .experiment import medians_table, provenance_facts, read_losses, read_metrics, read_table

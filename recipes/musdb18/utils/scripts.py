@@ -9,8 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from asteroid_sinudae.runs.conf import from_text, read_conf, read_yaml, type_of
 from asteroid_sinudae.utils.errors import INTERRUPTED, attempt
+from asteroid_sinudae.utils.extras import require
+
+try:  # a script's other imports come after this module's
+    require("recipe")
+    require("report")
+except ImportError as error:
+    sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+
+# ruff: noqa: E402
+from asteroid_sinudae.runs.conf import from_text, read_conf, read_yaml, type_of
 from asteroid_sinudae.utils.schema import validated
 
 LOCAL = Path(__file__).resolve().parents[1] / "local"
