@@ -7,21 +7,25 @@ import importlib
 import asteroid.models
 import asteroid_filterbanks
 
+from .filterbanks import multires
 from .filterbanks.conv_fb import ConvFB
 from .filterbanks.conv_smooth_fb import ConvSmoothFB
-from .filterbanks.enc_dec import Decoder, Encoder, make_enc_dec
+from .filterbanks.enc_dec import Decoder, Encoder
 from .filterbanks.mod_cos_fb import CosFB, ModCosFB
+from .filterbanks.pairs import make_enc_dec
 from .filterbanks.sinc_smooth_fb import SincSmoothFB
 from .masks import binary_mask, energy_ratio_mask, informed_separation, ratio_mask
 from .models import pretrained
+from .models.representation import Representation
 from .models.separators import (
     SinuDAEConvTasNet,
     SinuDAEDPRNNTasNet,
     SinuDAEDPTNet,
     SinuDAELSTMTasNet,
+    STFTConvTasNet,
 )
-from .models.sinudae import STFT, Representation, SinuDAE
-from .models.stft_conv_tasnet import STFTConvTasNet
+from .models.sinudae import SinuDAE
+from .models.stft import STFT
 
 __version__ = "0.2.0"
 
@@ -45,6 +49,7 @@ __all__ = [
     "energy_ratio_mask",
     "informed_separation",
     "make_enc_dec",
+    "multires",
     "pretrained",
     "ratio_mask",
 ]
