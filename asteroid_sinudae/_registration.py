@@ -34,9 +34,9 @@ MODELS = {
         "SinuDAEDPRNNTasNet",
         "SinuDAEDPTNet",
         "SinuDAELSTMTasNet",
+        "STFTConvTasNet",
     ),
     ".models.sinudae": ("SinuDAE",),
-    ".models.stft_conv_tasnet": ("STFTConvTasNet",),
 }
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from .models.sinudae import Representation
+from .models.representation import Representation
 from .utils.checks import check, check_choice
 
 

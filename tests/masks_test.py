@@ -3,7 +3,6 @@ import pytest
 import torch
 
 import asteroid_sinudae as sinudae
-from asteroid_sinudae.losses import si_sdr
 from asteroid_sinudae.masks import (
     RULES,
     decode_masked,
@@ -12,6 +11,7 @@ from asteroid_sinudae.masks import (
     make_mask,
     ratio_mask,
 )
+from asteroid_sinudae.metrics import si_sdr
 
 STFT = sinudae.STFT(n_fft=512, stride=128, sample_rate=8000)
 

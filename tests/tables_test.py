@@ -24,8 +24,8 @@ from mutations import mutated_bytes, mutated_json
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.segments import Manifest, Track
-from asteroid_sinudae.evaluation.oracle import MIXTURE
-from asteroid_sinudae.filterbanks.multires import as_bands, n_kernels
+from asteroid_sinudae.evaluation.tables import MIXTURE
+from asteroid_sinudae.filterbanks.bands import as_bands, n_kernels
 from asteroid_sinudae.utils import locks
 
 ROOT = Path(__file__).resolve().parents[1]

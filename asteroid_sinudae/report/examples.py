@@ -11,10 +11,10 @@ import soundfile
 import torch
 
 from ..data.segments import SAMPLE_RATE, Track
-from ..evaluation.oracle import is_silent
-from ..losses import si_sdr
 from ..masks import decode_masked
-from ..models.sinudae import Representation, SinuDAE
+from ..metrics import is_silent, si_sdr
+from ..models.representation import Representation
+from ..models.sinudae import SinuDAE
 from ..utils.checks import check, check_positive_int
 from .page import Example, Player, PlayerGroup, decibels
 from .pictures import map_pictures

@@ -6,16 +6,9 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 
-from ..losses import (
-    SINKHORN_NORMS,
-    TV_NORMS,
-    additivity_error,
-    is_silent,
-    neg_snr,
-    sinkhorn_distance,
-    total_variation,
-)
+from ..losses import SINKHORN_NORMS, TV_NORMS, neg_snr, sinkhorn_distance, total_variation
 from ..masks import binary_mask
+from ..metrics import additivity_error, is_silent
 from ..models.sinudae import SinuDAE
 from ..utils.checks import check, check_choice
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from utils import scripts
 
-from asteroid_sinudae.evaluation.oracle import markdown_table
+from asteroid_sinudae.evaluation.tables import markdown_table
 from asteroid_sinudae.runs.files import read_metrics
 from asteroid_sinudae.utils.files import write_text
 

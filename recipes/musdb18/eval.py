@@ -13,7 +13,8 @@ from utils.processes import run_lock
 from utils.systems import OF_STFT, OF_SYSTEMS, load_stft, load_systems, read_run_conf
 
 from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.evaluation.oracle import costs, evaluate, markdown_table, medians
+from asteroid_sinudae.evaluation.oracle import costs, evaluate
+from asteroid_sinudae.evaluation.tables import markdown_table, medians
 from asteroid_sinudae.runs.files import read_training
 from asteroid_sinudae.utils.files import atomic_path, write_json
 from asteroid_sinudae.utils.provenance import provenance

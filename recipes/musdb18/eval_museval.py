@@ -12,8 +12,9 @@ from utils.processes import run_lock
 from utils.systems import load_systems, read_run_conf
 
 from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.evaluation.bsseval import METRICS, Scores, evaluate_tracks, summary
-from asteroid_sinudae.evaluation.oracle import markdown_table
+from asteroid_sinudae.evaluation.bsseval import METRICS, summary
+from asteroid_sinudae.evaluation.bsseval_runs import Scores, evaluate_tracks
+from asteroid_sinudae.evaluation.tables import markdown_table
 from asteroid_sinudae.utils.files import write_json
 from asteroid_sinudae.utils.provenance import provenance
 

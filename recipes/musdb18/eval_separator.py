@@ -17,16 +17,14 @@ from utils.systems import load_systems, read_run_conf, stft_conf
 
 from asteroid_sinudae import Representation, SinuDAEConvTasNet
 from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.evaluation.blind import SOURCES, evaluate_separation, separator_estimator
-from asteroid_sinudae.evaluation.bsseval import (
-    METRICS,
-    evaluate_tracks,
-    masked_estimates,
-    model_digest,
-    summary,
-)
-from asteroid_sinudae.evaluation.oracle import markdown_table, medians
-from asteroid_sinudae.models.stft_conv_tasnet import STFTConvTasNet
+from asteroid_sinudae.data.tracks import SOURCES
+from asteroid_sinudae.evaluation.blind import evaluate_separation
+from asteroid_sinudae.evaluation.bsseval import METRICS, summary
+from asteroid_sinudae.evaluation.bsseval_runs import evaluate_tracks
+from asteroid_sinudae.evaluation.estimates import masked_estimates, separator_estimator
+from asteroid_sinudae.evaluation.tables import markdown_table, medians
+from asteroid_sinudae.models.model_files import model_digest
+from asteroid_sinudae.models.separators import STFTConvTasNet
 from asteroid_sinudae.runs.files import read_training
 from asteroid_sinudae.utils.files import atomic_path, write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance

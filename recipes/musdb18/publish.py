@@ -13,7 +13,8 @@ from utils import scripts
 from utils.cards import make_card, make_infos
 
 from asteroid_sinudae import SinuDAE, pretrained
-from asteroid_sinudae.models.model_files import in_half_precision, noise_si_sdr
+from asteroid_sinudae.metrics import noise_si_sdr
+from asteroid_sinudae.models.model_files import in_half_precision
 from asteroid_sinudae.runs.files import read_metrics, read_training
 from asteroid_sinudae.utils.checks import check
 from asteroid_sinudae.utils.files import atomic_path, load_safely, save_atomically

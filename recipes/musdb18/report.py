@@ -9,7 +9,7 @@ from utils.systems import check_run_conf, load_systems
 
 from asteroid_sinudae import SinuDAE, report
 from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.filterbanks.multires import parse_bands
+from asteroid_sinudae.filterbanks.bands import parse_bands
 from asteroid_sinudae.models.pretrained import describe_sizes
 
 

@@ -14,8 +14,7 @@ from utils.systems import load_stft
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.evaluation.bsseval import model_digest
-from asteroid_sinudae.models.model_files import pair_bounds
+from asteroid_sinudae.models.model_files import model_digest, pair_bounds
 from asteroid_sinudae.models.pretrained import describe_sizes
 from asteroid_sinudae.training.checkpoints import StopAtPlateau
 from asteroid_sinudae.training.dae_system import DAESystem

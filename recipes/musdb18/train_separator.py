@@ -15,10 +15,10 @@ from utils import scripts, training
 from utils.systems import OF_SYSTEMS, load_systems, read_run_conf, stft_conf
 
 from asteroid_sinudae.data.segments import Manifest, TrainSegments
-from asteroid_sinudae.evaluation.blind import SOURCES, SeparatorSystem, make_separators
-from asteroid_sinudae.evaluation.bsseval import model_digest
-from asteroid_sinudae.models.separators import SinuDAEConvTasNet
-from asteroid_sinudae.models.stft_conv_tasnet import STFTConvTasNet
+from asteroid_sinudae.data.tracks import SOURCES
+from asteroid_sinudae.models.model_files import model_digest
+from asteroid_sinudae.models.separators import SinuDAEConvTasNet, STFTConvTasNet
+from asteroid_sinudae.training.separator_system import SeparatorSystem, make_separators
 
 CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import yaml
 
-from asteroid_sinudae.evaluation.oracle import markdown_table
+from asteroid_sinudae.evaluation.tables import markdown_table
 from asteroid_sinudae.models.pretrained import describe_sizes
 
 LICENCE = (

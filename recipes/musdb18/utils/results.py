@@ -14,7 +14,7 @@ from utils.conf import TYPES, mapping_type, read_yaml, type_of
 from utils.experiments import Experiment, Job
 from utils.scripts import BASE_CONF
 
-from asteroid_sinudae.evaluation.oracle import RM_COLUMN, bm_column
+from asteroid_sinudae.evaluation.tables import RM_COLUMN, bm_column
 from asteroid_sinudae.runs.files import Count, Metrics, Training, numbers, read_csv, read_metrics
 from asteroid_sinudae.training.checkpoints import MAY_CHANGE
 from asteroid_sinudae.utils.schema import validated
