@@ -1,13 +1,14 @@
 """Evaluation of representations under oracle masks: metrics of each test segment."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import torch
 
 from ..data.segments import TestSegments
 from ..data.tracks import Track
-from ..masks import make_mask
+from ..masks import decode_masked, encode_sources, make_mask
 from ..metrics import additivity_error, si_sdr
 from ..models.representation import Representation
 from .estimates import check_finite, named
@@ -37,18 +38,18 @@ def segment_metrics(
     Raises:
         ValueError: if the representation or what it decodes is not finite.
     """
-    signals = torch.cat([vocals + accompaniment, vocals, accompaniment])
-    # All in one batch: kernels that are functions of parameters are computed once.
-    encoded = representation.encode(signals).chunk(3)
+    encoded = encode_sources(representation, vocals + accompaniment, vocals, accompaniment)
     magnitudes = [representation.magnitude(rep) for rep in encoded]
     check_finite("representation", *magnitudes)  # of a NaN, a binary mask would make a zero
-    masks = mask_columns(thresholds)
-    masked = [encoded[0] * make_mask(*magnitudes[1:], **mask) for mask in masks.values()]
-    decoded = representation.decode(torch.cat([encoded[1], *masked]), vocals.shape[-1])
-    check_finite("estimates", decoded)
+    options = mask_columns(thresholds)
+    masks = [partial(make_mask, **each) for each in options.values()]
+    decoded = decode_masked(
+        representation, encoded, masks, vocals.shape[-1], unmasked=[encoded.vocals]
+    )
+    check_finite("estimates", *decoded)
     metrics = {
         column: si_sdr(estimate, vocals).tolist()
-        for column, estimate in zip(["si_sdr", *masks], decoded.split(len(vocals)), strict=True)
+        for column, estimate in zip(["si_sdr", *options], decoded, strict=True)
     }
     return {**metrics, "additivity_error": additivity_error(*magnitudes).tolist()}
 
