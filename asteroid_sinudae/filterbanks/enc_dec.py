@@ -1,7 +1,12 @@
 """Encoder and decoder around a pair of filterbanks that need not be of one family.
 
-They are Asteroid's, but for what :mod:`.framing` does otherwise.
+They are Asteroid's :class:`~asteroid_filterbanks.Encoder` and
+:class:`~asteroid_filterbanks.Decoder`, with the zero-padding and the matrix products of
+:mod:`.framing`.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import asteroid_filterbanks
 import torch
@@ -15,8 +20,8 @@ from .framing import edge_frames, frame_analysis, frame_synthesis, samples_befor
 class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
     r"""Asteroid's :class:`~asteroid_filterbanks.Encoder` with zero-padding to whole hops.
 
-    A waveform of `N` samples gives `ceil(N / stride)` frames, frame `t` centred on hop `t`, or on
-    hop `t - edges` with `cover_edges`: :meth:`frame_times` has the seconds.
+    A waveform of `N` samples gives `ceil(N / stride)` frames. Frame `t` is centred on hop `t`, or
+    on hop `t - edges` with `cover_edges`; :meth:`frame_times` gives its time in seconds.
 
     Args:
         filterbank (:class:`Filterbank`): The filterbank to use as an encoder.
@@ -24,10 +29,10 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
         as_conv1d (bool): Whether `(batch, 1, time)` gives `(batch, n_filters, frames)` (True,
             the default) or `(batch, 1, n_filters, frames)`.
         cover_edges (bool): Whether to add, at both ends, the frames whose kernels reach into the
-            signal from outside, see :func:`edge_frames`. Frames count `2 * edge_frames` more.
+            signal from outside, see :func:`.edge_frames`. There are `2 * edge_frames` frames more.
 
     Attributes:
-        edges (int): Frames before hop 0, and as many after the last one; 0 without `cover_edges`.
+        edges (int): Number of frames before hop 0, and after the last hop; 0 without `cover_edges`.
 
     Raises:
         ValueError: from `forward`, if the waveform has no samples, or another precision than the
@@ -40,16 +45,28 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
         - `(..., time)` -> `(..., freq, frames)`
     """
 
-    def __init__(self, filterbank, is_pinv=False, as_conv1d=True, cover_edges=False):
+    filterbank: Any  # a Filterbank of Asteroid's, which has no types
+    stride: int
+    sample_rate: float
+    as_conv1d: bool
+    get_filters: Callable[[], torch.Tensor]
+
+    def __init__(
+        self,
+        filterbank: Any,
+        is_pinv: bool = False,
+        as_conv1d: bool = True,
+        cover_edges: bool = False,
+    ):
         super().__init__(filterbank, is_pinv=is_pinv, as_conv1d=as_conv1d)
         self.cover_edges = cover_edges
         self.edges = edge_frames(filterbank.kernel_size, self.stride) if cover_edges else 0
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Representation of a waveform of any rank, time last."""
+        """Encode a waveform of any rank, whose last dimension is time."""
         filters = self.get_filters()
         check_precision("waveform", waveform, filters.dtype)
-        # Rounded before it is cut into frames that overlap.
+        # Under autocast the waveform is rounded before it is cut into overlapping frames.
         spec = frame_analysis(
             in_autocast(self.filterbank.pre_analysis(waveform)),
             filters,
@@ -60,7 +77,7 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
         return self.filterbank.post_analysis(spec).contiguous()
 
     def frame_times(self, n_frames: int) -> torch.Tensor:
-        """Where the centre of each frame's kernels stands in the waveform.
+        """Time of the centre of each frame's kernels in the waveform.
 
         Args:
             n_frames (int): Number of frames, as :meth:`forward` gives them.
@@ -70,7 +87,7 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
             precision, on the CPU. The first ones are negative with `cover_edges`.
 
         Raises:
-            ValueError: if `n_frames` is no number of frames.
+            ValueError: if `n_frames` is not an integer of at least 0.
 
         Examples
             >>> from asteroid_sinudae import make_enc_dec
@@ -84,37 +101,42 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
         hops = torch.arange(n_frames, dtype=torch.float64, device="cpu")
         return (first + self.stride * hops) / self.sample_rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns dictionary of arguments to re-instantiate the class and its filterbank."""
         config = {"as_conv1d": self.as_conv1d, "cover_edges": self.cover_edges}
         return {**super().get_config(), **config}
 
 
 class Decoder(ChecksConversion, asteroid_filterbanks.Decoder):
-    r"""Asteroid's :class:`~asteroid_filterbanks.Decoder`, cropping what :class:`Encoder` padded.
+    r"""Asteroid's :class:`~asteroid_filterbanks.Decoder`, which crops the padding of the encoder.
 
     Args:
         filterbank (:class:`Filterbank`): The filterbank to use as a decoder.
         is_pinv (bool): Whether to be the pseudo inverse of filterbank.
-        cover_edges (bool): As given to the :class:`Encoder`.
+        cover_edges (bool): The same value as the :class:`Encoder` has.
 
     Raises:
-        ValueError: from `forward`, if `length` does not belong to the number of frames, or the
+        ValueError: from `forward`, if `length` does not match the number of frames, or the
             representation has another precision than the kernels.
     """
 
-    def __init__(self, filterbank, is_pinv=False, cover_edges=False):
+    filterbank: Any  # a Filterbank of Asteroid's, which has no types
+    stride: int
+    sample_rate: float
+    get_filters: Callable[[], torch.Tensor]
+
+    def __init__(self, filterbank: Any, is_pinv: bool = False, cover_edges: bool = False):
         super().__init__(filterbank, is_pinv=is_pinv)
         self.cover_edges = cover_edges
         self.edges = edge_frames(filterbank.kernel_size, self.stride) if cover_edges else 0
 
     def forward(self, spec: torch.Tensor, length: int | None = None) -> torch.Tensor:
-        """Waveform of a representation.
+        """Decode a representation into a waveform.
 
         Args:
             spec (:class:`torch.Tensor`): shape `(freq, frames)` or `(..., freq, frames)`.
             length (int, optional): Number of samples of the encoded waveform. If None (default),
-                all whole hops.
+                the waveform has a whole number of hops.
 
         Returns:
             :class:`torch.Tensor` of shape `(time,)`, `(batch, 1, time)` or `(..., time)`.
@@ -133,6 +155,6 @@ class Decoder(ChecksConversion, asteroid_filterbanks.Decoder):
             )
         return wav[..., :length]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns dictionary of arguments to re-instantiate the class and its filterbank."""
         return {**super().get_config(), "cover_edges": self.cover_edges}

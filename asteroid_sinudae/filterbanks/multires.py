@@ -1,9 +1,12 @@
-r"""A start of the pair from structure: windowed cosines of several resolutions, each in its band.
+r"""Multi-resolution initialisation: the pair starts as windowed cosines that already reconstruct.
 
-A band of four phases is a short-time Fourier transform, a band of two is a modified discrete cosine
-transform (MDCT) [1]; each kernel is there with its negative, so that after the ReLU nothing of the
-signal is lost: :math:`\mathrm{ReLU}(p) - \mathrm{ReLU}(-p) = p`. All kernels are
-:math:`\cos(2\pi f_c^2 t + \phi_c) \odot b_c`, those of an ordinary :class:`.ModCosFB`.
+Frequencies are divided into bands, and each band has a window length of its own. A band of four
+phases (0, 90, 180 and 270 degrees) is a short-time Fourier transform, a band of two phases is a
+modified discrete cosine transform (MDCT) [1]. Every kernel comes with its negative, because the
+encoder's ReLU would lose the negative half of each output :math:`p` otherwise:
+:math:`\mathrm{ReLU}(p) - \mathrm{ReLU}(-p) = p`. All kernels have the form
+:math:`\cos(2\pi f_c^2 t + \phi_c) \odot b_c`, so that they are those of an ordinary
+:class:`.ModCosFB`, and training goes on from there.
 
 References
     [1] : "Analysis/Synthesis Filter Bank Design Based on Time Domain Aliasing Cancellation". IEEE
@@ -34,7 +37,7 @@ __all__ = [
 
 
 class Carriers(NamedTuple):
-    """Kernels as :math:`\\cos(2\\pi f t + \\theta) \\, g \\, w`, time counted from their centre.
+    """Kernels :math:`\\cos(2\\pi f t + \\theta) \\, g \\, w`, with time counted from their centre.
 
     Attributes:
         frequency (:class:`torch.Tensor`): :math:`f` in cycles per sample, shape `(n_filters,)`.
@@ -50,31 +53,31 @@ class Carriers(NamedTuple):
 
 
 def _fade_in(hertz: torch.Tensor, border: Band) -> torch.Tensor:
-    """Raised cosine from 0 to 1 around a band's upper edge."""
+    """Rise from 0 to 1 around a band's upper edge, as a raised cosine."""
     position = ((hertz - border.upper) / border.fade).clamp(-0.5, 0.5)
     return 0.5 + 0.5 * torch.sin(math.pi * position)
 
 
 def _fourier(bins: torch.Tensor, window: int, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Phases, and squared gains, of a cosine and a sine at each bin; shapes `(bins, 2)`."""
+    """Return phases and squared gains of a cosine and a sine at each bin; shapes `(bins, 2)`."""
     phase = torch.tensor([0.0, math.pi / 2], dtype=torch.float64).expand(len(bins), 2)
-    # The squares of the window, shifted by hops, add up to window / (2 * stride).
+    # The squared windows of all frames add up to window / (2 * stride) at every sample.
     energy = torch.full((len(bins), 2), 4 * stride / window**2, dtype=torch.float64)
-    # Time is counted from the centre, between two samples: 0 Hz is a cosine, half the sample rate a
-    # sine, and both have half the energy of the others.
+    # Time is counted from the centre, which lies between two samples. There, 0 Hz is a cosine, half
+    # the sample rate is a sine, and both have half the energy of the others.
     energy[bins == 0] *= torch.tensor([0.5, 0.0])
     energy[2 * bins == window] *= torch.tensor([0.0, 0.5])
     return phase, energy
 
 
 def _mdct(bins: torch.Tensor, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Phases, and squared gains, of the MDCT; shapes `(bins, 1)`."""
+    """Return phases and squared gains of the MDCT; shapes `(bins, 1)`."""
     phase = 1.5 * math.pi * (bins + 0.5)
     return phase[:, None], torch.full((len(bins), 1), 2 / stride, dtype=torch.float64)
 
 
 def _band_carriers(bands: Sequence[Band], number: int, stride: int, sample_rate: float) -> Carriers:
-    """Kernels of a band, each followed by its negative."""
+    """Return the kernels of a band, each one followed by its negative."""
     band = bands[number]
     bins = torch.tensor(band_bins(bands, number, sample_rate), dtype=torch.float64)
     if band.phases == 4:
@@ -83,15 +86,16 @@ def _band_carriers(bands: Sequence[Band], number: int, stride: int, sample_rate:
     else:
         frequency = (bins + 0.5) / band.window
         phase, energy = _mdct(bins, stride)
-    frequency = frequency[:, None].expand_as(phase)
+    frequency = frequency[:, None].expand_as(phase)  # (bins, phases without negatives)
     if number > 0:
         energy = energy * _fade_in(frequency * sample_rate, bands[number - 1])
     if number < len(bands) - 1:
         energy = energy * (1 - _fade_in(frequency * sample_rate, band))
     kept = energy > 0
-    phase = torch.stack([phase[kept], phase[kept] + math.pi], dim=1).flatten()
+    phase = torch.stack([phase[kept], phase[kept] + math.pi], dim=1)  # (kept, 2): negatives
+    phase = phase.flatten()  # (2 * kept,)
     window = torch.full_like(phase, band.window)
-    # Encoder and decoder have the square root each.
+    # The squared gain is split: encoder and decoder have its square root each.
     gain = energy[kept].sqrt().repeat_interleave(2)
     return Carriers(frequency[kept].repeat_interleave(2), phase, gain, window)
 
@@ -99,14 +103,14 @@ def _band_carriers(bands: Sequence[Band], number: int, stride: int, sample_rate:
 def multires_carriers(
     bands: Sequence[Band], kernel_size: int, stride: int, sample_rate: float
 ) -> Carriers:
-    """The kernels of all bands, in ascending order of frequency.
+    """Lay out the kernels of all bands, in ascending order of frequency.
 
-    Four phases are 0, 90, 180 and 270 degrees at multiples of `sample_rate / window`; two phases
-    are those of the MDCT of block `stride` and their negatives. Gains are such that analysis and
-    synthesis with the same kernels, half-wave rectified in between, return the signal.
+    Four phases are 0, 90, 180 and 270 degrees at multiples of `sample_rate / window`. Two phases
+    are those of an MDCT with blocks of `stride` samples, and their negatives. The gains are chosen
+    so that analysis, half-wave rectification and synthesis with the same kernels return the signal.
 
     Args:
-        bands (sequence of Band): From low to high frequencies.
+        bands (sequence of Band): The bands, from low to high frequencies.
         kernel_size (int): Length of the kernels in samples, even.
         stride (int): Hop in samples.
         sample_rate (float): In Hz.
@@ -115,9 +119,9 @@ def multires_carriers(
         Carriers
 
     Raises:
-        ValueError: if the bands do not cover 0 Hz to half the sample rate, a window is longer than
-            the kernels or not two or more whole hops, two phases have another window than two
-            hops, or cross-fades overlap.
+        ValueError: if the bands do not cover 0 Hz to half the sample rate, if a window is longer
+            than the kernels or not two or more whole hops long, if a band of two phases has a
+            window of other than two hops, or if cross-fades overlap.
 
     Examples
         >>> carriers = multires_carriers([Band(8, 50.0, 4)], 16, 4, 100.0)
@@ -132,44 +136,45 @@ def multires_carriers(
 
 
 def modulators(carriers: Carriers, kernel_size: int) -> torch.Tensor:
-    """Gain times sine window of each kernel, centred, zero outside.
+    """Modulator of each kernel: its gain times a centred sine window, and zero outside of it.
 
     Args:
-        carriers (Carriers): Of `n_filters` kernels.
+        carriers (Carriers): The parameters of `n_filters` kernels.
         kernel_size (int): Length of the kernels in samples.
 
     Returns:
-        :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`, double.
+        :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`, in double precision.
     """
-    window = carriers.window[:, None]
+    window = carriers.window[:, None]  # (filters, 1)
     time = torch.arange(kernel_size, dtype=torch.float64) - (kernel_size - window) / 2
-    inside = (time >= 0) & (time < window)
+    inside = (time >= 0) & (time < window)  # (filters, kernel_size)
     sine = torch.sin(math.pi * (time + 0.5) / window)
     return (carriers.gain[:, None] * sine * inside)[:, None]
 
 
 @torch.no_grad()
 def start_multires(encoder: ConvSmoothFB, decoder: ModCosFB, bands: Sequence[Band]) -> None:
-    """Start a pair from bands, in place: equal kernels on both sides, and no smoothing.
+    """Set the parameters of a pair: equal kernels on both sides, and no smoothing.
 
     Args:
-        encoder (ConvSmoothFB): Of the sizes of `decoder`.
-        decoder (ModCosFB): With as many filters as the bands have kernels.
-        bands (sequence of Band): See :func:`multires_carriers`.
+        encoder (ConvSmoothFB): The encoder's filterbank, with the same sizes as `decoder`.
+        decoder (ModCosFB): The decoder's filterbank, with one filter for each kernel of the bands.
+        bands (sequence of Band): The bands, see :func:`multires_carriers`.
 
     Raises:
-        ValueError: see :func:`multires_carriers`; or if the number of filters is another.
+        ValueError: as from :func:`multires_carriers`, and if the number of filters is another.
     """
     kernel_size = decoder.kernel_size
     check_bands(bands, kernel_size, decoder.stride, decoder.sample_rate)
     number = n_kernels(bands, decoder.sample_rate)
     is_right = decoder.n_filters == number
     check(is_right, "n_filters", decoder.n_filters, f"{number}, the kernels of the bands")
-    if decoder.frequency.is_meta:  # only sizes matter
+    if decoder.frequency.is_meta:  # a model on the meta device has sizes, but no numbers
         return
     carriers = multires_carriers(bands, kernel_size, decoder.stride, decoder.sample_rate)
     decoder.frequency.copy_((carriers.frequency ** (1 / decoder.exponent)).view(-1, 1, 1))
-    # The phase at the first sample, of the carrier as it is in single precision.
+    # The phase is moved from the centre to the first sample. The carrier is taken as it was rounded
+    # to single precision, so that the phase at the centre stays exact.
     cycles = decoder.frequency.double() ** decoder.exponent * (kernel_size - 1) / 2
     phase = carriers.phase.view(-1, 1, 1) - 2 * math.pi * cycles
     decoder.phase.copy_(torch.remainder(phase + math.pi, 2 * math.pi) - math.pi)
@@ -181,13 +186,15 @@ def start_multires(encoder: ConvSmoothFB, decoder: ModCosFB, bands: Sequence[Ban
 def frame_bounds(
     analysis: torch.Tensor, synthesis: torch.Tensor, stride: int
 ) -> tuple[float, float]:
-    r"""Smallest and largest gain of a pair of kernels that are there with their negatives.
+    r"""Frame bounds of a pair: the smallest and the largest gain that a signal can get.
 
-    Half the sum over kernels of analysis and synthesis is what the half-wave rectified pair does to
-    signals. It is invariant to shifts by a hop: in the polyphase domain [1] a matrix of `stride` by
-    `stride` at each frequency, whose singular values are the gains; here at the frequencies of
-    signals that repeat after two kernels. Both are 1 if the pair returns every such signal; their
-    ratio is the condition number.
+    Analysis followed by synthesis is a linear operator. (Kernels that come with their negatives
+    make it linear despite the ReLU: the rectified pair does half of what the kernels do without
+    it.) The operator commutes with shifts by one hop. So in the polyphase domain [1], where a
+    signal is a sequence of vectors of `stride` samples, it is a `stride` by `stride` matrix at each
+    frequency, and the singular values of these matrices are the gains. They are computed at the
+    frequencies of signals that repeat after two kernels. If both bounds are 1, the pair returns
+    every such signal; their ratio is the condition number.
 
     Args:
         analysis (:class:`torch.Tensor`): the encoder's kernels, shape `(n_filters, 1,
@@ -213,8 +220,9 @@ def frame_bounds(
     polyphase = []
     for kernels in (analysis, synthesis):
         padded = torch.nn.functional.pad(kernels[:, 0].detach(), (0, taps * stride - kernel_size))
-        blocks = padded.reshape(-1, taps, stride)
-        polyphase.append(torch.fft.rfft(blocks, n=2 * taps, dim=1))
+        blocks = padded.reshape(-1, taps, stride)  # (filters, taps, stride)
+        spectra = torch.fft.rfft(blocks, n=2 * taps, dim=1)  # (filters, taps + 1, stride)
+        polyphase.append(spectra)
     gains = torch.stack(
         [
             torch.linalg.svdvals(0.5 * a.mH @ s)
