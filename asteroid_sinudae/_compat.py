@@ -1,23 +1,24 @@
-"""Make ``import asteroid`` work where torchaudio's compiled extension cannot load.
+"""Make ``import asteroid`` work, and mend a few faults of asteroid 0.7.0.
 
 asteroid 0.7.0 imports torchaudio (for its STOI loss), and torchaudio refuses to import when its
-extension does not fit the installed torch: another CUDA version, or a torch without CUDA. Nothing
-that asteroid uses needs the extension, and torchaudio works without it when the file is absent. So,
-only where the import fails, torchaudio is imported again as if that file were absent.
+compiled extension does not fit the installed torch: it was built for another CUDA version, or torch
+has no CUDA. Asteroid uses nothing of the extension, and torchaudio works without it if the file is
+absent. So where the import fails, and only there, torchaudio is imported again as if that file were
+absent.
 
-A module that is really absent gives an error that says what to install; requests is one that
+If a module is really missing, the error says what to install. One such module is requests, which
 asteroid 0.7.0 does not declare.
 
-Two things stand between asteroid 0.7.0 and its own model files, and are mended here. The files hold
-a TorchVersion, which `torch.load` refuses since torch 2.6. And those of SuDORMRF hold an argument
-that its models do not take: they hand it on to the filterbank, where Asteroid's ignore what they do
-not know and ours do not.
+Asteroid's own model files do not load with asteroid 0.7.0 for two reasons, which are mended here.
+They hold a TorchVersion, which `torch.load` refuses since torch 2.6. And the files of SuDORMRF hold
+an argument that its models pass on to the filterbank: Asteroid's filterbanks ignore unknown
+arguments, ours refuse them.
 
-Two things more are Asteroid's: its global norms name their dimensions by a list that
-`torch.onnx.export` cannot follow, and its `asteroid-infer` asks scipy for the window "hanning",
-which is "hann" there by now.
+Two more faults are mended: Asteroid's global norms name their dimensions by a list, which
+`torch.onnx.export` cannot follow, and `asteroid-infer` asks scipy for the window "hanning", which
+scipy now calls "hann".
 
-This module does its work at import. It can be deleted once asteroid has no need of it.
+This module does its work when it is imported. It can be deleted once Asteroid does not need it.
 """
 
 import functools
@@ -25,6 +26,8 @@ import importlib
 import logging
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +40,8 @@ REQUIREMENTS = {
 }
 
 
-def _import(name):
-    """Import a module; if it or one it needs is absent, say what to install."""
+def _import(name: str) -> None:
+    """Import a module; if it or one that it needs is missing, say what to install."""
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -51,7 +54,7 @@ def _import(name):
         ) from error
 
 
-def _import_torchaudio():
+def _import_torchaudio() -> None:
     _import("torch")
     try:
         _import("torchaudio")
@@ -62,43 +65,43 @@ def _import_torchaudio():
         logger.info("torchaudio is used without its compiled extension: %s", error)
 
 
-def _comes_from_extension(error):
+def _comes_from_extension(error: BaseException) -> bool:
     frames = traceback.walk_tb(error.__traceback__)
     modules = [frame.f_globals.get("__name__", "") for frame, _ in frames]
     return any(module.startswith("torchaudio._extension") for module in modules)
 
 
-def _import_without_extension():
-    # The failed import has left these helper modules behind, and the next one takes them as they
-    # are. torchaudio 2.11 asks the first for its extension, earlier versions ask the second.
-    utils = sys.modules["torchaudio._extension.utils"]
+def _import_without_extension() -> None:
+    # The failed import has left these helper modules in sys.modules, and the next import uses them
+    # as they are. torchaudio 2.11 asks the first for its extension, earlier ones ask the second.
+    utils: Any = sys.modules["torchaudio._extension.utils"]
     utils._load_lib = lambda lib: False
-    helpers = sys.modules["torchaudio._internal.module_utils"]
+    helpers: Any = sys.modules["torchaudio._internal.module_utils"]
     is_available = helpers.is_module_available
 
-    def is_available_and_not_compiled(*names):
+    def is_available_and_not_compiled(*names: str) -> bool:
         return not any(n.startswith("torchaudio.lib.") for n in names) and is_available(*names)
 
     helpers.is_module_available = is_available_and_not_compiled
     try:
-        torchaudio = importlib.import_module("torchaudio")
+        torchaudio: Any = importlib.import_module("torchaudio")
     finally:
         helpers.is_module_available = is_available
-    # Submodules that were there before their parent are not among its attributes.
+    # Submodules that were imported before their parent do not become its attributes.
     torchaudio._internal = sys.modules["torchaudio._internal"]
     torchaudio._extension.utils = utils
 
 
-def _allow_torch_version():
-    """Let `from_pretrained` read what `serialize` wrote. The class is a string: no code can run."""
+def _allow_torch_version() -> None:
+    """Let `from_pretrained` read what `serialize` wrote: TorchVersion is a string, and harmless."""
     from torch.serialization import add_safe_globals
     from torch.torch_version import TorchVersion
 
     add_safe_globals([TorchVersion])
 
 
-def _leave_out_encoder_activation(model_class):
-    """Take the argument that `model_class` does not have out of its `get_model_args`."""
+def _leave_out_encoder_activation(model_class: Any) -> None:
+    """Remove from `get_model_args` the argument that the constructor of `model_class` lacks."""
     get_model_args = model_class.get_model_args
 
     @functools.wraps(get_model_args)
@@ -110,7 +113,7 @@ def _leave_out_encoder_activation(model_class):
     model_class.get_model_args = get_known_model_args
 
 
-def _mend_model_files():
+def _mend_model_files() -> None:
     from asteroid.models import SuDORMRFImprovedNet, SuDORMRFNet
 
     _allow_torch_version()
@@ -118,13 +121,13 @@ def _mend_model_files():
         _leave_out_encoder_activation(model_class)
 
 
-def _mend_export():
-    """Give ONNX the norms over all of a signal as operators it has; elsewhere they stay."""
+def _mend_export() -> None:
+    """Replace Asteroid's global norms during an ONNX export by operators that ONNX has."""
     import torch
     from asteroid.masknn import norms
     from torch.nn.functional import group_norm, instance_norm
 
-    def in_export(norm, operator):
+    def in_export(norm: Callable[..., Any], operator: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(norm)
         def either(x, eps=norms.EPS):
             return operator(x, eps=eps) if torch.onnx.is_in_onnx_export() else norm(x, eps=eps)
@@ -135,8 +138,8 @@ def _mend_export():
     norms._feat_glob_norm = in_export(norms._feat_glob_norm, instance_norm)
 
 
-def _name_window():
-    """Let overlap-add take "hanning", which `asteroid-infer` asks for, also of this scipy."""
+def _name_window() -> None:
+    """Let overlap-add accept the window name "hanning", which `asteroid-infer` asks for."""
     from asteroid.dsp import LambdaOverlapAdd
 
     make = LambdaOverlapAdd.__init__

@@ -1,8 +1,9 @@
-"""Asteroid knows this package's filterbanks and models by name, from Asteroid's own import on.
+"""Registration of this package's filterbanks and models with Asteroid, by name.
 
-`import asteroid_sinudae` does not import Asteroid, which takes seconds: `sinudae --help` needs none
-of it. The imports of Asteroid and of its filterbanks are completed by this package's names when
-they come, in whatever order:
+`import asteroid_sinudae` does not import Asteroid, which takes seconds and which `sinudae --help`
+does not need. So the names cannot be registered at once. Instead, an import hook waits for the
+first import of Asteroid (or of its filterbanks), lets it run, and then adds the names. It does not
+matter which package is imported first:
 
     >>> import asteroid_sinudae
     >>> import asteroid.models
@@ -16,13 +17,13 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# Modules, and what imports them: Asteroid needs what stands in _compat to be imported at all.
+# Modules to complete, and the module to import in their place: without _compat, Asteroid may fail.
 COMPLETED = {
     "asteroid": f"{__package__}._compat",
     "torchaudio": f"{__package__}._compat",
     "asteroid_filterbanks": "asteroid_filterbanks",
 }
-FILTERBANKS = {  # modules, by the names that Asteroid's models take as fb_name, and the classes
+FILTERBANKS = {  # module -> name that Asteroid's models take as fb_name -> class
     ".filterbanks.conv_fb": {"conv": "ConvFB"},
     ".filterbanks.conv_smooth_fb": {"conv_smooth": "ConvSmoothFB"},
     ".filterbanks.mod_cos_fb": {"cos": "CosFB", "mod_cos": "ModCosFB"},
@@ -34,32 +35,34 @@ MODELS = {
         "SinuDAEDPRNNTasNet",
         "SinuDAEDPTNet",
         "SinuDAELSTMTasNet",
+        "STFTConvTasNet",
     ),
     ".models.sinudae": ("SinuDAE",),
-    ".models.stft_conv_tasnet": ("STFTConvTasNet",),
 }
 
 
 def register_with_asteroid() -> None:
-    """Add the names to what is imported of Asteroid, and to what will be."""
+    """Add the names to the modules of Asteroid that are imported, now or later."""
     _add_names()
     if not any(isinstance(finder, _Completing) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Completing())
 
 
 class _Completing(MetaPathFinder, Loader):
-    """Completes the first import of each of :data:`COMPLETED`, whoever makes it.
+    """Import hook that completes the first import of each module in :data:`COMPLETED`.
 
-    The module is imported by what Python has besides, and then given the names; the import that was
-    found here only takes it over.
+    Python asks the hook first (`find_spec`). The hook then imports the module by Python's other
+    finders, adds the names, and hands the finished module over to the import that asked.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.is_busy = False
         self.specs: dict[str, ModuleSpec | None] = {}
         self.modules: dict[str, ModuleType] = {}
 
-    def find_spec(self, fullname, path=None, target=None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: object = None, target: object = None
+    ) -> ModuleSpec | None:
         if fullname not in COMPLETED or fullname in sys.modules or self.is_busy:
             return None
         self.is_busy = True
@@ -68,7 +71,7 @@ class _Completing(MetaPathFinder, Loader):
         finally:
             self.is_busy = False
         _add_names()
-        # Python would make a module that it finds imported by now once more.
+        # The module is taken out of sys.modules until exec_module, or Python would import it again.
         self.modules[fullname] = sys.modules.pop(fullname)
         return ModuleSpec(fullname, self)
 
@@ -78,7 +81,7 @@ class _Completing(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.specs.pop(module.__name__)  # of the import that was made
+        module.__spec__ = self.specs.pop(module.__name__)  # that of the import by other finders
 
 
 def _add_names() -> None:
@@ -107,7 +110,7 @@ def _add_models() -> None:
 
 
 def _register(module: ModuleType, name: str, cls: type) -> None:
-    """Make `module.get(name)` return `cls`; again after a reload, never in the place of another."""
+    """Make `module.get(name)` return `cls`; raise ValueError if the name is another class's."""
     registered = getattr(module, name, cls)
     if getattr(registered, "__module__", None) != cls.__module__:
         raise ValueError(f"{module.__name__} has another {name} already: {registered!r}")

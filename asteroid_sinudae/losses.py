@@ -1,6 +1,6 @@
-"""What trainings minimise and evaluations measure, as pure functions of tensors.
+"""What trainings minimise, as pure functions of tensors.
 
-Equations (1), (4) and (6) are those of the paper.
+Equations (1) and (4) are those of the paper.
 """
 
 import math
@@ -8,22 +8,17 @@ import math
 import torch
 from asteroid.losses.sdr import SingleSrcNegSDR
 
+from .metrics import EPS, relative
 from .utils.checks import check, check_choice
 
 TV_NORMS = ("l1", "l2")
 SNR_PER = ("signal", "batch")
 SINKHORN_NORMS = (1, 2)
 SINKHORN_ITERATIONS = 100
-SILENCE_DB = -10.0
 
-EPS = 1e-16  # -160 dB
-SILENCE_NORM = 1e-8  # of signals whose square is nothing in single precision
-
-# Asteroid's losses, without mean removal: Eq. (4), and the negative of Eq. (6).
+# Asteroid's, without mean removal.
 _neg_snr = SingleSrcNegSDR("snr", zero_mean=False, reduction="mean")
-_neg_si_sdr = SingleSrcNegSDR("sisdr", zero_mean=False, reduction="none")
-# The class fixes EPS at 1e-8: a good reconstruction would read 80 dB at most, a quiet one less.
-_neg_snr.EPS = _neg_si_sdr.EPS = EPS
+_neg_snr.EPS = EPS
 
 
 def total_variation(rep: torch.Tensor, norm: str = "l1") -> torch.Tensor:
@@ -90,27 +85,46 @@ def neg_snr(estimate: torch.Tensor, target: torch.Tensor, per: str = "signal") -
     """
     check_choice("per", per, SNR_PER)
     n_signals = target.shape[0] if per == "signal" else 1
-    return _neg_snr(*_relative(estimate.reshape(n_signals, -1), target.reshape(n_signals, -1)))
+    return _neg_snr(*relative(estimate.reshape(n_signals, -1), target.reshape(n_signals, -1)))
 
 
-def si_sdr(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Scale-invariant signal-to-distortion ratio in dB, Eq. (6), without mean removal.
+def bounded_neg_snr(
+    estimates: torch.Tensor, sources: torch.Tensor, snr_max: float = 30.0
+) -> torch.Tensor:
+    r"""Negative signal-to-noise ratio in dB, whose energies are raised by a part of the mixture's.
+
+    .. math:: -10 \log_{10} \frac{\|s\|_2^2 + \tau \|x\|_2^2}{\|s - \hat s\|_2^2 + \tau \|x\|_2^2},
+              \quad \tau = 10^{-SNR_{max} / 10}, \quad x = \sum s
+
+    The floor under the error is that of [1]: an estimate that is good already has a small gradient.
+    With the same floor under the signal the ratio also exists for a silent source, which a song
+    often has for seconds; there the best estimate is silence, at 0 dB. The plain ratio is constant
+    for a silent source, and teaches nothing.
 
     Args:
-        estimate (:class:`torch.Tensor`): shape `(batch, 1, time)`.
-        target (:class:`torch.Tensor`): of the same shape.
+        estimates (:class:`torch.Tensor`): shape `(batch, n_src, time)`.
+        sources (:class:`torch.Tensor`): of the same shape, in the same order; their sum is the
+            mixture.
+        snr_max (float): of a source alone, in dB.
 
     Returns:
-        :class:`torch.Tensor` of shape `(batch,)`, in double precision. A silent estimate has
-        -160 dB.
+        :class:`torch.Tensor` of shape `(batch, n_src)`.
+
+    References
+        [1] : "What's All the Fuss About Free Universal Sound Separation Data?". ICASSP 2021.
+        Scott Wisdom et al.
+
+    Examples
+        >>> sources = torch.tensor([[[3.0, 4.0], [0.0, 0.0]]])  # energies 25 and 0
+        >>> bounded_neg_snr(sources, sources, snr_max=10)  # 10 log10(2.5 / 27.5), silence kept
+        tensor([[-10.4139,   0.0000]])
     """
-    return -_neg_si_sdr(*_relative(estimate.double().flatten(1), target.double().flatten(1)))
+    floor = 10 ** (-snr_max / 10) * _energy(sources.sum(dim=1, keepdim=True)) + EPS
+    return 10 * torch.log10((_energy(sources - estimates) + floor) / (_energy(sources) + floor))
 
 
-def _relative(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both `(batch, time)` signals divided by the target's norm, which makes a floor relative."""
-    norm = target.norm(dim=-1, keepdim=True).clamp_min(SILENCE_NORM)
-    return estimate / norm, target / norm
+def _energy(signal: torch.Tensor) -> torch.Tensor:
+    return signal.square().sum(dim=-1)
 
 
 def sinkhorn_distance(rep: torch.Tensor, p: int = 1, entropy: float = 0.5) -> torch.Tensor:
@@ -156,38 +170,3 @@ def sinkhorn_distance(rep: torch.Tensor, p: int = 1, entropy: float = 0.5) -> to
     costs = torch.cdist(frames, frames, p=p, compute_mode="donot_use_mm_for_euclid_dist")
     plan = ot.solve_batch(costs, reg=entropy, max_iter=SINKHORN_ITERATIONS, grad="autodiff")
     return plan.value_linear
-
-
-def additivity_error(
-    mixture: torch.Tensor, vocals: torch.Tensor, accompaniment: torch.Tensor
-) -> torch.Tensor:
-    r"""How far magnitudes are from adding up, :math:`\|A_m - A_v - A_b\|_1 / \|A_m\|_1`.
-
-    Zero where a mask can be exact: the representation of a sum is the sum of representations.
-
-    Args:
-        mixture (:class:`torch.Tensor`): magnitudes, shape `(batch, freq, frames)`.
-        vocals (:class:`torch.Tensor`): magnitudes, of the same shape.
-        accompaniment (:class:`torch.Tensor`): magnitudes, of the same shape.
-
-    Returns:
-        :class:`torch.Tensor` of shape `(batch,)`; NaN where the mixture is zero.
-
-    Examples
-        >>> additivity_error(*torch.tensor([4.0, 2.0, 1.0]).view(3, 1, 1, 1))
-        tensor([0.2500])
-    """
-    norm = {"dim": (-2, -1)}
-    return (mixture - vocals - accompaniment).abs().sum(**norm) / mixture.abs().sum(**norm)
-
-
-def is_silent(wav: torch.Tensor) -> torch.Tensor:
-    r"""Whether :math:`10 \log_{10} \|x\|_2 < -10`, as in the authors' public code.
-
-    Args:
-        wav (:class:`torch.Tensor`): shape `(batch, 1, time)`.
-
-    Returns:
-        :class:`torch.Tensor` of bool, shape `(batch,)`.
-    """
-    return 10 * torch.log10(wav.flatten(1).norm(dim=-1)) < SILENCE_DB

@@ -1,12 +1,13 @@
 """Masks over representations, and separation informed by the true sources."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
-from .models.sinudae import Representation
+from .models.representation import Representation
 from .utils.checks import check, check_choice
 
 
@@ -148,34 +149,80 @@ def make_mask(
     return RULES[rule].mask(vocals, accompaniment, **options)
 
 
-def decode_masked(
+class EncodedSources(NamedTuple):
+    """A mixture and its true sources as one representation has them.
+
+    Attributes:
+        mixture (:class:`torch.Tensor`): shape `(batch, freq, frames)`.
+        vocals (:class:`torch.Tensor`): of the same shape.
+        accompaniment (:class:`torch.Tensor`): of the same shape.
+    """
+
+    mixture: torch.Tensor
+    vocals: torch.Tensor
+    accompaniment: torch.Tensor
+
+
+def encode_sources(
     representation: Representation,
     mixture: torch.Tensor,
     vocals: torch.Tensor,
     accompaniment: torch.Tensor,
-    threshold: float | None,
+) -> EncodedSources:
+    """Encode a mixture and its sources in one batch, so that the encoder's kernels are built once.
+
+    Args:
+        representation (Representation): On the device of the signals.
+        mixture (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+        vocals (:class:`torch.Tensor`): of the same shape.
+        accompaniment (:class:`torch.Tensor`): of the same shape.
+
+    Returns:
+        EncodedSources
+
+    Raises:
+        ValueError: if the shapes differ, or have no dimension for a batch.
+    """
+    signals = mixture, vocals, accompaniment
+    if not mixture.shape == vocals.shape == accompaniment.shape:
+        raise ValueError(
+            f"expected one shape for all signals, got mixture {tuple(mixture.shape)}, "
+            f"vocals {tuple(vocals.shape)}, accompaniment {tuple(accompaniment.shape)}"
+        )
+    check(mixture.ndim > 1, "shape of the signals", tuple(mixture.shape), "(batch, 1, time)")
+    return EncodedSources(*representation.encode(torch.cat(signals)).chunk(len(signals)))
+
+
+def decode_masked(
+    representation: Representation,
+    encoded: EncodedSources,
+    masks: Iterable[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]],
     length: int,
-    rule: str = "binary",
-) -> torch.Tensor:
-    """Waveform of an encoded mixture under the mask of the encoded sources.
+    unmasked: Sequence[torch.Tensor] = (),
+) -> tuple[torch.Tensor, ...]:
+    """Waveforms of a mixture under masks that know its sources: the one path that all masks take.
+
+    All are decoded in one batch, so that the decoder's kernels are built once.
 
     Args:
         representation (Representation): That encoded the signals.
-        mixture (:class:`torch.Tensor`): encoded, shape `(batch, freq, frames)`.
-        vocals (:class:`torch.Tensor`): encoded, of the same shape.
-        accompaniment (:class:`torch.Tensor`): encoded, of the same shape.
-        threshold (float or None): see :func:`make_mask`.
+        encoded (EncodedSources): From :func:`encode_sources`.
+        masks (iterable of callable): Each takes the magnitudes of vocals and accompaniment, and
+            gives a mask of their shape, as :func:`make_mask` does.
         length (int): Number of samples of the encoded signals.
-        rule (str): see :func:`make_mask`.
+        unmasked (sequence of :class:`torch.Tensor`): Representations to be decoded with them as
+            they are, of the shape of the mixture's.
 
     Returns:
-        :class:`torch.Tensor` of shape `(batch, 1, length)`.
-
-    Raises:
-        ValueError: if there is no such rule, or `threshold` makes no sense for it.
+        tuple of :class:`torch.Tensor` of shape `(batch, 1, length)`: one for each of `unmasked`,
+        then one for each mask.
     """
-    magnitudes = representation.magnitude(vocals), representation.magnitude(accompaniment)
-    return representation.decode(mixture * make_mask(*magnitudes, threshold, rule), length)
+    magnitudes = [
+        representation.magnitude(source) for source in (encoded.vocals, encoded.accompaniment)
+    ]
+    masked = [encoded.mixture * mask(*magnitudes) for mask in masks]
+    waveforms = representation.decode(torch.cat([*unmasked, *masked]), length)
+    return waveforms.split(len(encoded.mixture))
 
 
 def informed_separation(
@@ -204,15 +251,13 @@ def informed_separation(
         ValueError: if the shapes differ, there is no such rule, or `threshold` makes no sense for
             it.
     """
+    check_rule(rule, threshold)
     if accompaniment is None:
         accompaniment = mixture - vocals
-    if not mixture.shape == vocals.shape == accompaniment.shape:
-        raise ValueError(
-            f"expected one shape for all signals, got mixture {tuple(mixture.shape)}, "
-            f"vocals {tuple(vocals.shape)}, accompaniment {tuple(accompaniment.shape)}"
-        )
-    encoded = [representation.encode(signal) for signal in (mixture, vocals, accompaniment)]
-    return decode_masked(representation, *encoded, threshold, mixture.shape[-1], rule)
+    encoded = encode_sources(representation, mixture, vocals, accompaniment)
+    mask = partial(make_mask, threshold=threshold, rule=rule)
+    (estimate,) = decode_masked(representation, encoded, [mask], mixture.shape[-1])
+    return estimate
 
 
 def estimate_both(
@@ -237,16 +282,10 @@ def estimate_both(
         tuple of the estimates, :class:`torch.Tensor` of shape `(batch, 1, time)`.
 
     Raises:
-        ValueError: if there is no such rule, or `threshold` makes no sense for it.
+        ValueError: as :func:`informed_separation`.
     """
-    length = mixture.shape[-1]
-    encoded = representation.encode(mixture)
-    magnitudes = [
-        representation.magnitude(representation.encode(source))
-        for source in (vocals, accompaniment)
-    ]
-    mask = make_mask(*magnitudes, threshold, rule)
-    return (
-        representation.decode(encoded * mask, length),
-        representation.decode(encoded * (1 - mask), length),
-    )
+    check_rule(rule, threshold)
+    encoded = encode_sources(representation, mixture, vocals, accompaniment)
+    mask = partial(make_mask, threshold=threshold, rule=rule)
+    masks = [mask, lambda *magnitudes: 1 - mask(*magnitudes)]
+    return decode_masked(representation, encoded, masks, mixture.shape[-1])

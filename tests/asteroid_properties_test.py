@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import asteroid_sinudae as sinudae
 from asteroid_sinudae import Decoder, Encoder, SinuDAE
-from asteroid_sinudae.filterbanks.enc_dec import DECODERS, ENCODERS
+from asteroid_sinudae.filterbanks.pairs import DECODERS, ENCODERS
 
 import asteroid.models  # isort:skip  after the plugin, which makes it importable
 

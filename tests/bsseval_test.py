@@ -17,18 +17,14 @@ from mutations import mutated_json
 from recipe_test import RECIPE, call, environment
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation
-from asteroid_sinudae.data.segments import SAMPLE_RATE, Manifest, Track
-from asteroid_sinudae.evaluation import bsseval
-from asteroid_sinudae.evaluation.bsseval import (
-    METRICS,
-    TARGETS,
-    evaluate_tracks,
-    masked_estimates,
-    model_digest,
-    reach,
-    score_track,
-    summary,
-)
+from asteroid_sinudae.data.tracks import SAMPLE_RATE, SOURCES, Manifest, Track
+from asteroid_sinudae.evaluation import bsseval_runs
+from asteroid_sinudae.evaluation import estimates as estimates_module
+from asteroid_sinudae.evaluation.bsseval import METRICS, score_track, summary
+from asteroid_sinudae.evaluation.bsseval_runs import evaluate_tracks
+from asteroid_sinudae.evaluation.estimates import masked_estimates
+from asteroid_sinudae.models.model_files import model_digest
+from asteroid_sinudae.models.representation import reach
 
 SIZES = dict(n_filters=8, kernel_size=256, stride=64)
 CONF = {
@@ -43,7 +39,7 @@ def write_track(root, name, seconds, silent=None):
     track = Track(name, "test", n_samples, 0, root / "test" / name)
     track.folder.mkdir(parents=True)
     rng = np.random.default_rng(sum(map(ord, name)))
-    for target in TARGETS:
+    for target in SOURCES:
         samples = 0.1 * rng.standard_normal(n_samples)
         if silent and silent[0] == target:
             samples[silent[1]] = 0
@@ -84,7 +80,7 @@ def output_dir(tmp_path, computed):
 
 
 def sources(track):
-    read = [soundfile.read(getattr(track, target), dtype="float32")[0] for target in TARGETS]
+    read = [soundfile.read(getattr(track, target), dtype="float32")[0] for target in SOURCES]
     return [torch.from_numpy(samples)[None, None] for samples in read]
 
 
@@ -121,9 +117,9 @@ def test_blocks_equal_the_whole(systems, monkeypatch, name, length, block):
     vocals, accompaniment = torch.randn(2, 1, 1, length, generator=torch.Generator().manual_seed(0))
     whole = masked_estimates(systems[name], vocals, accompaniment, block=length)
     blocks = masked_estimates(systems[name], vocals, accompaniment, block=block)
-    for target in TARGETS:
+    for target in SOURCES:
         torch.testing.assert_close(blocks[target], whole[target], atol=1e-5, rtol=0)
-    monkeypatch.setattr(bsseval, "reach", lambda _: 0)
+    monkeypatch.setattr(estimates_module, "reach", lambda _: 0)
     cut = masked_estimates(systems[name], vocals, accompaniment, block=block)
     assert not torch.allclose(cut["vocals"], whole["vocals"], atol=1e-3)
 
@@ -165,7 +161,7 @@ def test_scores_are_those_of_museval_on_the_same_arrays(systems, tracks, compute
             ]
             expected = museval.evaluate(*arrays, win=SAMPLE_RATE, hop=SAMPLE_RATE)  # SDR, ISR, ...
             record = json.loads((output_dir / name / "test" / f"{track.name}.json").read_text())
-            assert [target["name"] for target in record["targets"]] == list(TARGETS)
+            assert [target["name"] for target in record["targets"]] == list(SOURCES)
             for metric, values in zip(("SDR", "ISR", "SIR", "SAR"), expected, strict=True):
                 for target, row in zip(record["targets"], values, strict=True):
                     written = [frame["metrics"][metric] for frame in target["frames"]]
@@ -178,7 +174,7 @@ def test_scores_are_those_of_museval_on_the_same_arrays(systems, tracks, compute
 def test_summary_is_the_median_over_tracks_of_medians_over_audible_frames(computed):
     output_dir, scores = computed
     table = summary(scores.store)
-    assert list(table.index) == [(name, target) for name in ("DAE", "STFT") for target in TARGETS]
+    assert list(table.index) == [(name, target) for name in ("DAE", "STFT") for target in SOURCES]
     assert tuple(table.columns) == METRICS
     frames = scores.store.df.dropna()
     for (system, target), row in table.iterrows():
@@ -194,7 +190,7 @@ def test_summary_is_the_median_over_tracks_of_medians_over_audible_frames(comput
         store = museval.EvalStore()
         store.add_eval_dir(output_dir / name)
         medians = store.agg_frames_tracks_scores().unstack("metric")
-        np.testing.assert_array_equal(medians.loc[list(TARGETS), list(METRICS)], table.loc[name])
+        np.testing.assert_array_equal(medians.loc[list(SOURCES), list(METRICS)], table.loc[name])
 
 
 def test_silent_frames_are_reported_and_counted(systems, tracks, output_dir, caplog):
@@ -215,7 +211,7 @@ def test_silent_estimates_are_reported(tmp_path, caplog):
             return super().encode(torch.where(wav.abs() > 0.01, wav, 0))
 
     track = write_track(tmp_path, "quiet", 3.0)
-    for target in TARGETS:
+    for target in SOURCES:
         samples, _ = soundfile.read(getattr(track, target))
         samples[SAMPLE_RATE : 2 * SAMPLE_RATE] *= 0.01
         samples[SAMPLE_RATE - 500 : SAMPLE_RATE] = samples[2 * SAMPLE_RATE :][:500] = 0
@@ -240,7 +236,7 @@ def test_second_run_computes_and_changes_nothing(
     systems, tracks, computed, output_dir, monkeypatch
 ):
     before = contents(output_dir)
-    monkeypatch.setattr(bsseval, "score_track", forbidden)
+    monkeypatch.setattr(bsseval_runs, "score_track", forbidden)
     again = evaluate_tracks(systems, tracks, output_dir, n_workers=1)
     assert contents(output_dir) == before and len(before) == 4
     assert again.store.df.equals(computed[1].store.df)
@@ -257,14 +253,14 @@ def test_interrupted_run_continues(tmp_path, systems, tracks, computed, monkeypa
         calls.append(args)
         return score_track(*args, **kwargs)
 
-    monkeypatch.setattr(bsseval, "score_track", interrupted)
+    monkeypatch.setattr(bsseval_runs, "score_track", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate_tracks(systems, tracks, tmp_path, n_workers=1)
     half = contents(tmp_path)
     assert {path.name for path in half} == {"A.b - c.json"} and len(half) == 2
     calls.clear()
     monkeypatch.setattr(
-        bsseval, "score_track", lambda *a, **k: calls.append(a) or score_track(*a, **k)
+        bsseval_runs, "score_track", lambda *a, **k: calls.append(a) or score_track(*a, **k)
     )
     scores = evaluate_tracks(systems, tracks, tmp_path, n_workers=1)
     assert [track.name for _, track in calls] == ["D - e", "D - e"]
@@ -552,7 +548,7 @@ def test_script_writes_scores_and_prints_the_table(experiment, capsys):
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:6]]
     assert rows[0] == ["system", "target", *(f"{metric} (dB)" for metric in METRICS)]
     for (name, target), row in zip(
-        [(name, target) for name in ("mod-cos DAE", "STFT") for target in TARGETS],
+        [(name, target) for name in ("mod-cos DAE", "STFT") for target in SOURCES],
         rows[2:],
         strict=True,
     ):

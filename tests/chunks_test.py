@@ -9,14 +9,8 @@ from torch.nn import functional as F
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation
 from asteroid_sinudae.masks import estimate_both
-from asteroid_sinudae.songs.streams import (
-    cut,
-    map_blocks,
-    overlap_add,
-    reach,
-    whole_hops,
-    with_progress,
-)
+from asteroid_sinudae.models.representation import reach, whole_hops
+from asteroid_sinudae.songs.streams import cut, map_blocks, overlap_add, with_progress
 
 
 def noise(*shape):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from mutations import mutated_bytes, mutated_values
 
-from asteroid_sinudae.data.segments import Track
+from asteroid_sinudae.data.tracks import Track
 from asteroid_sinudae.runs import conf, declaration, limits, representations
 from asteroid_sinudae.runs.folder import Run
 

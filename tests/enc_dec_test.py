@@ -5,7 +5,8 @@ from asteroid_filterbanks import FreeFB
 from torch.nn import functional as F
 
 from asteroid_sinudae import Decoder, Encoder, make_enc_dec
-from asteroid_sinudae.filterbanks.enc_dec import DECODERS, ENCODERS, edge_frames, frame_synthesis
+from asteroid_sinudae.filterbanks.framing import edge_frames, frame_synthesis
+from asteroid_sinudae.filterbanks.pairs import DECODERS, ENCODERS
 from asteroid_sinudae.losses import total_variation
 
 SIZES = dict(n_filters=6, kernel_size=40, stride=12, sample_rate=16000)

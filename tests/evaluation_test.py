@@ -5,19 +5,12 @@ import soundfile
 import torch
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation
-from asteroid_sinudae.data.segments import TestSegments, Track
-from asteroid_sinudae.evaluation.oracle import (
-    MIXTURE,
-    additivity_error,
-    audible_segments,
-    costs,
-    evaluate,
-    is_silent,
-    markdown_table,
-    medians,
-    segment_metrics,
-)
-from asteroid_sinudae.losses import si_sdr
+from asteroid_sinudae.data.segments import TestSegments
+from asteroid_sinudae.data.tracks import Track
+from asteroid_sinudae.evaluation.oracle import costs, evaluate, segment_metrics
+from asteroid_sinudae.evaluation.segments import audible_segments
+from asteroid_sinudae.evaluation.tables import MIXTURE, markdown_table, medians
+from asteroid_sinudae.metrics import additivity_error, is_silent, si_sdr
 
 SEGMENT = 1000
 

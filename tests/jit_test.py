@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import asteroid_sinudae as sinudae
-from asteroid_sinudae.filterbanks.enc_dec import DECODERS, ENCODERS
+from asteroid_sinudae.filterbanks.pairs import DECODERS, ENCODERS
 
 import asteroid.models  # isort:skip  after the plugin, which makes it importable
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from asteroid_sinudae.losses import neg_snr, si_sdr, total_variation
+from asteroid_sinudae.losses import neg_snr, total_variation
+from asteroid_sinudae.metrics import si_sdr
 
 
 def signals(batch=3, time=500):

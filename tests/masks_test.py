@@ -1,17 +1,26 @@
+from collections import Counter
+from functools import partial
+
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import asteroid_sinudae as sinudae
-from asteroid_sinudae.losses import si_sdr
+from asteroid_sinudae.data.tracks import Track
+from asteroid_sinudae.evaluation.estimates import masked_estimates
+from asteroid_sinudae.evaluation.oracle import segment_metrics
 from asteroid_sinudae.masks import (
     RULES,
-    decode_masked,
+    encode_sources,
     energy_ratio_mask,
     estimate_both,
     make_mask,
     ratio_mask,
 )
+from asteroid_sinudae.metrics import si_sdr
+from asteroid_sinudae.report.examples import Excerpt, make_example
+from asteroid_sinudae.training.objectives import EncodedBatch, MaskAware
 
 STFT = sinudae.STFT(n_fft=512, stride=128, sample_rate=8000)
 
@@ -109,14 +118,11 @@ def test_rules_are_the_masks_and_have_their_own_thresholds():
 )
 def test_rules_that_make_no_sense(options, message):
     mixture, vocals, accompaniment = tones()
-    encoded = [STFT.encode(signal) for signal in (mixture, vocals, accompaniment)]
     options = {"threshold": None, **options}
     with pytest.raises(ValueError, match=f"^{message}$"):
         sinudae.informed_separation(STFT, mixture, vocals, **options)
     with pytest.raises(ValueError, match=f"^{message}$"):
         estimate_both(STFT, mixture, vocals, accompaniment, **options)
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        decode_masked(STFT, *encoded, length=8000, **options)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -159,3 +165,57 @@ def test_shapes_that_differ():
     mixture, vocals, accompaniment = tones()
     with pytest.raises(ValueError, match=r"mixture \(1, 1, 8000\), vocals \(1, 1, 7999\)"):
         sinudae.informed_separation(STFT, mixture, vocals[..., 1:], accompaniment)
+    with pytest.raises(ValueError, match=r"must be \(batch, 1, time\), got \(8000,\)$"):
+        sinudae.informed_separation(STFT, mixture[0, 0], vocals[0, 0])
+
+
+class Counted:
+    """A representation that counts how often each side is used, and its kernels are built."""
+
+    def __init__(self, representation, monkeypatch):
+        self.representation, self.counts = representation, Counter()
+        for side in ("encoder", "decoder"):
+            filterbank = getattr(representation, side).filterbank
+            monkeypatch.setattr(
+                filterbank, "filters", partial(self.build, side, filterbank.filters)
+            )
+
+    def build(self, side, filters):
+        self.counts[side] += 1
+        return filters()
+
+    def __getattr__(self, name):
+        return getattr(self.representation, name)
+
+
+def write_excerpt(folder, signals):
+    track = Track("track", "test", 8000, 0, folder)
+    for path, wav in zip((track.vocals, track.accompaniment), signals, strict=True):
+        soundfile.write(path, wav[0, 0], 44100, subtype="FLOAT")
+    return Excerpt(track, 0, 8000)
+
+
+def mask_aware(representation, mixture, vocals, accompaniment):
+    signals = {"mixture": mixture, "vocals": vocals, "accompaniment": accompaniment}
+    encoded = encode_sources(representation, *signals.values())._asdict()
+    return MaskAware(1.0)(EncodedBatch(representation, signals, encoded))
+
+
+@pytest.mark.parametrize("encoder", ["conv_smooth", "sinc_smooth"])
+def test_kernels_are_built_once_whoever_masks(encoder, tmp_path, monkeypatch):
+    dae = sinudae.SinuDAE(encoder, n_filters=10, kernel_size=64, stride=16)
+    mixture, vocals, accompaniment = signals = tones()
+    excerpt = write_excerpt(tmp_path, signals[1:])
+    counted = Counted(dae, monkeypatch)
+    users = {
+        "informed_separation": lambda: sinudae.informed_separation(counted, mixture, vocals),
+        "estimate_both": lambda: estimate_both(counted, *signals, 0.5),
+        "segment_metrics": lambda: segment_metrics(counted, vocals, accompaniment, (0.5, 1.0)),
+        "masked_estimates": lambda: masked_estimates(counted, vocals, accompaniment),
+        "make_example": lambda: make_example(1, excerpt, {"DAE": counted}),
+        "MaskAware": lambda: mask_aware(counted, *signals),
+    }
+    for name, use in users.items():
+        counted.counts.clear()
+        use()
+        assert counted.counts == {"encoder": 1, "decoder": 1}, name

@@ -5,17 +5,15 @@ import pytest
 import torch
 
 from asteroid_sinudae import SinuDAE, make_enc_dec
-from asteroid_sinudae.filterbanks.multires import (
+from asteroid_sinudae.filterbanks.bands import (
     Band,
     format_bands,
-    frame_bounds,
     layout_bands,
-    modulators,
-    multires_carriers,
     n_kernels,
     parse_bands,
 )
-from asteroid_sinudae.losses import si_sdr
+from asteroid_sinudae.filterbanks.multires import frame_bounds, modulators, multires_carriers
+from asteroid_sinudae.metrics import si_sdr
 from asteroid_sinudae.models.model_files import pair_bounds
 
 RATE = 16000.0

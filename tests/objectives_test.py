@@ -141,6 +141,9 @@ def test_mask_aware_reads_good_estimates_at_every_level(snr, norm):
     estimate = target + error * norm * 10 ** (-snr / 20) / error.norm()
 
     class Model:
+        def magnitude(self, rep):
+            return rep
+
         def decode(self, rep, length):
             return estimate
 

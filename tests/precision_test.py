@@ -5,9 +5,9 @@ import torch
 from trainings import assert_same_bits, make_system, write_tracks
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.evaluation.blind import SeparatorSystem, make_separators
 from asteroid_sinudae.training.objectives import MaskAware, Sinkhorn, TotalVariation
 from asteroid_sinudae.training.precision import choose_precision, resolve_precision, time_precisions
+from asteroid_sinudae.training.separator_system import SeparatorSystem, make_separators
 
 
 @pytest.fixture(scope="module")

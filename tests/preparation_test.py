@@ -14,7 +14,8 @@ from asteroid_sinudae.data import musdb18
 from asteroid_sinudae.data import prepare as preparation
 from asteroid_sinudae.data.musdb18 import download_sample
 from asteroid_sinudae.data.prepare import prepare_musdb18
-from asteroid_sinudae.data.segments import Manifest, TrainSegments
+from asteroid_sinudae.data.segments import TrainSegments
+from asteroid_sinudae.data.tracks import Manifest
 
 STEMS = ("vocals", "drums", "bass", "other")
 HALF_STEP = 0.5 / 2**15

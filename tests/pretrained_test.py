@@ -9,8 +9,9 @@ import yaml
 import asteroid_sinudae as sinudae
 from asteroid_sinudae import pretrained
 from asteroid_sinudae.cli import main
-from asteroid_sinudae.losses import si_sdr
-from asteroid_sinudae.models.model_files import in_half_precision, load_model, noise_si_sdr
+from asteroid_sinudae.metrics import noise_si_sdr, si_sdr
+from asteroid_sinudae.models import registry
+from asteroid_sinudae.models.model_files import in_half_precision, load_model
 from asteroid_sinudae.utils.files import load_safely
 
 # isort: split
@@ -38,8 +39,8 @@ def names(tmp_path, monkeypatch):
     package["infos"]["training"] = {"steps": 7}
     torch.save(package, folder / "trained.pth")
     (folder / "trained.md").write_text(CARD)
-    monkeypatch.setattr(pretrained, "FOLDER", folder)
-    monkeypatch.setattr(pretrained, "STRUCTURES", {"start": SMALL})
+    monkeypatch.setattr(registry, "FOLDER", folder)
+    monkeypatch.setattr(registry, "STRUCTURES", {"start": SMALL})
     monkeypatch.chdir(working)
     return folder
 
@@ -73,7 +74,7 @@ def test_untrained_structure_by_name(names):
     model, infos = load_model("start")
     assert model.get_model_args() == dae.get_model_args() and infos == {}
     assert not model.training
-    assert pretrained.STRUCTURES == {"start": SMALL}
+    assert registry.STRUCTURES == {"start": SMALL}
 
 
 def test_file_goes_before_the_name(names):

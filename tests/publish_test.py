@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from asteroid_sinudae import SinuDAE, pretrained
-from asteroid_sinudae.models.model_files import noise_si_sdr
+from asteroid_sinudae.metrics import noise_si_sdr
+from asteroid_sinudae.models import registry
 from asteroid_sinudae.utils.files import load_safely
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -82,7 +83,7 @@ def test_model_and_card(exp_dir, capsys, monkeypatch):
     ]
     assert sorted(os.listdir(folder)) == ["small.md", "small.pth"]
 
-    monkeypatch.setattr(pretrained, "FOLDER", folder)
+    monkeypatch.setattr(registry, "FOLDER", folder)
     line = (
         "20 channels, kernels of 128 samples, hop 32, 16000 Hz, 0.62 coefficients a sample, "
         f"0.01 million parameters; 1,750 updates on {DATA}"
@@ -139,7 +140,7 @@ def test_published_again(exp_dir, monkeypatch):
     publish(exp_dir)
     publish(exp_dir, data="noise")
     folder = exp_dir.parent / "models"
-    monkeypatch.setattr(pretrained, "FOLDER", folder)
+    monkeypatch.setattr(registry, "FOLDER", folder)
     assert pretrained.available()["small"].endswith(" updates on noise")
     assert sorted(os.listdir(folder)) == ["small.md", "small.pth"]
 

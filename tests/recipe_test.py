@@ -17,10 +17,11 @@ import torch
 import yaml
 from trainings import RECIPE, call
 
-from asteroid_sinudae import SinuDAE, pretrained
-from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.evaluation.oracle import MIXTURE
+from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.evaluation.oracle import evaluate as evaluate_systems
+from asteroid_sinudae.evaluation.tables import MIXTURE
+from asteroid_sinudae.models import registry
 from asteroid_sinudae.utils import files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -317,8 +318,8 @@ def named_models(tmp_path, monkeypatch):
     sizes = dict(n_filters=6, kernel_size=128, stride=32)
     torch.save(SinuDAE(**sizes).serialize(), tmp_path / "trained.pth")
     slow = dict(sizes, sample_rate=16000)
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
-    monkeypatch.setattr(pretrained, "STRUCTURES", {"start": sizes, "slow": slow})
+    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+    monkeypatch.setattr(registry, "STRUCTURES", {"start": sizes, "slow": slow})
 
 
 def test_evaluation_beside_models_by_name(tmp_path, data_dir, conf, named_models):

@@ -16,8 +16,8 @@ import torch
 from recipe_test import call, environment
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation, report
-from asteroid_sinudae.data.segments import SAMPLE_RATE, Manifest, Track
-from asteroid_sinudae.losses import si_sdr
+from asteroid_sinudae.data.tracks import SAMPLE_RATE, Manifest, Track
+from asteroid_sinudae.metrics import si_sdr
 from asteroid_sinudae.models.pretrained import describe_sizes
 from asteroid_sinudae.report import bank, plots
 from asteroid_sinudae.report.experiment import TERMS

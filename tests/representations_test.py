@@ -7,7 +7,7 @@ import scipy.signal
 import torch
 
 import asteroid_sinudae as sinudae
-from asteroid_sinudae.losses import si_sdr
+from asteroid_sinudae.metrics import si_sdr
 
 SMALL = dict(n_filters=10, kernel_size=64, stride=16, sample_rate=16000)
 

@@ -8,7 +8,12 @@ import pytest
 import torch
 from mutations import mutated_bytes, mutated_json, mutated_values
 
-from asteroid_sinudae.report import medians_table, provenance_facts, read_losses, read_table
+from asteroid_sinudae.report.experiment import (
+    medians_table,
+    provenance_facts,
+    read_losses,
+    read_table,
+)
 from asteroid_sinudae.runs.folder import Run
 
 METRICS = {

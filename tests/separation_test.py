@@ -14,32 +14,22 @@ from torch.utils.data import DataLoader
 from trainings import RECIPE, STEPS_PER_EPOCH, assert_same_bits, call, every_step, fit, state_of
 
 from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet
-from asteroid_sinudae.data.segments import (
-    SAMPLE_RATE,
-    Manifest,
-    SetShuffleSampler,
-    Track,
-    TrainSegments,
-)
-from asteroid_sinudae.evaluation.blind import (
-    NORMS,
-    SOURCES,
-    SeparatorSystem,
-    bounded_neg_snr,
-    evaluate_separation,
-    make_separators,
+from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
+from asteroid_sinudae.data.tracks import SAMPLE_RATE, SOURCES, Manifest, Track
+from asteroid_sinudae.evaluation.blind import evaluate_separation
+from asteroid_sinudae.evaluation.bsseval import score_track
+from asteroid_sinudae.evaluation.bsseval_runs import evaluate_tracks
+from asteroid_sinudae.evaluation.estimates import (
+    masked_estimates,
     mixture_estimator,
+    separated_estimates,
     separator_estimator,
 )
-from asteroid_sinudae.evaluation.bsseval import (
-    evaluate_tracks,
-    masked_estimates,
-    model_digest,
-    score_track,
-    separated_estimates,
-)
-from asteroid_sinudae.evaluation.oracle import MIXTURE
-from asteroid_sinudae.models.stft_conv_tasnet import STFTConvTasNet
+from asteroid_sinudae.evaluation.tables import MIXTURE
+from asteroid_sinudae.losses import bounded_neg_snr
+from asteroid_sinudae.models.model_files import model_digest
+from asteroid_sinudae.models.separators import STFTConvTasNet
+from asteroid_sinudae.training.separator_system import NORMS, SeparatorSystem, make_separators
 from asteroid_sinudae.utils.files import load_safely, save_atomically
 
 PAIR = dict(n_filters=8, kernel_size=64, stride=16)

@@ -16,12 +16,12 @@ from torch import nn
 
 from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet
 from asteroid_sinudae.masks import estimate_both
+from asteroid_sinudae.models.representation import reach
 from asteroid_sinudae.songs import apply as songs
 from asteroid_sinudae.songs import encoded_file as encoded
 from asteroid_sinudae.songs.apply import decoded, masked, separated
 from asteroid_sinudae.songs.audio import open_audio
 from asteroid_sinudae.songs.encoded_file import open_encoded, write_encoded
-from asteroid_sinudae.songs.streams import reach
 
 # isort: split
 

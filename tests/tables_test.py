@@ -23,9 +23,9 @@ import yaml
 from mutations import mutated_bytes, mutated_json
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.data.segments import Manifest, Track
-from asteroid_sinudae.evaluation.oracle import MIXTURE
-from asteroid_sinudae.filterbanks.multires import as_bands, n_kernels
+from asteroid_sinudae.data.tracks import Manifest, Track
+from asteroid_sinudae.evaluation.tables import MIXTURE
+from asteroid_sinudae.filterbanks.bands import as_bands, n_kernels
 from asteroid_sinudae.runs import conf as configurations
 from asteroid_sinudae.runs import declaration, processes, results
 from asteroid_sinudae.runs import jobs as jobs_module

@@ -16,8 +16,10 @@ import yaml
 from torch.utils.data import get_worker_info
 from trainings import RECIPE, SMALL, assert_same_bits, call, write_tracks
 
-from asteroid_sinudae import SinuDAE, pretrained
-from asteroid_sinudae.data.segments import Manifest, SetShuffleSampler, Track, TrainSegments
+from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
+from asteroid_sinudae.data.tracks import Manifest, Track
+from asteroid_sinudae.models import registry
 from asteroid_sinudae.runs import training
 from asteroid_sinudae.runs.conf import write_conf
 from asteroid_sinudae.runs.folder import Run
@@ -327,7 +329,7 @@ def test_a_training_from_the_weights_of_a_model(options, tmp_path, capsys):
 
 
 def test_a_training_from_a_model_of_the_package(options, tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained, "STRUCTURES", {"start": dict(SMALL)})
+    monkeypatch.setattr(registry, "STRUCTURES", {"start": dict(SMALL)})
     call("train.py", **options, init_from="start", max_steps=1)
     assert package_of(options["exp_dir"])["model_args"]["n_filters"] == 8
     for name, message in (("none", "'none' is neither a file nor"), ("no/a.pth", "not found")):

@@ -17,7 +17,8 @@ from torch import nn
 
 from ..models import authors_weights, pretrained
 from ..models.model_files import describe_file, load_model, source_names
-from ..models.sinudae import STFT, SinuDAE
+from ..models.sinudae import SinuDAE
+from ..models.stft import STFT
 from ..songs import apply as songs
 from ..songs.audio import AudioFile, length_difference, open_audio, write_wavs
 from ..songs.encoded_file import open_encoded, write_encoded

@@ -1,7 +1,7 @@
 """MUSDB18 as it is distributed: the tracks that a folder holds, and their sources as mono audio.
 
-Every reader takes a bounded amount of memory, whatever a file claims: :data:`MAX_SECONDS` of a
-track, and of a WAV file a piece at a time before the downmix.
+Every reader takes a bounded amount of memory, whatever a file claims: at most :data:`MAX_SECONDS`
+of a track are kept, and WAV files are mixed down to mono piece by piece.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import musdb
 import numpy as np
@@ -26,7 +27,7 @@ import torch
 
 from ..songs.audio import rate_ratio, resampled
 from ..utils.locks import locked
-from .tracks import FULL_SCALE, MAX_SECONDS, SAMPLE_RATE, SOURCES, SUBSETS
+from .tracks import FULL_SCALE, MAX_SECONDS, SAMPLE_RATE, SOURCES, SUBSETS, SourceName, Subset
 
 MIN_SAMPLES = 2048  # one kernel of the encoder
 STEM_ENDING = ".stem.mp4"
@@ -34,36 +35,36 @@ AUDIO_ENDINGS = (".wav", ".flac")
 STEMS = ("mixture", "drums", "bass", "other", "vocals")  # the order of the streams in a stem file
 ACCOMPANIMENT = ("drums", "bass", "other")
 MAX_RESIDUAL = 1e-3  # of the mixture's energy, where the mixture stands in for missing stems
-MAX_CANCELLED = 1e-4  # of the channels' energy, below which their mean is that of opposite channels
+MAX_CANCELLED = 1e-4  # of the channels' energy: if their mean has less, one is the other inverted
 # Decoders give whole AAC frames (1024 samples) and drop or keep the encoder's priming frame, so
-# that a sound stream may differ from its header by up to two frames. Exported stems do by less.
+# that a sound stream may differ from its header by up to two frames. Exported stems differ by less.
 LENGTH_TOLERANCE = 2 * 1024
-RATES = (8000, 192000)  # Hz, that are resampled
+RATES = (8000, 192000)  # Hz, lowest and highest that are resampled
 MAX_CHANNELS = 8
-PIECE = 2**20  # samples of all channels, read at a time
+PIECE = 2**20  # samples, over all channels, that are read at a time
 SAMPLE_SIZE = {"train": 94, "test": 50}  # songs of musdb's 7-second sample
-DOWNLOAD = ".sinudae-download"  # folder for what is being downloaded ...
-OURS = "made by sinudae"  # ... and the file in it that tells so
+DOWNLOAD = ".sinudae-download"  # folder of an unfinished download ...
+OURS = "made by sinudae"  # ... and a file in it that tells that this module made the folder
 
 
 @dataclass(frozen=True)
 class SourceTrack:
-    """A track as found: `path` is a stem file or a folder of WAV or FLAC files."""
+    """A track of MUSDB18; `path` is a stem file, or a folder of WAV or FLAC files."""
 
     key: str  # subset/name
     path: Path
-    thirds: tuple[int, int] = (0, 3)  # the part of the track to take: all of it
+    thirds: tuple[int, int] = (0, 3)  # the part of the track to take; by default, all of it
 
     @property
-    def subset(self) -> str:
-        return self.key.split("/")[0]
+    def subset(self) -> Subset:
+        return cast(Subset, self.key.split("/")[0])
 
     @property
     def name(self) -> str:
         return self.key.split("/")[1]
 
     def files(self) -> dict[str, Path]:
-        """What is read of the track: the stem file, or the files of its stems.
+        """Returns the files to read: the stem file, or one file for each stem.
 
         Raises:
             ValueError: If there are two files of a stem.
@@ -71,7 +72,7 @@ class SourceTrack:
         return _stem_files(self.path) if self.path.is_dir() else {"stems": self.path}
 
     def state(self) -> dict[str, tuple[int, int]]:
-        """Size and time of modification (ns) of each file that is read, by its name."""
+        """Returns the size and time of modification (ns) of each file to read, by its name."""
         found = {path.name: path.stat() for path in self.files().values()}
         return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
 
@@ -82,27 +83,27 @@ class Sources(NamedTuple):
     Attributes:
         audio (dict): 16-bit mono samples of ``"vocals"`` and ``"accompaniment"``, at 44.1 kHz.
         n_clipped (int): Samples that exceeded full scale.
-        rates (set): Sample rates in Hz that were resampled.
+        rates (set): Sample rates in Hz that were resampled from.
     """
 
-    audio: dict[str, np.ndarray]
+    audio: dict[SourceName, np.ndarray]
     n_clipped: int
     rates: set[int]
 
 
 def printable(text: str | Path) -> str:
-    """A path as text that UTF-8 can hold: bytes that are none are escaped."""
+    """Returns a path as valid UTF-8 text, with escapes for bytes that are not."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
-def list_tracks(root: Path) -> tuple[str, list[SourceTrack]]:
+def list_tracks(root: Path) -> tuple[Literal["stems", "wav"], list[SourceTrack]]:
     """Finds the kind of a MUSDB18 folder and its tracks.
 
     Args:
         root (Path): Folder that holds `train` and `test`.
 
     Returns:
-        ``"stems"`` or ``"wav"`` (a folder a track), and the tracks in the order of their names.
+        ``"stems"`` or ``"wav"`` (one folder for each track), and the tracks, sorted by name.
 
     Raises:
         FileNotFoundError: If there is no track.
@@ -133,7 +134,7 @@ def list_tracks(root: Path) -> tuple[str, list[SourceTrack]]:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What a folder holds and does not hide, in order; nothing if it is none."""
+    """Returns the sorted visible content of a folder; nothing if there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -144,8 +145,8 @@ def _is_stem(path: Path) -> bool:
 
 
 def _stem_files(folder: Path) -> dict[str, Path]:
-    """The files of a track's stems, named in any case."""
-    files = {}
+    """Returns the files of a track's stems, whose names may be in upper or lower case."""
+    files: dict[str, Path] = {}
     for path in filter(_is_stem, _listed(folder)):
         stem = path.stem.lower()
         if stem in files:
@@ -155,12 +156,13 @@ def _stem_files(folder: Path) -> dict[str, Path]:
 
 
 def unusable_names(tracks: Iterable[SourceTrack]) -> dict[str, str]:
-    """Why tracks cannot be prepared under their names, by their keys.
+    """Returns, by key, the reasons why tracks cannot be prepared under their names.
 
-    Names have to be UTF-8, as manifests are, and differ in more than case or the form of accents,
-    as there are file systems that ignore either.
+    Names have to be UTF-8, because manifests are. Two names have to differ in more than upper and
+    lower case or the Unicode form of accents, because some file systems ignore these.
     """
-    reasons, folded = {}, {}
+    reasons: dict[str, str] = {}
+    folded: dict[str, str] = {}
     for track in tracks:
         path = printable(track.path)
         first = folded.setdefault(unicodedata.normalize("NFC", track.key).casefold(), track.key)
@@ -174,12 +176,12 @@ def unusable_names(tracks: Iterable[SourceTrack]) -> dict[str, str]:
 def read_sources(track: SourceTrack) -> Sources:
     """Reads a track's vocals and accompaniment (paper, Sec. 3), as 16-bit mono at 44.1 kHz.
 
-    Each is the mean of its channels, and the accompaniment the sum of its stems. Stems of other
-    rates are resampled. Their lengths may differ by :data:`LENGTH_TOLERANCE` samples, and all are
-    cut to the shortest.
+    Each source is the mean of its channels, and the accompaniment is the sum of its stems. Stems of
+    other rates are resampled. Their lengths may differ by :data:`LENGTH_TOLERANCE` samples, and all
+    are cut to the shortest.
 
     Raises:
-        ValueError: In one line that names the file, if the track cannot be used.
+        ValueError: If the track cannot be used. The message is one line that names the file.
         OSError: If a file cannot be read.
     """
     path = track.path
@@ -189,7 +191,8 @@ def read_sources(track: SourceTrack) -> Sources:
     first, last = (len(stems["vocals"]) * third // 3 for third in track.thirds)
     if last - first < MIN_SAMPLES:
         raise ValueError(f"{path} has {last - first} samples, expected {MIN_SAMPLES} or more")
-    sources, n_clipped = {}, 0
+    sources: dict[SourceName, np.ndarray] = {}
+    n_clipped = 0
     for name in SOURCES:
         sources[name], clipped = _quantise(audio[name][first:last], f"{path}: {name}")
         n_clipped += clipped
@@ -200,7 +203,7 @@ def read_sources(track: SourceTrack) -> Sources:
 
 @contextmanager
 def _reading(label: str, expected: str) -> Iterator[None]:
-    """Makes what a library raises at a damaged file a ValueError that names it."""
+    """Turns the exceptions of libraries at a damaged file into a ValueError that names it."""
     try:
         yield
     except (RuntimeError, LookupError, TypeError, ValueError, Warning, OverflowError) as error:
@@ -213,7 +216,7 @@ def _reading(label: str, expected: str) -> Iterator[None]:
 
 
 def _check_format(label: str, rate: int, channels: int, seconds: float) -> None:
-    """Checks what a header tells before anything of that size is read."""
+    """Checks the claims of a header before that much audio is read."""
     low, high = RATES
     if not low <= rate <= high:
         raise ValueError(f"{label} has a sample rate of {rate} Hz, expected {low} to {high} Hz")
@@ -224,7 +227,7 @@ def _check_format(label: str, rate: int, channels: int, seconds: float) -> None:
 
 
 def _check_lengths(lengths: dict[str, int]) -> int:
-    """The shortest length, if the others are not much longer."""
+    """Returns the shortest length; raises ValueError if others are much longer."""
     longest = max(lengths, key=lengths.__getitem__)
     for label, n_samples in lengths.items():
         if n_samples < lengths[longest] - LENGTH_TOLERANCE:
@@ -237,7 +240,7 @@ def _check_lengths(lengths: dict[str, int]) -> int:
 
 
 def _mono(pieces: Iterable[np.ndarray], label: str, rate: int) -> np.ndarray:
-    """The mean of the channels, at 44.1 kHz, of pieces of shape (samples, channels)."""
+    """Mixes pieces of shape (samples, channels) down to mono at 44.1 kHz."""
     means, n_samples, energy, energy_of_mean = [np.zeros(0, dtype=np.float32)], 0, 0.0, 0.0
     for piece in pieces:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -295,8 +298,11 @@ def _read_folder(track: SourceTrack) -> tuple[dict[str, np.ndarray], set[int]]:
 
 
 def _read_stem_file(path: Path) -> tuple[dict[str, np.ndarray], set[int]]:
-    """Reads all but the mixture, stream by stream: all at once, stempeg fails where lengths differ
-    and holds every stream in stereo."""
+    """Reads the stems of a stem file, stream by stream, without the mixture.
+
+    If stempeg reads all streams at once, it fails where their lengths differ, and holds every
+    stream in stereo.
+    """
     labels = {stem: f"{path} ({stem})" for stem in STEMS}
     with _reading(str(path), "a stem file"):
         info = stempeg.Info(str(path))
@@ -320,7 +326,7 @@ def _read_stem_file(path: Path) -> tuple[dict[str, np.ndarray], set[int]]:
                 always_3d=True,
                 dtype=np.float32,
                 sample_rate=rate,
-                duration=MAX_SECONDS + 1,  # of a stream that is longer than its header tells
+                duration=MAX_SECONDS + 1,  # a bound, where a stream is longer than its header
             )
         pieces = (audio[0, i : i + PIECE] for i in range(0, audio.shape[1], PIECE))
         stems[stem] = _mono(pieces, labels[stem], rate)
@@ -339,7 +345,7 @@ def _accompaniment(stems: dict[str, np.ndarray], path: Path) -> np.ndarray:
         raise ValueError(f"{path}: missing stem(s) {missing}, and there is no mixture.wav")
     if not given:
         return stems["mixture"] - stems["vocals"]
-    accompaniment = sum(stems[stem] for stem in given)
+    accompaniment = reduce(np.add, [stems[stem] for stem in given])
     if missing:
         mixture = stems["mixture"]
         residual = mixture - stems["vocals"] - accompaniment
@@ -354,7 +360,7 @@ def _quantise(audio: np.ndarray, label: str) -> tuple[np.ndarray, int]:
     """Rounds to 16 bit; also returns how many samples exceeded full scale."""
     if not np.isfinite(audio).all():
         raise ValueError(f"{label} has samples that are too large, expected them near full scale")
-    with np.errstate(over="ignore"):  # what exceeds even 32-bit floats is clipped as well
+    with np.errstate(over="ignore"):  # samples beyond 32-bit floats are clipped as well
         steps = np.rint(audio * FULL_SCALE)
     clipped = np.clip(steps, -FULL_SCALE, FULL_SCALE - 1)
     return clipped.astype(np.int16), int(np.count_nonzero(clipped != steps))
@@ -367,7 +373,7 @@ def download_sample(root: Path) -> None:
         root (Path): Folder that will hold `train` and `test`.
 
     Raises:
-        ValueError: If `root` holds a `test` but no `train`, or what is in the way of the download.
+        ValueError: If `root` holds a `test` but no `train`, or another file is in the way.
         OSError: If `root` cannot be written, another process downloads to it, or the download
             fails.
     """
@@ -378,7 +384,7 @@ def download_sample(root: Path) -> None:
     except OSError as error:
         raise OSError(error.errno, f"cannot write {root}: {error.strerror}") from error
     with locked(root / f"{DOWNLOAD}.lock"):
-        if not (root / "train").is_dir():  # which another process may have brought
+        if not (root / "train").is_dir():  # another process may have made it meanwhile
             _download(root)
 
 
@@ -404,7 +410,7 @@ def _download(root: Path) -> None:
 
 
 def _remove_download(part: Path) -> None:
-    """Removes the folder of a download, but none that was not made for one."""
+    """Removes the folder of a download; raises ValueError if it was not made by this module."""
     if not os.path.lexists(part):
         return
     if part.is_symlink() or not (part / OURS).is_file():

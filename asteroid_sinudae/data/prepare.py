@@ -1,8 +1,8 @@
 """Preparation of MUSDB18: every track decoded once, into mono vocals and accompaniment.
 
-What is written is read by :mod:`asteroid_sinudae.data`. Nothing is deleted or replaced that this
-module did not write: a track's folder holds a record, ``track.json``, which is written before the
-audio that it describes, and without which a file that is in the way is left alone and reported.
+:mod:`asteroid_sinudae.data.segments` reads the prepared files. Nothing is deleted or replaced that
+this module did not write: a track's folder holds a record, ``track.json``, which is written before
+the audio that it describes. If a folder has files but no record, they are left alone and reported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -53,6 +53,7 @@ from .tracks import (
     Manifest,
     Skipped,
     Source,
+    SourceName,
     Track,
     TrackRecord,
     open_prepared,
@@ -63,7 +64,7 @@ logger = logging.getLogger(__name__)
 
 RECORD = "track.json"
 LOCK = ".sinudae-prepare.lock"
-# Errors at a track's folder that are not those of the disk, so that other tracks can be prepared.
+# Errors that come from the name of a track's folder, so that other tracks can still be prepared.
 NAME_ERRORS = {
     getattr(errno, name)
     for name in ("ENAMETOOLONG", "EINVAL", "EILSEQ", "EEXIST", "ENOTDIR", "EISDIR")
@@ -72,7 +73,7 @@ NAME_ERRORS = {
 
 @FORBID
 class _Origin(TypedDict):
-    """What tracks were prepared from."""
+    """Origin of the prepared tracks."""
 
     kind: Literal["stems", "wav", "stempeg"]
     path: str
@@ -84,8 +85,8 @@ class _Record:
     """The content of ``track.json``.
 
     Attributes:
-        track (TrackRecord): As in the manifest.
-        origin (dict): The source.
+        track (TrackRecord): The entry of the track in the manifest.
+        origin (dict): Where the track was read from.
         state (dict): Size and time of modification of the files that were read.
     """
 
@@ -98,7 +99,7 @@ class _Record:
 @FORBID
 @dataclass(frozen=True)
 class _FormerRecord:
-    """The content of ``track.json`` as former versions wrote it."""
+    """The content of ``track.json`` as earlier versions wrote it."""
 
     n_samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
     n_clipped: Count
@@ -110,13 +111,13 @@ class _FormerRecord:
 
 
 class _Outcome(NamedTuple):
-    """What became of a track.
+    """Result of preparing a track.
 
     Attributes:
         track (SourceTrack): The track.
-        skipped (str): Why it could not be prepared; empty if it was.
-        again (str): Why it was prepared again; empty if it was not.
-        rates (set): Sample rates in Hz that were resampled.
+        skipped (str): The reason why it could not be prepared; empty if it was.
+        again (str): The reason why it was prepared again; empty if it was not.
+        rates (set): Sample rates in Hz that were resampled from.
     """
 
     track: SourceTrack
@@ -126,18 +127,19 @@ class _Outcome(NamedTuple):
 
 
 def _read_record(folder: Path) -> _Record | _FormerRecord | None:
-    """The record of a track's folder; None if there is none. A ValueError if it is damaged."""
+    """Returns the record of a track's folder, or None. Raises ValueError if it is damaged."""
     path = folder / RECORD
     if path.is_symlink() or not path.is_file():
         return None
     text = read_bytes(path)
-    is_former = "format" not in validated_json(dict[str, Any], text, str(path))
-    return validated_json(_FormerRecord if is_former else _Record, text, str(path))
+    if "format" not in validated_json(dict[str, Any], text, str(path)):
+        return validated_json(_FormerRecord, text, str(path))
+    return validated_json(_Record, text, str(path))
 
 
 def _records(data_dir: Path) -> dict[Path, _Record | _FormerRecord]:
-    """The records of a prepared folder that can be read, by their folders."""
-    records = {}
+    """Returns the readable records of a prepared folder, by the folders of their tracks."""
+    records: dict[Path, _Record | _FormerRecord] = {}
     for path in (path for subset in SUBSETS for path in data_dir.glob(f"{subset}/*/{RECORD}")):
         with suppress(ValueError, OSError):
             if record := _read_record(path.parent):
@@ -158,7 +160,7 @@ def _check_origin(data_dir: Path, records: dict, origin: _Origin) -> None:
 def _why_again(
     track: SourceTrack, folder: Path, record: _Record, state: dict, checksum: bool = False
 ) -> str:
-    """Why a prepared track has to be prepared again; empty if it has not."""
+    """Returns why a prepared track has to be prepared again; empty if it need not."""
     if f"{record.track.subset}/{record.track.name}" != track.key:
         return f"{folder} holds {record.track.subset}/{record.track.name}"
     if record.state != state:
@@ -168,24 +170,24 @@ def _why_again(
 
 
 def _is_newer(folder: Path) -> bool:
-    """Whether audio was written after its record, so that its checksums have to be looked at."""
+    """Tells whether audio is newer than its record, so that checksums have to be compared."""
     recorded = (folder / RECORD).stat().st_mtime_ns
     return any((folder / f"{name}.wav").stat().st_mtime_ns > recorded for name in SOURCES)
 
 
 def _finished_track(track: SourceTrack, folder: Path, record: Any) -> Track | None:
-    """A track that needs no work, by what can be told without reading its audio."""
+    """Returns a track that needs no work, as far as can be told without reading its audio."""
     try:
         if isinstance(record, _Record) and not _why_again(track, folder, record, track.state()):
             return None if _is_newer(folder) else Track.of(record.track, folder)
     except (ValueError, OSError):
-        pass  # its preparation reports it
+        pass  # the preparation of this track reports the error
     return None
 
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Makes an OSError (full disk, no permission) name the folder that cannot be written."""
+    """Makes an OSError (disk full, no permission) name the folder that cannot be written."""
     try:
         yield
     except OSError as error:
@@ -194,15 +196,16 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _wav(samples: np.ndarray) -> bytes:
-    buffer = io.BytesIO()  # written by Python, a full disk is an OSError that says so
+    buffer = io.BytesIO()  # Python writes it later, and raises a clear OSError if the disk is full
     soundfile.write(buffer, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     return buffer.getvalue()
 
 
-def _check_ours(folder: Path, audio: dict[str, bytes], has_record: bool) -> None:
-    """Raises a ValueError if a file would be replaced that prepare did not write.
+def _check_ours(folder: Path, audio: Mapping[SourceName, bytes], has_record: bool) -> None:
+    """Raises a ValueError if a file would be replaced that this module did not write.
 
-    Without a record, as where it was damaged, what is there has to be what would be written.
+    If there is no record, for instance because it was damaged, existing files must equal the new
+    ones.
     """
     names = (RECORD, *(f"{name}.wav" for name in SOURCES))
     there = [name for name in names if os.path.lexists(folder / name)]
@@ -217,9 +220,13 @@ def _check_ours(folder: Path, audio: dict[str, bytes], has_record: bool) -> None
             )
 
 
-def _write_track(folder: Path, audio: dict[str, bytes], record: _Record) -> None:
-    """Writes all or nothing on a disk that is full; killed in between, it leaves a file missing."""
-    with ExitStack() as stack:  # whose files take their places in the inverse order
+def _write_track(folder: Path, audio: Mapping[SourceName, bytes], record: _Record) -> None:
+    """Writes a track's files and its record.
+
+    If the disk is full, nothing is written. If the process is killed in between, a file is missing
+    afterwards, which the next preparation notices.
+    """
+    with ExitStack() as stack:  # the files take their places in reverse order, the record first
         for name in SOURCES:
             stack.enter_context(atomic_path(folder / f"{name}.wav")).write_bytes(audio[name])
         temporary = stack.enter_context(atomic_path(folder / RECORD))
@@ -231,7 +238,7 @@ def _write_track(folder: Path, audio: dict[str, bytes], record: _Record) -> None
 def _kept(
     track: SourceTrack, folder: Path, record: _Record | _FormerRecord, origin: _Origin, state: dict
 ) -> tuple[_Record | None, str]:
-    """The record of a prepared track whose audio is sound, or why that cannot be kept."""
+    """Returns the record of a prepared track if its audio is sound, or else the fault."""
     try:
         if isinstance(record, _Record):
             again = _why_again(track, folder, record, state, checksum=True)
@@ -254,11 +261,11 @@ def _prepare_track(track: SourceTrack, data_dir: Path, origin: _Origin) -> _Outc
     except (ValueError, OSError) as error:
         found, again = None, one_line(error)
     try:
-        state = track.state()  # before it is read: a later change will show
+        state = track.state()  # taken before the files are read, so that later changes show
         if found is not None:
             kept, again = _kept(track, folder, found, origin, state)
             if kept is not None:
-                with _writing(data_dir):  # also where it is the same: newer than the audio
+                with _writing(data_dir):  # even if unchanged, to make it newer than the audio
                     write_json(folder / RECORD, asdict(kept))
                 return _Outcome(track)
         sources = read_sources(track)
@@ -281,14 +288,14 @@ def _prepare_track(track: SourceTrack, data_dir: Path, origin: _Origin) -> _Outc
 
 def _start_worker(parent: int) -> None:
     die_with_parent(parent)
-    # Ctrl-C is for the parent: the workers end the tracks that they are at, the others are dropped
+    # Ctrl-C is handled by the parent: workers finish their current tracks, the rest is dropped.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _prepare_all(
     tracks: list[SourceTrack], data_dir: Path, origin: _Origin, n_workers: int
-) -> Iterator[_Outcome]:
-    """Yields what `_prepare_track` returns for each track, in order."""
+) -> Generator[_Outcome, None, None]:
+    """Yields the result of `_prepare_track` for each track, in order."""
     prepare = partial(_prepare_track, data_dir=data_dir, origin=origin)
     if n_workers == 1:
         yield from map(prepare, tracks)
@@ -311,7 +318,7 @@ def _prepare_all(
 def _find_source(
     data_dir: Path, musdb18_dir: str | Path | None
 ) -> tuple[_Origin, list[SourceTrack]]:
-    """Returns the kind and path of the source, and its tracks."""
+    """Returns the origin of the data and its tracks."""
     if musdb18_dir is None:
         path = Path(stempeg.example_stem_path())
         parts = {"train": (0, 2), "test": (2, 3)}
@@ -327,8 +334,8 @@ def _find_source(
 def _check_apart(root: Path, tracks: list[SourceTrack], data_dir: Path) -> None:
     """Raises a ValueError if the source and the target overlap in any folder.
 
-    Folders are compared by their identities, which links, mounts and file systems that ignore case
-    leave as they are.
+    Folders are compared by device and inode, which stay the same through links, mounts and file
+    systems that ignore case.
     """
     sources = [root, *(root / subset for subset in SUBSETS), *(track.path for track in tracks)]
     subsets = [data_dir / subset for subset in SUBSETS]
@@ -369,15 +376,15 @@ def prepare_musdb18(
     strict: bool = False,
     n_workers: int | None = None,
 ) -> Manifest:
-    """Writes MUSDB18 as mono vocals and accompaniment, once (paper, Sec. 3).
+    """Prepares MUSDB18: mono vocals and accompaniment of every track (paper, Sec. 3).
 
     Each track becomes ``data_dir/<subset>/<name>/{vocals,accompaniment}.wav`` (the mean of the
     channels, 16-bit PCM, 44.1 kHz; the accompaniment is drums + bass + other), with a record beside
-    them, and ``data_dir/manifest.json`` lists them. What is prepared already is kept: a finished
-    folder is returned as it is, an interrupted run or a source that has gained tracks is continued,
-    and tracks that were skipped earlier are tried again. A track is prepared again if a file of it
-    is missing or damaged or its source has changed, by size or time of modification. Checksums are
-    looked at where a file is newer than its record, and all of them by :func:`check_prepared`.
+    them, and ``data_dir/manifest.json`` lists them. Tracks that are prepared already are kept: an
+    interrupted run is continued, new tracks of the source are added, and tracks that were skipped
+    earlier are tried again. A track is prepared again if one of its files is missing or damaged, or
+    if its source has changed in size or time of modification. The checksum of a file is compared
+    only if the file is newer than its record; :func:`check_prepared` compares all checksums.
 
     Args:
         data_dir (str or Path): Folder to write, apart from `musdb18_dir`. Other files in it are
@@ -385,14 +392,14 @@ def prepare_musdb18(
         musdb18_dir (str, Path or None): MUSDB18, as stem files (``{train,test}/*.stem.mp4``) or
             as the tree of MUSDB18-HQ
             (``{train,test}/<track>/{mixture,vocals,drums,bass,other}.wav``, or ``.flac``, in any
-            case, in which the mixture may stand in for missing accompaniment stems). Of a track,
-            lengths may differ by 2048 samples, and sample rates of 8 to 192 kHz are resampled; it
-            may last an hour. ``None``: the 6-second excerpt that comes with stempeg, its first two
-            thirds as train, the rest as test.
-        strict (bool): Raise at the first unusable track. Otherwise it is reported, skipped and
-            listed in the manifest.
-        n_workers (int or None): Processes that decode, the number of CPUs by default; 1 decodes
-            without another process.
+            case, where the mixture may stand in for missing accompaniment stems). The stems of a
+            track may differ by 2048 samples in length, and sample rates of 8 to 192 kHz are
+            resampled; a track may last an hour. If ``None``, the 6-second excerpt that comes with
+            stempeg is used: its first two thirds as train, the rest as test.
+        strict (bool): Whether to raise at the first unusable track. Otherwise such tracks are
+            reported, skipped and listed in the manifest.
+        n_workers (int or None): Number of processes that decode; by default, the number of CPUs.
+            With 1, this process decodes.
 
     Returns:
         The manifest of `data_dir`.
@@ -416,7 +423,7 @@ def prepare_musdb18(
         with _writing(data_dir):
             data_dir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(data_dir / LOCK))
-        # which may have taken until another process had prepared it
+        # Another process may have prepared the data while this one waited for the lock.
         finished = _finished(data_dir, origin, tracks)
         return finished or _prepare(data_dir, origin, tracks, strict, n_workers)
 
@@ -426,7 +433,7 @@ def _source_of(origin: _Origin, tracks: list[SourceTrack]) -> Source:
 
 
 def _finished_tracks(data_dir: Path, tracks: list[SourceTrack], records: dict) -> list[Track]:
-    """The tracks that need no work. The manifest, where there is one, says the same of them."""
+    """Returns the tracks that need no work and that a manifest, if there is one, agrees with."""
     try:
         listed = {track.folder: track for track in Manifest.read(data_dir).tracks}
     except (ValueError, OSError):
@@ -437,7 +444,7 @@ def _finished_tracks(data_dir: Path, tracks: list[SourceTrack], records: dict) -
 
 
 def _finished(data_dir: Path, origin: _Origin, tracks: list[SourceTrack]) -> Manifest | None:
-    """The manifest of a folder in which nothing is left to do."""
+    """Returns the manifest of a folder in which nothing is left to do, or None."""
     records = _records(data_dir)
     _check_origin(data_dir, records, origin)
     finished = _finished_tracks(data_dir, tracks, records)
@@ -452,7 +459,7 @@ def _finished(data_dir: Path, origin: _Origin, tracks: list[SourceTrack]) -> Man
 
 
 def _check_manifest(data_dir: Path, records: dict) -> None:
-    """Reports a damaged manifest; raises a ValueError where prepare cannot have written it."""
+    """Reports a damaged manifest; raises a ValueError if this module did not write it."""
     if not os.path.lexists(data_dir / MANIFEST):
         return
     try:
@@ -473,7 +480,7 @@ def _prepare(
     strict: bool,
     n_workers: int | None,
 ) -> Manifest:
-    """Prepares what is left to do, and writes the manifest."""
+    """Prepares the tracks that are left to do, and writes the manifest."""
     records = _records(data_dir)
     _check_manifest(data_dir, records)
     finished = {f"{t.subset}/{t.name}" for t in _finished_tracks(data_dir, tracks, records)}
@@ -514,6 +521,13 @@ def _report_skipped(reason: str, strict: bool) -> None:
     logger.warning("skipped: %s", reason)
 
 
+def _recorded_track(folder: Path) -> Track:
+    record = _read_record(folder)
+    if not isinstance(record, _Record):
+        raise ValueError(f"{folder / RECORD} was removed or replaced while data were prepared")
+    return Track.of(record.track, folder)
+
+
 def _make_manifest(
     data_dir: Path, origin: _Origin, tracks: list[SourceTrack], skipped: dict[str, str]
 ) -> Manifest:
@@ -526,7 +540,7 @@ def _make_manifest(
     return Manifest(
         sample_rate=SAMPLE_RATE,
         source=_source_of(origin, tracks),
-        tracks=tuple(Track.of(_read_record(folder).track, folder) for folder in kept),
+        tracks=tuple(map(_recorded_track, kept)),
         skipped=tuple(left_out),
         versions={name: version(name) for name in ("musdb", "stempeg", "soundfile")},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -536,14 +550,14 @@ def _make_manifest(
 def check_prepared(data_dir: str | Path) -> list[str]:
     """Reads all files of a prepared folder and compares them with the manifest, by checksum.
 
-    A file that is damaged is marked, by its time of modification, so that
-    :func:`prepare_musdb18` prepares its track again.
+    A damaged file gets a new time of modification, which makes :func:`prepare_musdb18` prepare its
+    track again.
 
     Args:
         data_dir (str or Path): The folder given to :func:`prepare_musdb18`.
 
     Returns:
-        For each file that is missing or damaged, what is wrong with it, in one line.
+        A list with one line for each file that is missing or damaged, which tells the fault.
 
     Raises:
         FileNotFoundError: If there is no manifest.

@@ -48,11 +48,13 @@ __all__ = [
     "segment_starts",
 ]
 
-MAX_SEGMENTS = 2**24  # of an epoch, whose order is held in memory: 16 bytes each
+MAX_SEGMENTS = 2**24  # segments of an epoch; their order takes 16 bytes of memory each
 
 
 def segment_starts(n_samples: int, segment: int, hop: int) -> range:
-    """First samples of the segments that cover a track; the last may reach over its end.
+    """Returns the first samples of the segments that cover a track.
+
+    The last segment may reach over the end of the track.
 
     Args:
         n_samples (int): Length of the track, in samples.
@@ -69,11 +71,11 @@ def segment_starts(n_samples: int, segment: int, hop: int) -> range:
 
 
 def _read_all(tracks: Sequence[Track], device: str) -> dict[Path, torch.Tensor]:
-    """Reads all files as 16-bit integers, by their paths."""
+    """Reads all files; returns their 16-bit integers, by path."""
     needed = 2 * 2 * sum(track.n_samples for track in tracks)  # bytes
     if device == "cuda":
         check(torch.cuda.is_available(), "keep_on", device, "cpu on this machine")
-        limit = torch.cuda.mem_get_info()[0]  # what is free
+        limit = torch.cuda.mem_get_info()[0]  # free bytes
     else:
         limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > limit:
@@ -88,7 +90,7 @@ def _read_all(tracks: Sequence[Track], device: str) -> dict[Path, torch.Tensor]:
 
 
 def _read(path: Path, n_samples: int, start: int, length: int, dtype: str) -> np.ndarray:
-    """Reads a part of a prepared file of `n_samples`, up to its end at most."""
+    """Reads `length` samples of a prepared file of `n_samples`, or as many as there are."""
     try:
         with open_prepared(path, n_samples) as file:
             file.seek(start)
@@ -101,9 +103,9 @@ def _read(path: Path, n_samples: int, start: int, length: int, dtype: str) -> np
 
 
 class _Places(Sequence):
-    """Where segments begin, track after track: pairs of a track's label and a first sample.
+    """Starts of segments, track after track, as pairs of a track's label and a first sample.
 
-    They are computed when asked for, as a short hop makes billions of them.
+    They are computed when asked for, because a short hop makes billions of them.
     """
 
     def __init__(self, labels: Sequence[Any], starts: Sequence[range]) -> None:
@@ -144,12 +146,12 @@ class _Segments(Dataset):
         return len(self.index)
 
     def _read(self, path: Path, n_samples: int, start: int) -> torch.Tensor:
-        """Reads a segment as (1, segment), with zeros after the end of the track."""
+        """Reads a segment of shape (1, segment), with zeros after the end of the track."""
         if path in self.kept:
             audio = self.kept[path][start : start + self.segment].float() / FULL_SCALE
         else:
             audio = torch.from_numpy(_read(path, n_samples, start, self.segment, "float32"))
-        return F.pad(audio, [0, self.segment - len(audio)])[None]
+        return F.pad(audio, [0, self.segment - len(audio)])[None]  # (1, segment)
 
 
 class TrainSegments(_Segments):
@@ -164,8 +166,9 @@ class TrainSegments(_Segments):
         tracks (sequence of Track): Prepared tracks.
         segment (int): Length of a segment, in samples.
         hop (int): Distance between the starts of two segments, in samples.
-        keep_on (str, optional): Device that holds all audio, two bytes a sample, ``"cpu"`` or
-            ``"cuda"``, where segments then are; None (the default) to read each from disk.
+        keep_on (str, optional): ``"cpu"`` or ``"cuda"``, the device that keeps all audio in
+            memory, at two bytes a sample, and gives the segments; None (the default) to read each
+            segment from disk.
 
     Raises:
         ValueError: If there is no track, a length is below 1, `segment` is over an hour, `hop`
@@ -180,7 +183,7 @@ class TrainSegments(_Segments):
 
 
 class TestSegments(_Segments):
-    """Segments side by side, with vocals and accompaniment of the same place.
+    """Adjacent segments, with vocals and accompaniment of the same place in the song.
 
     Item ``i`` is ``(vocals, accompaniment)``, two float32 tensors of shape ``(1, segment)``, the
     last of a track padded with zeros; ``locations[i]`` is its track's name and first sample.
@@ -194,7 +197,7 @@ class TestSegments(_Segments):
             raises it if a file was changed since it was prepared.
     """
 
-    __test__ = False  # the name is not that of a pytest class
+    __test__ = False  # tells pytest that this is not a class of tests
 
     def __init__(self, tracks: Sequence[Track], segment: int = 44100) -> None:
         super().__init__(tracks, segment, hop=segment)
@@ -219,13 +222,14 @@ class SetShuffleSampler(Sampler):
 
     Args:
         dataset (TrainSegments): The segments to draw from.
-        batch_size (int): Pairs in a global batch, over all processes.
+        batch_size (int): Pairs in a batch, over all processes together.
         tracks_per_set (int): Tracks whose segments are shuffled together.
         seed (int): Non-negative seed of the order.
         rank (int): This process, which gets the `rank`-th contiguous share of each batch.
         world_size (int): Number of processes. The last batch of an epoch is filled up to a
             multiple of it from the start of the epoch.
-        matched (bool): Whether vocals and accompaniment of a pair are from the same place.
+        matched (bool): Whether vocals and accompaniment of a pair are from the same place in a
+            song.
 
     Raises:
         ValueError: If an argument is out of range, `batch_size` does not divide by `world_size`,
@@ -261,11 +265,11 @@ class SetShuffleSampler(Sampler):
         self.first_batch = 0
 
     def __len__(self) -> int:
-        """Batches in a full epoch, wherever the current one starts."""
+        """Returns the number of batches in a full epoch, wherever the current one starts."""
         return -(-sum(self.counts) // self.batch_size)
 
     def set_shard(self, rank: int, world_size: int) -> None:
-        """Serves the `rank`-th of `world_size` processes."""
+        """Selects the share of the `rank`-th of `world_size` processes."""
         check(world_size >= 1, "world_size", world_size, "1 or more")
         check(0 <= rank < world_size, "rank", rank, f"0 to {world_size - 1}")
         divides = self.batch_size % world_size == 0
@@ -274,12 +278,12 @@ class SetShuffleSampler(Sampler):
         self.world_size = world_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Goes to the first batch of `epoch`; stays where it is if that is the current epoch."""
+        """Goes to the first batch of `epoch`, unless that is the current epoch already."""
         if epoch != self.epoch:
             self.epoch, self.first_batch = epoch, 0
 
     def set_step(self, global_step: int) -> None:
-        """Goes to the batch that an uninterrupted run takes after `global_step` batches."""
+        """Goes to the batch that follows `global_step` batches of an uninterrupted run."""
         self.epoch, self.first_batch = divmod(global_step, len(self))
 
     def _epoch_pairs(self) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import soundfile
 from pydantic import AfterValidator, ConfigDict, Field, with_config
-from typing_extensions import TypedDict  # that of typing is none to pydantic before Python 3.12
+from typing_extensions import TypedDict  # before Python 3.12, pydantic refuses that of typing
 
 from ..utils.checks import check
 from ..utils.files import write_json
@@ -20,17 +20,19 @@ from ..utils.schema import validated_json
 
 SAMPLE_RATE = 44100  # Hz
 FULL_SCALE = 2**15  # of 16-bit samples
-MAX_SECONDS = 3600  # of a track
+MAX_SECONDS = 3600  # length of a track
 MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
-MAX_JSON = 2**24  # bytes of a manifest; that of MUSDB18 has 100,000
+MAX_JSON = 2**24  # bytes of a manifest; the one of MUSDB18 has 100,000
 WAV_HEADER = 44  # bytes before the samples, as libsndfile writes 16-bit mono
 MANIFEST = "manifest.json"
-FORMAT = 2  # of manifests: 1 had no checksums and no key of this name
-SUBSETS = ("train", "test")
-SOURCES = ("vocals", "accompaniment")
+Subset = Literal["train", "test"]
+SourceName = Literal["vocals", "accompaniment"]
+FORMAT: Literal[2] = 2  # version of manifests: the first had no checksums and no such key
+SUBSETS: tuple[Subset, ...] = ("train", "test")
+SOURCES: tuple[SourceName, ...] = ("vocals", "accompaniment")
 AGAIN = "prepare the data again (stage 1)"
 
-FORBID = with_config(ConfigDict(extra="forbid"))  # unknown keys
+FORBID = with_config(ConfigDict(extra="forbid"))  # unknown keys are errors
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -58,16 +60,16 @@ class FileRecord:
             return cls(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-Files = dict[Literal["vocals", "accompaniment"], FileRecord]
+Files = dict[SourceName, FileRecord]
 
 
 @FORBID
 @dataclass(frozen=True)
 class TrackRecord:
-    """What a manifest says of a track; its folder is ``<subset>/<name>``."""
+    """Entry of a track in a manifest; the track's folder is ``<subset>/<name>``."""
 
     name: Annotated[str, AfterValidator(_folder_name)]
-    subset: Literal["train", "test"]
+    subset: Subset
     n_samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
     n_clipped: Count
     files: Annotated[Files, Field(min_length=len(SOURCES))]
@@ -81,14 +83,14 @@ class Track:
         name (str): Name of the track, as in the source.
         subset (str): ``"train"`` or ``"test"``.
         n_samples (int): Length of each of the two files, in samples.
-        n_clipped (int): Samples of the two files together that exceeded 16-bit full scale.
+        n_clipped (int): Number of samples, in both files together, that exceeded 16-bit full scale.
         folder (Path): Folder that holds the two files.
-        files (dict, optional): :class:`FileRecord` of ``"vocals"`` and ``"accompaniment"``; None
-            until a manifest with the track is saved, which reads the files.
+        files (dict, optional): :class:`FileRecord` of ``"vocals"`` and ``"accompaniment"``. It is
+            None until a manifest with the track is saved, which reads the files.
     """
 
     name: str
-    subset: str
+    subset: Subset
     n_samples: int
     n_clipped: int
     folder: Path
@@ -104,21 +106,21 @@ class Track:
 
     @classmethod
     def of(cls, record: TrackRecord, folder: Path) -> Track:
-        """The track of a record, whose files are in `folder`."""
+        """Makes the track of a record whose files are in `folder`."""
         return cls(folder=folder, **vars(record))
 
     @property
     def record(self) -> TrackRecord:
-        """What a manifest says of this track. Reads the files if `files` is None."""
+        """Entry of this track in a manifest. Reads the files if `files` is None."""
         files = self.files or {name: FileRecord.read(getattr(self, name)) for name in SOURCES}
         return TrackRecord(self.name, self.subset, self.n_samples, self.n_clipped, files)
 
-    def fault(self, name: str, checksum: bool = False) -> str:
-        """What is wrong with a file; empty if nothing is.
+    def fault(self, name: SourceName, checksum: bool = False) -> str:
+        """Returns what is wrong with a file, or an empty text if it is sound.
 
         Args:
             name (str): ``"vocals"`` or ``"accompaniment"``.
-            checksum (bool): Whether all of the file is read, not its size and header only.
+            checksum (bool): Whether to read the whole file, instead of its size and header only.
         """
         path, recorded = getattr(self, name), self.record.files[name]
         if not path.is_file():
@@ -142,8 +144,8 @@ def open_prepared(path: Path, n_samples: int) -> Iterator[soundfile.SoundFile]:
     """Opens a prepared file for reading.
 
     Raises:
-        ValueError: If the file is not of the kind that prepared files are, or has another length
-            than `n_samples`.
+        ValueError: If the file is not mono, 16-bit and at 44.1 kHz, or has another length than
+            `n_samples`.
     """
     try:
         with soundfile.SoundFile(os.fsencode(path)) as file:  # names need not be UTF-8
@@ -159,7 +161,7 @@ def open_prepared(path: Path, n_samples: int) -> Iterator[soundfile.SoundFile]:
 
 @FORBID
 class Source(TypedDict):
-    """What a folder was prepared from."""
+    """Origin of a prepared folder: a folder of MUSDB18, or stempeg's excerpt."""
 
     kind: Literal["stems", "wav", "stempeg"]
     path: str
@@ -171,7 +173,7 @@ class Skipped(TypedDict):
     """A track that could not be prepared."""
 
     name: str
-    subset: Literal["train", "test"]
+    subset: Subset
     reason: str
 
 
@@ -191,14 +193,15 @@ class _ManifestRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a prepared data folder holds, as recorded in its ``manifest.json``.
+    """Content of a prepared data folder, as recorded in its ``manifest.json``.
 
     Args:
-        sample_rate (int): In Hz.
-        source (dict): What they were prepared from: ``kind`` (``"stems"``, ``"wav"`` or
+        sample_rate (int): Sample rate in Hz.
+        source (dict): Origin of the tracks: ``kind`` (``"stems"``, ``"wav"`` or
             ``"stempeg"``), ``path`` and ``tracks`` (a list of ``subset/name``).
         tracks (tuple[Track, ...]): The prepared tracks.
-        skipped (tuple[dict, ...]): ``name``, ``subset`` and ``reason`` of each track left out.
+        skipped (tuple[dict, ...]): ``name``, ``subset`` and ``reason`` of each track that was left
+            out.
         versions (dict): Versions of the packages that read the source.
         created (str): Date and time (UTC, ISO 8601).
     """
@@ -212,7 +215,7 @@ class Manifest:
 
     @classmethod
     def read(cls, data_dir: str | Path) -> Manifest:
-        """Reads the manifest of a prepared folder, and none of the files that it lists.
+        """Reads the manifest of a prepared folder, but none of the files that it lists.
 
         Args:
             data_dir (str or Path): The folder given to :func:`prepare_musdb18`.
@@ -242,7 +245,7 @@ class Manifest:
 
     @classmethod
     def load(cls, data_dir: str | Path) -> Manifest:
-        """Reads the manifest of a prepared folder, and sizes and headers of the files it lists.
+        """Reads the manifest of a prepared folder and the sizes and headers of the listed files.
 
         Args:
             data_dir (str or Path): The folder given to :func:`prepare_musdb18`.
@@ -262,7 +265,9 @@ class Manifest:
         return manifest
 
     def save(self, data_dir: str | Path) -> None:
-        """Writes ``manifest.json`` at once; it holds no paths, so the folder can be moved.
+        """Writes ``manifest.json``, whole or not at all.
+
+        It holds no absolute paths, so the folder can be moved.
 
         Raises:
             OSError: If it cannot be written, or a file of a track without `files` cannot be read.
@@ -278,7 +283,7 @@ class Manifest:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads a small file; a ValueError if it is no small one."""
+    """Reads a small file. Raises ValueError if it has more than :data:`MAX_JSON` bytes."""
     size = path.stat().st_size
     if size > MAX_JSON:
         raise ValueError(f"{path} has {size} bytes, expected JSON of at most {MAX_JSON}")

@@ -1,173 +1,28 @@
-"""BSSEval v4 of whole test tracks, through museval: SDR, SIR, SAR and ISR frame by frame.
+"""BSSEval v4 of a whole test track, through museval: SDR, SIR, SAR and ISR frame by frame.
 
 Vocals and accompaniment are estimated together, by a binary mask that knows the true sources and
 by its complement (Section 3), or by a separator that hears the mixture only, and scored together.
-Each system and track has a JSON file in museval's own format and layout, so that an interrupted run
-continues and museval's tools read it.
 """
 
-import hashlib
-import json
-import logging
-import math
-import os
-import pickle
-import signal
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
-from multiprocessing import get_context
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import soundfile
 import torch
 from asteroid.models.base_models import BaseEncoderMaskerDecoder
-from museval import EvalStore, MethodStore, TrackStore, eval_mus_track, json2df
-from pydantic import ConfigDict, Field
-from torch import nn
-from tqdm import tqdm
-from typing_extensions import TypedDict
+from museval import MethodStore, TrackStore, eval_mus_track
 
-from ..data.segments import SAMPLE_RATE, Track
-from ..masks import check_threshold, estimate_both
-from ..models.sinudae import Representation
-from ..songs.streams import map_blocks, overlap_add, reach, whole_hops
-from ..utils.checks import check, check_positive_int
-from ..utils.files import atomic_path
-from ..utils.schema import validated_json
+from ..data.tracks import SAMPLE_RATE, SOURCES, Track
+from ..utils.checks import check
+from .estimates import System, masked_estimates, separated_estimates
 
-logger = logging.getLogger(__name__)
-
-TARGETS = ("vocals", "accompaniment")
 METRICS = ("SDR", "SIR", "SAR", "ISR")
 FRAME = 1.0  # s: museval's window and hop
-BLOCK = 30 * SAMPLE_RATE  # samples encoded at a time: 33 MB a signal with 1600 channels at hop 256
-
-
-# A representation, whose masks know the true sources, or a separator, which hears the mixture only.
-System = Representation | BaseEncoderMaskerDecoder
 
 
 class NotScorable(ValueError):
     """A track, or an estimate of it, for which BSSEval v4 defines no score."""
-
-
-class Scores(NamedTuple):
-    """Scores of several systems on the same tracks.
-
-    Attributes:
-        store (museval.MethodStore): frame by frame, in dB; NaN where a source is silent.
-        silent_frames (dict): for each scored track, in how many frames (`"frames"` in all) the
-            true `"vocals"`, `"accompaniment"` and `"either"` of them are silent.
-        left_out (dict): for each track that cannot be scored the reason.
-        failed (dict): for each `"system, track"` that failed the reason; the track is not in
-            `store` for any system.
-    """
-
-    store: MethodStore
-    silent_frames: dict[str, dict[str, int]]
-    left_out: dict[str, str]
-    failed: dict[str, str]
-
-
-class _Frame(TypedDict):
-    """A frame in a file of museval's; what has no score is NaN."""
-
-    time: float
-    duration: float
-    metrics: TypedDict("metrics", dict.fromkeys(METRICS, float))
-
-
-class _Target(TypedDict):
-    """A target in a file of museval's."""
-
-    name: Literal[TARGETS]
-    frames: Annotated[list[_Frame], Field(min_length=1)]
-
-
-class _Record(TypedDict):
-    """A track's scores in museval's format, with what :func:`evaluate_tracks` adds."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")
-
-    targets: Annotated[list[_Target], Field(min_length=len(TARGETS), max_length=len(TARGETS))]
-    settings: dict[str, Any]
-    silent_frames: TypedDict("silent_frames", dict.fromkeys((*TARGETS, "either", "frames"), int))
-
-
-class _Job(NamedTuple):
-    """One track for one system, and the file that its scores go to."""
-
-    system: str
-    track: Track
-    path: Path
-    settings: dict
-
-
-@torch.no_grad()
-def masked_estimates(
-    representation: Representation,
-    vocals: torch.Tensor,
-    accompaniment: torch.Tensor,
-    threshold: float = 0.5,
-    block: int = BLOCK,
-) -> dict[str, torch.Tensor]:
-    """Vocals of :func:`.informed_separation`, and accompaniment under the complementary mask.
-
-    Long signals are taken block by block, with as much around each that blocks do not show.
-
-    Args:
-        representation (Representation): On the device of the signals.
-        vocals (:class:`torch.Tensor`): the true vocals, shape `(batch, 1, time)`.
-        accompaniment (:class:`torch.Tensor`): of the same shape; the mixture is their sum.
-        threshold (float): see :func:`.binary_mask`.
-        block (int): Samples at a time, rounded up to whole hops.
-
-    Returns:
-        dict of the :data:`TARGETS`, :class:`torch.Tensor` of shape `(batch, 1, time)`.
-
-    Raises:
-        ValueError: if `threshold` is negative or not finite, or `block` is below 1.
-    """
-    check_positive_int("block", block)
-
-    def estimate(sources: torch.Tensor) -> torch.Tensor:
-        return torch.stack(estimate_both(representation, sources.sum(0), *sources, threshold))
-
-    sources = torch.stack([vocals, accompaniment])
-    block = whole_hops(representation, block)
-    pieces = map_blocks([sources], estimate, block, margin=reach(representation))
-    return dict(zip(TARGETS, torch.cat(list(pieces), dim=-1), strict=True))
-
-
-@torch.no_grad()
-def separated_estimates(
-    separator: BaseEncoderMaskerDecoder,
-    mixture: torch.Tensor,
-    chunk: int = 10 * SAMPLE_RATE,
-    overlap: int = SAMPLE_RATE,
-) -> dict[str, torch.Tensor]:
-    """What a separator makes of a mixture, in chunks that fade into each other.
-
-    Args:
-        separator (BaseEncoderMaskerDecoder): Of the :data:`TARGETS`, on the mixture's device.
-        mixture (:class:`torch.Tensor`): shape `(batch, 1, time)`.
-        chunk (int): Samples at a time, see :func:`.overlap_add`.
-        overlap (int): Samples that two chunks share.
-
-    Returns:
-        dict of the :data:`TARGETS`, :class:`torch.Tensor` of shape `(batch, 1, time)`.
-
-    Raises:
-        ValueError: if `chunk` is below 1, or `overlap` is negative or over half of it.
-    """
-    chunks = list(overlap_add([mixture[:, 0]], separator, chunk, overlap))
-    return dict(zip(TARGETS, torch.cat(chunks, dim=-1).split(1, dim=1), strict=True))
 
 
 def score_track(
@@ -197,7 +52,7 @@ def score_track(
     """
     references = read_sources(track, duration)
     silent_frames = count_silent_frames(references)
-    tensors = [torch.from_numpy(references[target])[None, None] for target in TARGETS]
+    tensors = [torch.from_numpy(references[target])[None, None] for target in SOURCES]
     if isinstance(system, BaseEncoderMaskerDecoder):
         estimates = separated_estimates(system, sum(tensors))
     else:
@@ -232,7 +87,7 @@ def read_sources(track: Track, duration: float | None = None) -> dict[str, np.nd
     if duration is not None:
         n_samples = min(n_samples, round(duration * SAMPLE_RATE))
     sources = {}
-    for target in TARGETS:
+    for target in SOURCES:
         path = getattr(track, target)
         audio, _ = soundfile.read(path, frames=n_samples, dtype="float32")
         check(len(audio) == n_samples, f"length of {path}", len(audio), f"{n_samples} samples")
@@ -270,261 +125,6 @@ def count_silent_frames(references: dict[str, np.ndarray]) -> dict[str, int]:
     return {**{name: int(frames.sum()) for name, frames in silent.items()}, "frames": n_frames}
 
 
-def model_digest(system: nn.Module) -> str:
-    """SHA-256 of what a system computes with: its arguments, parameters and buffers.
-
-    Args:
-        system (:class:`torch.nn.Module`): With Asteroid's `encoder`, `decoder` and any `masker`.
-    """
-    names = ("encoder", "decoder", "masker")
-    parts = [getattr(system, name) for name in names if hasattr(system, name)]
-    arguments = [type(system).__name__, *(part.get_config() for part in parts)]
-    digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode())
-    for parameter in system.parameters():
-        digest.update(parameter.detach().cpu().numpy().tobytes())
-    for buffer in system.buffers():
-        # Windows and transforms are computed where they are used, and machines round differently;
-        # the sum turns -0.0 into 0.0.
-        rounded = buffer.double().round(decimals=5) + 0.0
-        digest.update(rounded.cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def audio_digest(track: Track) -> str:
-    """SHA-256 of a track's two files."""
-    digest = hashlib.sha256()
-    for path in (track.vocals, track.accompaniment):
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def evaluate_tracks(
-    systems: dict[str, System],
-    tracks: Sequence[Track],
-    output_dir: str | Path,
-    threshold: float = 0.5,
-    duration: float | None = None,
-    n_workers: int | None = None,
-) -> Scores:
-    """BSSEval v4 of systems on tracks, in parallel processes, with progress.
-
-    Each system and track has a file `output_dir/<system>/<subset>/<track>.json`, as museval writes
-    it, that appears whole or not at all. It also holds the settings that it was computed with.
-    Files that are there are not computed again, so that an interrupted run continues. A track that
-    fails is reported, and tried again by the next run.
-
-    Args:
-        systems (dict): As of :func:`score_track`, by the name they have in tables.
-        tracks (sequence of Track): Prepared tracks, of different names.
-        output_dir (str or Path): Folder of the files.
-        threshold (float): see :func:`.binary_mask`.
-        duration (float, optional): Seconds from the start of each track; all of it if None.
-        n_workers (int, optional): Processes, each on one core; by default one a processor. With 1,
-            tracks are computed in this process. A process takes 3.4 GB for a track of four minutes,
-            most of it in museval.
-
-    Returns:
-        Scores
-
-    Raises:
-        ValueError: if an argument makes no sense, `output_dir` has scores of other settings, a
-            worker is killed, or no track can be scored.
-        OSError: if a track cannot be read or `output_dir` cannot be written.
-    """
-    check_threshold(threshold)
-    check(n_workers is None or n_workers >= 1, "n_workers", n_workers, "1 or more, or None")
-    is_valid = duration is None or (math.isfinite(duration) and duration >= FRAME)
-    check(is_valid, "duration", duration, f"finite and at least {FRAME:g} s, or None")
-    if not tracks:
-        raise ValueError("no test tracks to evaluate, expected at least one")
-    jobs = _list_jobs(systems, tracks, Path(output_dir), threshold, duration)
-    missing = [job for job in jobs if not _is_done(job)]
-    n_workers = max(1, min(n_workers or os.cpu_count() or 1, len(missing)))
-    left_out, failed = {}, {}
-    with closing(_work_all(missing, systems, n_workers)) as outcomes:
-        n_done = len(jobs) - len(missing)
-        for job, error in tqdm(outcomes, "museval", len(jobs), initial=n_done, unit="track"):
-            if isinstance(error, NotScorable):
-                left_out[job.track.name] = str(error)
-            elif error is not None:
-                failed[f"{job.system}, {job.track.name}"] = str(error)
-    for name, reason in left_out.items():
-        logger.warning("%s left out: %s", name, reason)
-    for name, reason in failed.items():
-        logger.warning("%s failed: %s", name, reason)
-    scores = _collect(jobs, left_out, failed)
-    _report_frames(scores)
-    return scores
-
-
-def _list_jobs(
-    systems: dict[str, System],
-    tracks: Sequence[Track],
-    output_dir: Path,
-    threshold: float,
-    duration: float | None,
-) -> list[_Job]:
-    names = [track.name for track in tracks]
-    for name in (*systems, *names):  # they name files
-        is_plain = name == Path(name).name and name not in ("", "..")
-        check(is_plain, "name", name, "that of a file, not a path")
-    check(len(set(names)) == len(names), "tracks", names, "of different names")
-    for name, system in systems.items():
-        is_rate = system.sample_rate == SAMPLE_RATE
-        check(is_rate, f"sample_rate of {name}", system.sample_rate, f"{SAMPLE_RATE} Hz")
-    models = {name: model_digest(system) for name, system in systems.items()}
-    jobs = []
-    for track in tracks:
-        audio = audio_digest(track)
-        for name in systems:
-            path = output_dir / name / track.subset / f"{track.name}.json"
-            settings = dict(model=models[name], audio=audio, threshold=threshold, duration=duration)
-            jobs.append(_Job(name, track, path, settings))
-    return jobs
-
-
-def _read_record(path: Path) -> dict:
-    """Scores of a track; raises a ValueError that names the file and what is wrong in it."""
-    try:
-        record = validated_json(_Record, path.read_bytes(), str(path))
-        names = [target["name"] for target in record["targets"]]
-        check(sorted(names) == sorted(TARGETS), f"{path}: targets", names, f"{TARGETS}")
-        n_frames = record["silent_frames"]["frames"]
-        for name, target in zip(names, record["targets"], strict=True):
-            n_scored = len(target["frames"])
-            check(n_scored == n_frames, f"{path}: frames of {name}", n_scored, f"{n_frames}")
-    except ValueError as error:
-        raise ValueError(f"{error}: remove it") from error
-    return record
-
-
-def _is_done(job: _Job) -> bool:
-    """Whether a job's file is there; raises a ValueError if it has other settings."""
-    if not job.path.exists():
-        return False
-    known = _read_record(job.path)["settings"]
-    others = [key for key, value in job.settings.items() if known.get(key, ...) != value]
-    if others:
-        raise ValueError(
-            f"{job.path.parents[1]} has scores of another {', '.join(others)} "
-            f"({job.path.name}): remove it, or choose another folder"
-        )
-    return True
-
-
-def _work(job: _Job, systems: dict[str, System]) -> tuple[_Job, Exception | None]:
-    """Write a job's file, or return why its track cannot be scored."""
-    options = {key: job.settings[key] for key in ("threshold", "duration")}
-    try:
-        store = score_track(systems[job.system], job.track, **options)
-    except NotScorable as error:
-        return job, error
-    except Exception as error:  # one track must not end the others
-        # Some exceptions do not survive the way from a worker process.
-        return job, RuntimeError(" ".join(f"{type(error).__name__}: {error}".split()))
-    store.scores["settings"] = job.settings
-    with atomic_path(job.path) as temporary:
-        store.save(temporary)
-    return job, None
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends; processes that it starts hold it back as well."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-_systems: dict[str, System] = {}  # of a worker process
-
-
-def _start_worker(pickled_systems: bytes) -> None:
-    # Ctrl-C ends a worker at once and in silence, also one pressed before this.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    torch.set_num_threads(1)
-    _systems.update(pickle.loads(pickled_systems))
-
-
-def _work_in_worker(job: _Job) -> tuple[_Job, Exception | None]:
-    return _work(job, _systems)
-
-
-def _work_all(
-    jobs: list[_Job], systems: dict[str, System], n_workers: int
-) -> Iterator[tuple[_Job, Exception | None]]:
-    """Yields what `_work` returns for each job, in order."""
-    if n_workers == 1:
-        yield from (_work(job, systems) for job in jobs)
-        return
-    # Pickled here, the weights go by value: torch would share them through /dev/shm, which is
-    # small in containers. A fork would copy the locks of PyTorch's threads.
-    arguments = (pickle.dumps(systems),)
-    pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _start_worker, arguments)
-    try:
-        with _interrupts_held():  # also by the workers, which start here
-            outcomes = pool.map(_work_in_worker, jobs)
-        yield from outcomes
-    except BrokenProcessPool as error:
-        raise ValueError(
-            f"one of n_workers={n_workers} processes was killed, perhaps for want of memory: "
-            "run it again to continue, with fewer"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _collect(jobs: list[_Job], left_out: dict[str, str], failed: dict[str, str]) -> Scores:
-    """Scores of the tracks that every system has."""
-    absent = {job.track.name for job in jobs if not job.path.exists()}
-    scored = [job for job in jobs if job.track.name not in absent]
-    if not scored:
-        reason = next(iter({**failed, **left_out}.items()))
-        raise ValueError(f"no track can be scored, {len(absent)} tried: {': '.join(reason)}")
-    methods = {job.system: EvalStore() for job in scored}
-    silent_frames = {}
-    for job in scored:
-        record = _read_record(job.path)
-        methods[job.system].add_track(json2df(record, job.track.name))
-        silent_frames[job.track.name] = record["silent_frames"]
-    store = MethodStore()
-    for name, method in methods.items():
-        store.add_evalstore(method, name)
-    return Scores(store, silent_frames, left_out, failed)
-
-
-def _report_frames(scores: Scores) -> None:
-    """Log a line for each track with frames that have no scores."""
-    for track, counts in scores.silent_frames.items():
-        where = [f"{name} silent in {counts[name]}" for name in TARGETS if counts[name]]
-        if where:
-            frames = f"{counts['frames']} frames ({FRAME:g} s each)"
-            logger.warning("%s: %s of %s, left out of the medians", track, ", ".join(where), frames)
-    for (system, track), n_missing in _frames_without_scores(scores.store).items():
-        counts = scores.silent_frames[track]
-        if n_missing > counts["either"]:
-            logger.warning(
-                "%s, %s: no scores in %d of %d frames, left out of the medians: the estimate is "
-                "silent or exact in some",
-                system,
-                track,
-                n_missing,
-                counts["frames"],
-            )
-
-
-def _frames_without_scores(store: MethodStore) -> pd.Series:
-    """Number of frames in which a metric is NaN, by method and track."""
-    missing = (
-        store.df["score"].isna().groupby([store.df[key] for key in ("method", "track", "time")])
-    )
-    return missing.any().groupby(["method", "track"]).sum()
-
-
 def summary(store: MethodStore) -> pd.DataFrame:
     """Median over tracks of the median over frames, as museval aggregates.
 
@@ -536,5 +136,5 @@ def summary(store: MethodStore) -> pd.DataFrame:
         appearance, and `target`.
     """
     table = store.agg_frames_tracks_scores().unstack("metric")[list(METRICS)]
-    rows = pd.MultiIndex.from_product([store.df["method"].unique(), TARGETS])
+    rows = pd.MultiIndex.from_product([store.df["method"].unique(), SOURCES])
     return table.reindex(rows.set_names(["system", "target"])).rename_axis(columns=None)

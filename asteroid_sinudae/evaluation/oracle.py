@@ -1,59 +1,19 @@
-"""Informed separation of test segments: metrics per segment, medians, tables."""
+"""Evaluation of representations under oracle masks: metrics of each test segment."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from ..data.segments import TestSegments, Track
-from ..losses import additivity_error, is_silent, si_sdr
-from ..masks import make_mask
-from ..models.sinudae import Representation
-
-MIXTURE = "unprocessed mixture"
-RM_COLUMN = "si_sdr_rm"
-
-
-class Segments(NamedTuple):
-    """A batch of audible test segments.
-
-    Attributes:
-        vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
-        accompaniment (:class:`torch.Tensor`): of the same shape.
-        locations (list): for each segment its track's name and its first sample in it.
-    """
-
-    vocals: torch.Tensor
-    accompaniment: torch.Tensor
-    locations: list[tuple[str, int]]
-
-
-def audible_segments(
-    segments: TestSegments, batch_size: int = 8, device: torch.device | str = "cpu"
-) -> Iterator[Segments]:
-    """Batches of the segments whose vocals are not silent, see :func:`.is_silent`, with progress.
-
-    Args:
-        segments (TestSegments): Non-overlapping segments of test tracks.
-        batch_size (int): Segments read at a time; a batch holds the audible ones of them.
-        device (:class:`torch.device` or str): Where to put them.
-    """
-    first = 0
-    batches = DataLoader(segments, batch_size=batch_size)
-    for vocals, accompaniment in tqdm(batches, "Evaluating", unit="batch"):
-        locations = segments.locations[first : first + len(vocals)]
-        first += len(vocals)
-        audible = ~is_silent(vocals)
-        if audible.any():
-            yield Segments(
-                vocals[audible].to(device),
-                accompaniment[audible].to(device),
-                [where for where, keep in zip(locations, audible.tolist(), strict=True) if keep],
-            )
+from ..data.segments import TestSegments
+from ..data.tracks import Track
+from ..masks import decode_masked, encode_sources, make_mask
+from ..metrics import additivity_error, si_sdr
+from ..models.representation import Representation
+from .estimates import check_finite, named
+from .segments import audible_segments
+from .tables import MIXTURE, RM_COLUMN, bm_column
 
 
 @torch.no_grad()
@@ -78,40 +38,20 @@ def segment_metrics(
     Raises:
         ValueError: if the representation or what it decodes is not finite.
     """
-    signals = torch.cat([vocals + accompaniment, vocals, accompaniment])
-    # All in one batch: kernels that are functions of parameters are computed once.
-    encoded = representation.encode(signals).chunk(3)
+    encoded = encode_sources(representation, vocals + accompaniment, vocals, accompaniment)
     magnitudes = [representation.magnitude(rep) for rep in encoded]
     check_finite("representation", *magnitudes)  # of a NaN, a binary mask would make a zero
-    masks = mask_columns(thresholds)
-    masked = [encoded[0] * make_mask(*magnitudes[1:], **mask) for mask in masks.values()]
-    decoded = representation.decode(torch.cat([encoded[1], *masked]), vocals.shape[-1])
-    check_finite("estimates", decoded)
+    options = mask_columns(thresholds)
+    masks = [partial(make_mask, **each) for each in options.values()]
+    decoded = decode_masked(
+        representation, encoded, masks, vocals.shape[-1], unmasked=[encoded.vocals]
+    )
+    check_finite("estimates", *decoded)
     metrics = {
         column: si_sdr(estimate, vocals).tolist()
-        for column, estimate in zip(["si_sdr", *masks], decoded.split(len(vocals)), strict=True)
+        for column, estimate in zip(["si_sdr", *options], decoded, strict=True)
     }
     return {**metrics, "additivity_error": additivity_error(*magnitudes).tolist()}
-
-
-def check_finite(what: str, *tensors: torch.Tensor) -> None:
-    """Raise a ValueError, ``<what> must be finite``, if a value is NaN or infinite."""
-    if not all(tensor.isfinite().all() for tensor in tensors):
-        raise ValueError(f"{what} must be finite, got NaN or infinity: are the weights finite?")
-
-
-@contextlib.contextmanager
-def named(name: str) -> Iterator[None]:
-    """Begin the message of a ValueError with the name of what is evaluated."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-
-
-def bm_column(threshold: float) -> str:
-    """Name of the column of SI-SDR after binary masking with a threshold."""
-    return f"si_sdr_bm_{threshold:g}"
 
 
 def mask_columns(thresholds: Sequence[float]) -> dict[str, dict]:
@@ -180,23 +120,6 @@ def evaluate(
     return results, len(segments) - n_audible
 
 
-def medians(results: pd.DataFrame) -> pd.DataFrame:
-    """Median of every metric over segments, one row a system in order of appearance.
-
-    Args:
-        results (:class:`pandas.DataFrame`): From :func:`evaluate`, of one or more runs.
-
-    Returns:
-        :class:`pandas.DataFrame` indexed by system.
-    """
-    return results.groupby("system", sort=False)[metric_columns(results)].median()
-
-
-def metric_columns(results: pd.DataFrame) -> list[str]:
-    """Columns of :func:`evaluate` that hold metrics."""
-    return [column for column in results if column not in ("track", "start", "system")]
-
-
 @torch.no_grad()
 def costs(representation: Representation, device: torch.device | str = "cpu") -> dict[str, float]:
     """What a representation spends on music.
@@ -221,33 +144,3 @@ def costs(representation: Representation, device: torch.device | str = "cpu") ->
         "coefficients_per_sample": numbers * rep.shape[1] / stride,
         "mask_decisions_per_second": rep.shape[1] * representation.sample_rate / stride,
     }
-
-
-def metric_title(column: str) -> str:
-    """Name of a metric in tables, the paper's where the paper has one.
-
-    Examples
-        >>> metric_title("si_sdr_bm_0.5")
-        'SI-SDR-BM (dB), threshold 0.5'
-    """
-    if column.startswith("si_sdr_bm_"):
-        return f"SI-SDR-BM (dB), threshold {column.removeprefix('si_sdr_bm_')}"
-    titles = {
-        "si_sdr": "SI-SDR (dB)",
-        RM_COLUMN: "SI-SDR, ratio mask (dB)",
-        "additivity_error": "additivity error",
-    }
-    return titles.get(column, column)
-
-
-def markdown_table(summary: pd.DataFrame) -> str:
-    """Medians as a Markdown table with the paper's column names.
-
-    Args:
-        summary (:class:`pandas.DataFrame`): From :func:`medians`.
-
-    Returns:
-        str
-    """
-    table = summary.rename(columns=metric_title).astype(object)
-    return table.where(table.notna(), None).to_markdown(floatfmt=".2f", missingval="–")

@@ -7,11 +7,13 @@ from .smoothing import SmoothFB
 class ConvSmoothFB(SmoothFB):
     r"""Free filterbank with smoothing over frames, the encoder :math:`E` of [1] (Section 2.1).
 
-    The first convolution is the filterbank; the second, dilated one, its residual and the ReLU
-    are applied after the analysis: :math:`A = \mathrm{ReLU}(X + V * X)`, non-negative.
+    The encoder has two convolutions. The first one is the filterbank, with the output :math:`X`.
+    The second one :math:`V` runs over frames and is dilated; the result is
+    :math:`A = \mathrm{ReLU}(X + V * X)`, which is non-negative.
 
-    As a decoder (Asteroid's `make_enc_dec` makes both sides from one class) only the kernels are
-    used, and `smooth_weight` gets no gradient. :func:`.make_enc_dec` makes a pair of two families.
+    Asteroid's `make_enc_dec` makes encoder and decoder from one class. As a decoder, this class
+    uses its kernels only, and `smooth_weight` gets no gradient. :func:`.make_enc_dec` of this
+    package makes a pair from two classes.
 
     Args:
         n_filters (int): Number of filters.
@@ -19,7 +21,7 @@ class ConvSmoothFB(SmoothFB):
         stride (int, optional): Hop of the convolution in samples. If None (default), set to
             ``kernel_size // 2``.
         sample_rate (float): Sample rate of the expected audio in Hz. Defaults to 8000.
-        smooth_kernel_size (int): Taps of the second convolution, odd.
+        smooth_kernel_size (int): Number of taps of the second convolution, odd.
         smooth_dilation (int): Distance of its taps in frames.
         smooth_groups (int): 1 for a full convolution as in the paper, or `n_filters` for a
             depthwise one, which smooths each channel by itself and has `n_filters` times fewer
@@ -29,7 +31,7 @@ class ConvSmoothFB(SmoothFB):
         n_feats_out (int): Number of output filters.
 
     Raises:
-        ValueError: if a size makes no sense.
+        ValueError: if a size is out of its range.
 
     References
         [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
@@ -40,13 +42,13 @@ class ConvSmoothFB(SmoothFB):
 
     def __init__(
         self,
-        n_filters,
-        kernel_size,
-        stride=None,
-        sample_rate=8000.0,
-        smooth_kernel_size=5,
-        smooth_dilation=10,
-        smooth_groups=1,
+        n_filters: int,
+        kernel_size: int,
+        stride: int | None = None,
+        sample_rate: float = 8000.0,
+        smooth_kernel_size: int = 5,
+        smooth_dilation: int = 10,
+        smooth_groups: int = 1,
     ):
         super().__init__(
             n_filters,
@@ -60,5 +62,6 @@ class ConvSmoothFB(SmoothFB):
         self._filters = nn.Parameter(torch.empty(n_filters, 1, kernel_size))
         nn.init.kaiming_uniform_(self._filters)
 
-    def filters(self):
+    def filters(self) -> torch.Tensor:
+        """Kernels of shape `(n_filters, 1, kernel_size)`."""
         return self._filters

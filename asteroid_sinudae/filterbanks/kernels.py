@@ -11,7 +11,7 @@ from ..utils.autocast import no_autocast
 from ..utils.dtypes import check_frequencies
 
 LOWEST_CARRIER_HZ = 30.0
-ANGLE_BLOCK = 64  # samples
+ANGLE_BLOCK = 64  # samples between two cosines that are computed exactly, see cos_kernels
 
 
 def cos_kernels(
@@ -19,7 +19,7 @@ def cos_kernels(
 ) -> torch.Tensor:
     r"""Cosines :math:`\cos(2\pi f_c^p t + \phi_c)` for :math:`t = 0, \dots, L-1`.
 
-    The un-modulated part of Eq. (3) in [1]; ``exponent`` :math:`p` is 2 there.
+    This is Eq. (3) of [1] without the modulation; there, the ``exponent`` :math:`p` is 2.
 
     Args:
         frequency (:class:`torch.Tensor`): :math:`f_c`, shape `(n_filters, 1, 1)`. Its `exponent`-th
@@ -44,20 +44,23 @@ def cos_kernels(
         tensor([ 1,  0, -1,  0], dtype=torch.int32)
     """
     check_frequencies(frequency.dtype)
-    # At t = 2047 a single-precision product is off by 1e-4 radians: count in double where the
-    # device has it, and only then go back to the parameters' precision.
+    # At t = 2047 an angle in single precision is off by 1e-4 radians. So angles are computed in
+    # double precision where the device has it, and only their cosines are rounded.
     precise = torch.float32 if frequency.device.type == "mps" else torch.float64
     angles = 2 * math.pi * frequency.to(precise) ** exponent
-    # cos(a + b) = cos a cos b - sin a sin b takes few cosines, and few numbers for the gradients.
+    # Time is split into blocks: t = start of the block + step inside it. By the addition theorem,
+    # cos(a + b) = cos a cos b - sin a sin b, so that a kernel of L samples takes L / 64 + 64
+    # cosines and sines instead of L, and as few numbers are kept for the gradients.
     n_blocks = (kernel_size + ANGLE_BLOCK - 1) // ANGLE_BLOCK  # ONNX rounds quotients to zero
     time = torch.arange(ANGLE_BLOCK, dtype=precise, device=frequency.device)
     blocks = torch.arange(n_blocks, dtype=precise, device=frequency.device) * ANGLE_BLOCK
-    start = (angles * blocks + phase.to(precise)).transpose(1, 2)
-    step = angles * time
-    starts = torch.cat([start.cos(), -start.sin()], dim=2).to(frequency.dtype)
-    steps = torch.cat([step.cos(), step.sin()], dim=1).to(frequency.dtype)
+    start = angles * blocks + phase.to(precise)  # (filters, 1, blocks)
+    start = start.transpose(1, 2)  # (filters, blocks, 1)
+    step = angles * time  # (filters, 1, ANGLE_BLOCK)
+    starts = torch.cat([start.cos(), -start.sin()], dim=2).to(frequency.dtype)  # (.., blocks, 2)
+    steps = torch.cat([step.cos(), step.sin()], dim=1).to(frequency.dtype)  # (.., 2, ANGLE_BLOCK)
     with no_autocast(frequency.device.type):
-        kernels = torch.bmm(starts, steps).flatten(1)
+        kernels = torch.bmm(starts, steps).flatten(1)  # (filters, blocks * ANGLE_BLOCK)
     return kernels[:, None, :kernel_size]
 
 
@@ -116,7 +119,7 @@ def sinc_kernels(low: torch.Tensor, band: torch.Tensor, window: torch.Tensor) ->
 def _sinc(x: torch.Tensor) -> torch.Tensor:
     if not torch.onnx.is_in_onnx_export():
         return torch.sinc(x)
-    angle = math.pi * x  # ONNX has the sine alone
+    angle = math.pi * x  # ONNX has a sine, but no sinc
     return torch.where(x == 0, torch.ones_like(x), angle.sin() / angle)
 
 
@@ -126,8 +129,8 @@ def mel_frequencies(n: int, sample_rate: float) -> torch.Tensor:
     The mel scale is ``2595 * log10(1 + Hz / 700)``.
 
     Args:
-        n (int): How many.
-        sample_rate (float): In Hz.
+        n (int): Number of frequencies.
+        sample_rate (float): Sample rate in Hz.
 
     Returns:
         :class:`torch.Tensor` of shape `(n,)`, ascending, the last one 0.5.
@@ -142,8 +145,8 @@ def linear_frequencies(n: int, sample_rate: float) -> torch.Tensor:
     """Frequencies equally spaced in Hz from 30 Hz to half the sample rate, in cycles per sample.
 
     Args:
-        n (int): How many.
-        sample_rate (float): In Hz.
+        n (int): Number of frequencies.
+        sample_rate (float): Sample rate in Hz.
 
     Returns:
         :class:`torch.Tensor` of shape `(n,)`, ascending, the last one 0.5.

@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from asteroid_filterbanks import Filterbank
 from torch import nn
@@ -10,8 +12,8 @@ from .kernels import FREQUENCY_INITS, cos_kernels, mod_cos_kernels
 class CosFB(ChecksConversion, Filterbank):
     r"""Cosine filterbank with learned frequencies and phases (decoder `cos` of Table 1 in [1]).
 
-    Kernels are :math:`w_c[t] = s \cos(2\pi f_c^p t + \phi_c)`, with the constant
-    :math:`s = 1 / (C + L)` that the modulators of :class:`ModCosFB` start with.
+    Kernels are :math:`w_c[t] = s \cos(2\pi f_c^p t + \phi_c)`. The constant
+    :math:`s = 1 / (C + L)` is the value that the modulators of :class:`ModCosFB` start with.
 
     Args:
         n_filters (int): Number of filters.
@@ -19,37 +21,43 @@ class CosFB(ChecksConversion, Filterbank):
         stride (int, optional): Hop of the (transposed) convolution in samples. If None (default),
             set to ``kernel_size // 2``.
         sample_rate (float): Sample rate of the expected audio in Hz. Defaults to 8000.
-        exponent (int): :math:`p`, 1 (linear) or 2 (squared, the default): the power of
-            :math:`f_c` that is the carrier frequency.
-        frequency_init (str): Start of :math:`f_c` itself, among [``'mel'``, ``'linear'``]: spaced
-            equally in mel or in Hz from 30 Hz to half the sample rate. With ``exponent=2`` the
-            carriers :math:`f_c^2` reach a quarter of the sample rate.
+        exponent (int): :math:`p`, 1 (linear) or 2 (squared, the default). The carrier frequency is
+            this power of :math:`f_c`.
+        frequency_init (str): How :math:`f_c` itself is spaced at the start, from 30 Hz to half the
+            sample rate: equally in mel (``'mel'``) or in Hz (``'linear'``). With ``exponent=2``
+            the carriers :math:`f_c^2` reach a quarter of the sample rate.
 
     Attributes:
         n_feats_out (int): Number of output filters.
-        scale (:class:`torch.Tensor`): :math:`s`, shape `(1,)`, a buffer that is not learned. A
-            state without it, of a model that was made before there was one, sets it to 1.
+        scale (:class:`torch.Tensor`): :math:`s`, shape `(1,)`, a buffer that is not learned. If a
+            state dictionary of an earlier version, which has no scale, is loaded, it becomes 1.
 
     Raises:
-        ValueError: if a size, `exponent` or `frequency_init` makes no sense.
+        ValueError: if a size is out of its range, or `exponent` or `frequency_init` is unknown.
 
     References
         [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
         EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
     """
 
-    # Dimensions of each parameter that run over channels: what a reordering has to permute.
-    channel_dims = {"frequency": (0,), "phase": (0,)}
+    # Dimensions of each parameter that run over channels; a reordering has to permute them.
+    channel_dims: dict[str, tuple[int, ...]] = {"frequency": (0,), "phase": (0,)}
+    n_filters: int
+    kernel_size: int
+    stride: int
+    sample_rate: float
+    n_feats_out: int
+    scale: torch.Tensor
     learned_frequencies = ("frequency",)
 
     def __init__(
         self,
-        n_filters,
-        kernel_size,
-        stride=None,
-        sample_rate=8000.0,
-        exponent=2,
-        frequency_init="mel",
+        n_filters: int,
+        kernel_size: int,
+        stride: int | None = None,
+        sample_rate: float = 8000.0,
+        exponent: int = 2,
+        frequency_init: str = "mel",
     ):
         check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate)
         check_choice("exponent", exponent, (1, 2))
@@ -63,21 +71,23 @@ class CosFB(ChecksConversion, Filterbank):
         self._start_amplitude(1 / (n_filters + kernel_size))
 
     def _start_amplitude(self, amplitude: float) -> None:
-        """Make what the cosines are multiplied by, of that size."""
+        """Register the factor of the cosines, a constant here and a modulator in ModCosFB."""
         self.register_buffer("scale", torch.full((1,), amplitude))
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         frequency = state_dict.get(f"{prefix}frequency")
         if "scale" in self._buffers and isinstance(frequency, torch.Tensor):
-            # On the state's device: this module may be on the meta device, to be assigned to.
+            # Made on the device of the state: this module may be on the meta device, where loading
+            # assigns the state's tensors.
             state_dict.setdefault(f"{prefix}scale", frequency.new_ones(1))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def filters(self):
+    def filters(self) -> torch.Tensor:
+        """Kernels of shape `(n_filters, 1, kernel_size)`."""
         cosines = cos_kernels(self.frequency, self.phase, self.kernel_size, self.exponent)
         return cosines * self.scale
 
-    def carrier_frequencies(self):
+    def carrier_frequencies(self) -> torch.Tensor:
         """Carrier frequency of each channel in Hz.
 
         Returns:
@@ -86,7 +96,7 @@ class CosFB(ChecksConversion, Filterbank):
         frequency = self.frequency.detach().flatten()
         return frequency.abs() ** self.exponent * self.sample_rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns dictionary of arguments to re-instantiate the class."""
         config = {"exponent": self.exponent, "frequency_init": self.frequency_init}
         return {**super().get_config(), **config}
@@ -95,8 +105,8 @@ class CosFB(ChecksConversion, Filterbank):
 class ModCosFB(CosFB):
     r"""Amplitude-modulated cosines (decoder `mod-cos` of [1], Eq. (3)).
 
-    Kernels are :math:`w_c = \cos(2\pi f_c^p t + \phi_c) \odot b_c`, with the modulating signal
-    :math:`b_c` learned sample by sample. It starts at :math:`1 / (C + L)`.
+    Kernels are :math:`w_c = \cos(2\pi f_c^p t + \phi_c) \odot b_c`. Every sample of the modulating
+    signal :math:`b_c` is learned, and starts at :math:`1 / (C + L)`.
 
     Args:
         n_filters (int): Number of filters.
@@ -111,7 +121,7 @@ class ModCosFB(CosFB):
         n_feats_out (int): Number of output filters.
 
     Raises:
-        ValueError: if a size, `exponent` or `frequency_init` makes no sense.
+        ValueError: if a size is out of its range, or `exponent` or `frequency_init` is unknown.
 
     References
         [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
@@ -120,9 +130,10 @@ class ModCosFB(CosFB):
 
     channel_dims = {**CosFB.channel_dims, "modulator": (0,)}
 
-    def _start_amplitude(self, amplitude):
+    def _start_amplitude(self, amplitude: float) -> None:
         shape = (self.n_filters, 1, self.kernel_size)
         self.modulator = nn.Parameter(torch.full(shape, amplitude))
 
-    def filters(self):
+    def filters(self) -> torch.Tensor:
+        """Kernels of shape `(n_filters, 1, kernel_size)`."""
         return mod_cos_kernels(self.frequency, self.phase, self.modulator, self.exponent)

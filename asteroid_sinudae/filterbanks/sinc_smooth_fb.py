@@ -9,12 +9,13 @@ from .smoothing import SmoothFB
 class SincSmoothFB(ChecksConversion, SmoothFB):
     r"""Sinc filterbank with smoothing over frames (encoder `sinc` of Table 1 in [1]).
 
-    As :class:`ConvSmoothFB`, with the band-pass kernels of SincNet [2] as first stage: each has
-    a lower edge and a bandwidth, and all share one learned window, which starts as a Hamming
-    window. The edges start spaced equally in mel from 30 Hz to half the sample rate.
+    This is :class:`ConvSmoothFB` with the band-pass kernels of SincNet [2] as first stage. Each
+    kernel has a learned lower edge and bandwidth, and all share one learned window, which starts as
+    a Hamming window. The edges start spaced equally in mel from 30 Hz to half the sample rate.
 
-    As a decoder (Asteroid's `make_enc_dec` makes both sides from one class) only the kernels are
-    used, and `smooth_weight` gets no gradient. :func:`.make_enc_dec` makes a pair of two families.
+    Asteroid's `make_enc_dec` makes encoder and decoder from one class. As a decoder, this class
+    uses its kernels only, and `smooth_weight` gets no gradient. :func:`.make_enc_dec` of this
+    package makes a pair from two classes.
 
     Args:
         n_filters (int): Number of filters.
@@ -22,7 +23,7 @@ class SincSmoothFB(ChecksConversion, SmoothFB):
         stride (int, optional): Hop of the convolution in samples. If None (default), set to
             ``kernel_size // 2``.
         sample_rate (float): Sample rate of the expected audio in Hz. Defaults to 8000.
-        smooth_kernel_size (int): Taps of the second convolution, odd.
+        smooth_kernel_size (int): Number of taps of the second convolution, odd.
         smooth_dilation (int): Distance of its taps in frames.
         smooth_groups (int): see :class:`ConvSmoothFB`.
 
@@ -30,7 +31,7 @@ class SincSmoothFB(ChecksConversion, SmoothFB):
         n_feats_out (int): Number of output filters.
 
     Raises:
-        ValueError: if a size makes no sense.
+        ValueError: if a size is out of its range.
 
     References
         [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
@@ -45,13 +46,13 @@ class SincSmoothFB(ChecksConversion, SmoothFB):
 
     def __init__(
         self,
-        n_filters,
-        kernel_size,
-        stride=None,
-        sample_rate=8000.0,
-        smooth_kernel_size=5,
-        smooth_dilation=10,
-        smooth_groups=1,
+        n_filters: int,
+        kernel_size: int,
+        stride: int | None = None,
+        sample_rate: float = 8000.0,
+        smooth_kernel_size: int = 5,
+        smooth_dilation: int = 10,
+        smooth_groups: int = 1,
     ):
         super().__init__(
             n_filters,
@@ -67,5 +68,6 @@ class SincSmoothFB(ChecksConversion, SmoothFB):
         self.band = nn.Parameter(edges.diff(dim=0))
         self.window = nn.Parameter(torch.hamming_window(kernel_size).view(1, 1, kernel_size))
 
-    def filters(self):
+    def filters(self) -> torch.Tensor:
+        """Kernels of shape `(n_filters, 1, kernel_size)`."""
         return sinc_kernels(self.low, self.band, self.window)

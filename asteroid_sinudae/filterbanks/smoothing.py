@@ -1,4 +1,11 @@
-"""What both encoders share: the second convolution over frames, its residual and the ReLU."""
+"""Smoothing over frames: the second convolution of both encoders, its residual and the ReLU.
+
+The convolution runs over all channels and takes most of the time of a training step. It has few
+taps (five in the paper), and for such short filters there are algorithms with fewer multiplications
+than the definition: :func:`toom_cook` has the matrices, :func:`_smooth_tiles` the computation.
+"""
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,20 +16,23 @@ from torch.nn import functional as F
 
 from ..utils.checks import check, check_filterbank_sizes, check_positive_int
 
-MAX_REACH = 100_000  # frames that the smoothing may pad a signal by
+MAX_REACH = 100_000  # frames, the most that the smoothing may pad a signal by
 
 
 def toom_cook(taps: int) -> list[np.ndarray]:
-    r"""Matrices of a correlation with few taps, by fewer products.
+    r"""Matrices of the Toom-Cook algorithm, which correlates with few multiplications.
 
-    With :math:`m = \mathrm{taps} - 1`, the :math:`m` outputs :math:`y_i = \sum_j x_{i+j} v_j` of
-    :math:`2m` inputs are :math:`y = A^T ((B^T x) \odot (G v))`: :math:`2m` products instead of
-    :math:`m (m + 1)`, of the values of polynomials at `2m - 1` points and at infinity (Toom and
-    Cook; the notation is that of A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural
-    Networks", CVPR 2016). At these points, :math:`A` and :math:`B` are exact in bfloat16.
+    Take :math:`m = \mathrm{taps} - 1` outputs :math:`y_i = \sum_j x_{i+j} v_j`, which depend on
+    :math:`2m` inputs. By the definition they take :math:`m (m + 1)` multiplications. Toom-Cook
+    takes :math:`2m`: inputs and taps are the coefficients of two polynomials; both polynomials are
+    evaluated at :math:`2m - 1` points and at infinity, the values are multiplied point by point,
+    and the outputs are linear combinations of these products. All three steps are linear, which
+    gives :math:`y = A^T ((B^T x) \odot (G v))`. The notation is that of A. Lavin and S. Gray, "Fast
+    Algorithms for Convolutional Neural Networks", CVPR 2016. With the points 0, 1, -1, 2, -2, 1/2
+    and -1/2, the matrices :math:`A` and :math:`B` are exact in bfloat16.
 
     Args:
-        taps (int): 3 or 5; with more, rounding errors grow fast.
+        taps (int): 3 or 5. With more taps, rounding errors grow fast.
 
     Returns:
         list of :class:`numpy.ndarray`: :math:`B^T`, :math:`G` and :math:`A^T` of shapes `(2m, 2m)`,
@@ -53,20 +63,20 @@ TOOM_COOK = {taps: [matrix.tolist() for matrix in toom_cook(taps)] for taps in (
 def smooth_and_rectify(
     spec: torch.Tensor, weight: torch.Tensor, dilation: int, groups: int
 ) -> torch.Tensor:
-    r""":math:`A = \mathrm{ReLU}(X + V * X)` over the frames (Section 2.1), zero-padded.
+    r"""Smooth over frames and rectify: :math:`A = \mathrm{ReLU}(X + V * X)` (Section 2.1).
 
-    Three or five taps over all channels, which cost most of a training step, take the form of
-    :func:`toom_cook`: in single precision, the same to 1e-6; in bfloat16, with 1e-2 of the
-    convolution as rounding errors, where a direct form has 2e-3. A rounding error reaches up to
-    `dilation * taps` frames, where the convolution reaches half as far: silence near sound is not
-    exact.
+    The convolution is zero-padded. With three or five taps over all channels it is computed by
+    :func:`toom_cook`. In single precision the result equals the direct convolution to 1e-6; in
+    bfloat16 rounding errors are 1e-2 of the convolution, where the direct form has 2e-3. A rounding
+    error reaches up to `dilation * taps` frames, twice as far as the convolution itself, so that
+    silence close to sound is not exactly zero.
 
     Args:
         spec (:class:`torch.Tensor`): :math:`X`, shape `(..., n_filters, frames)`.
         weight (:class:`torch.Tensor`): :math:`V`, shape `(n_filters, n_filters / groups, taps)`,
             taps odd.
         dilation (int): Distance of two taps in frames.
-        groups (int): 1, or `n_filters` for a smoothing of each channel by itself.
+        groups (int): 1, or `n_filters` to smooth each channel by itself.
 
     Returns:
         :class:`torch.Tensor`: non-negative, of the shape of `spec`.
@@ -91,25 +101,36 @@ def _smooth_tiles(
     weights: torch.Tensor,
     outputs: torch.Tensor,
 ) -> torch.Tensor:
+    """Smooth tile by tile with the matrices of :func:`toom_cook`.
+
+    A tile is a stretch of `size * dilation` frames, with `size = taps - 1`. It is read as `size`
+    rows of `dilation` frames: the frames in one column are a dilation apart, as the taps are, so
+    each column is a short correlation without dilation. `n_points = 2 * size`.
+    """
     n_filters, frames, taps = spec.shape[-2], spec.shape[-1], weight.shape[-1]
     size, n_points = outputs.shape
     tiles = (frames + size * dilation - 1) // (size * dilation)
-    # Signals last: frames that are a dilation apart are a row's neighbours.
-    flat = spec.reshape(-1, n_filters, frames).permute(1, 2, 0)
+    # Signals come last: a row of a tile, with all signals, is then contiguous.
+    flat = spec.reshape(-1, n_filters, frames).permute(1, 2, 0)  # (filters, frames, signals)
     left = dilation * (taps // 2)
     right = (tiles + 1) * size * dilation - left - frames
-    rows = F.pad(flat, [0, 0, left, right]).reshape(n_filters, tiles + 1, size, -1)
-    rows = rows.permute(2, 0, 1, 3)
-    # A tile's inputs are its own rows and those of the next.
-    pieces = torch.cat([rows[:, :, :-1], rows[:, :, 1:]])
-    values = torch.mm(inputs, pieces.reshape(n_points, -1)).reshape(n_points, n_filters, -1)
-    kernels = torch.mm(weights, weight.reshape(-1, taps).t()).reshape(n_points, n_filters, -1)
-    products = torch.bmm(kernels, values)
-    smooth = torch.mm(outputs, products.reshape(n_points, -1))
-    smooth = smooth.reshape(size, n_filters, tiles, -1).permute(1, 2, 0, 3)
-    # No -1: it is ambiguous with a batch of 0.
+    rows = F.pad(flat, [0, 0, left, right])  # (filters, (tiles + 1) * size * dilation, signals)
+    rows = rows.reshape(n_filters, tiles + 1, size, -1)  # (..., size, dilation * signals)
+    rows = rows.permute(2, 0, 1, 3)  # (size, filters, tiles + 1, dilation * signals)
+    # The inputs of a tile are its own rows and those of the next tile.
+    pieces = torch.cat([rows[:, :, :-1], rows[:, :, 1:]])  # (points, filters, tiles, ...)
+    values = torch.mm(inputs, pieces.reshape(n_points, -1))  # (points, filters * tiles * ...)
+    values = values.reshape(n_points, n_filters, -1)  # (points, filters, tiles * ...)
+    kernels = torch.mm(weights, weight.reshape(-1, taps).t())  # (points, filters * filters)
+    kernels = kernels.reshape(n_points, n_filters, -1)  # (points, filters out, filters in)
+    products = torch.bmm(kernels, values)  # (points, filters out, tiles * ...)
+    smooth = torch.mm(outputs, products.reshape(n_points, -1))  # (size, filters * tiles * ...)
+    smooth = smooth.reshape(size, n_filters, tiles, -1)  # (size, filters, tiles, ...)
+    smooth = smooth.permute(1, 2, 0, 3)  # (filters, tiles, size, dilation * signals)
+    # The last size is given, because -1 would be ambiguous for an empty batch.
     smooth = smooth.reshape(n_filters, tiles * size * dilation, flat.shape[2])[:, :frames]
-    # Signals first again before the ReLU, whose gradient is slow between layouts.
+    # (filters, frames, signals) -> (signals, filters, frames), before the ReLU: its gradient is
+    # slow if it has to change the layout.
     return torch.relu((flat + smooth).permute(2, 0, 1).contiguous()).reshape(spec.shape)
 
 
@@ -117,11 +138,12 @@ def _smooth_tiles(
 def _smooth_conv(
     spec: torch.Tensor, weight: torch.Tensor, dilation: int, groups: int
 ) -> torch.Tensor:
-    # A convolution of height one: conv1d is slower on CPUs in bfloat16.
-    flat = spec.reshape(-1, 1, spec.shape[-2], spec.shape[-1]).transpose(1, 2)
+    # A convolution of height one, because conv1d is slower on CPUs in bfloat16.
+    flat = spec.reshape(-1, 1, spec.shape[-2], spec.shape[-1])  # (signals, 1, filters, frames)
+    flat = flat.transpose(1, 2)  # (signals, filters, 1, frames)
     smooth = F.conv2d(
         flat,
-        weight.unsqueeze(2),
+        weight.unsqueeze(2),  # (filters, filters / groups, 1, taps)
         padding=[0, dilation * (weight.shape[-1] // 2)],
         dilation=[1, dilation],
         groups=groups,
@@ -132,28 +154,36 @@ def _smooth_conv(
 def _smooth_for_onnx(
     spec: torch.Tensor, weight: torch.Tensor, dilation: int, groups: int
 ) -> torch.Tensor:
-    """:func:`smooth_and_rectify` without scripted padding, which ONNX's convolution cannot take."""
-    flat = spec.reshape(-1, spec.shape[-2], spec.shape[-1])
+    """Compute :func:`smooth_and_rectify` without scripted padding, which ONNX does not support."""
+    flat = spec.reshape(-1, spec.shape[-2], spec.shape[-1])  # (signals, filters, frames)
     reach = dilation * (weight.shape[-1] // 2)
     smooth = F.conv1d(F.pad(flat, [reach, reach]), weight, dilation=dilation, groups=groups)
     return torch.relu(flat + smooth).reshape(spec.shape)
 
 
 class SmoothFB(Filterbank):
-    """Filterbank whose analysis is followed by smoothing over frames; `filters` is left open.
+    """Base of filterbanks whose analysis is followed by smoothing over frames.
 
-    The arguments and errors are those of :class:`~.ConvSmoothFB`.
+    Subclasses define the kernels (`filters`). The arguments and errors are those of
+    :class:`~.ConvSmoothFB`.
     """
+
+    n_filters: int
+    kernel_size: int
+    stride: int
+    sample_rate: float
+    n_feats_out: int
+    kernel_channel_dims: dict[str, tuple[int, ...]]
 
     def __init__(
         self,
-        n_filters,
-        kernel_size,
-        stride,
-        sample_rate,
-        smooth_kernel_size,
-        smooth_dilation,
-        smooth_groups,
+        n_filters: int,
+        kernel_size: int,
+        stride: int | None,
+        sample_rate: float,
+        smooth_kernel_size: int,
+        smooth_dilation: int,
+        smooth_groups: int,
     ):
         check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate)
         check_positive_int("smooth_kernel_size", smooth_kernel_size)
@@ -162,7 +192,7 @@ class SmoothFB(Filterbank):
         check(reach <= MAX_REACH, "frames of the smoothing", reach, f"at most {MAX_REACH}")
         is_odd = smooth_kernel_size % 2 == 1
         check(is_odd, "smooth_kernel_size", smooth_kernel_size, "odd, to keep frames in place")
-        # Any other number would tie channels to a place among their neighbours.
+        # Other numbers of groups would tie a channel to its neighbours, and sorting moves channels.
         is_known = type(smooth_groups) is int and smooth_groups in (1, n_filters)
         check(is_known, "smooth_groups", smooth_groups, f"1 or {n_filters} (n_filters)")
         super().__init__(n_filters, kernel_size, stride=stride, sample_rate=sample_rate)
@@ -171,24 +201,24 @@ class SmoothFB(Filterbank):
         self.smooth_groups = smooth_groups
         shape = (n_filters, n_filters // smooth_groups, smooth_kernel_size)
         self.smooth_weight = nn.Parameter(torch.empty(shape))
-        # PyTorch's start of a convolution, at which the residual path outweighs the smoothing. The
-        # authors' public code starts 2.4 times higher; after 300 updates at a learning rate of 1e-3
-        # its reconstruction was 0.5 to 0.9 dB worse.
+        # These are PyTorch's start values of a convolution, at which the residual path outweighs
+        # the smoothing. The authors' public code starts with values 2.4 times as large; after 300
+        # updates at a learning rate of 1e-3 its reconstruction was 0.5 to 0.9 dB worse.
         nn.init.kaiming_uniform_(self.smooth_weight, a=5**0.5)
 
-    def post_analysis(self, spec):
-        """Smooth over frames and rectify."""
+    def post_analysis(self, spec: torch.Tensor) -> torch.Tensor:
+        """Smooth a spectrum of shape `(..., n_filters, frames)` over frames and rectify it."""
         return smooth_and_rectify(
             spec, self.smooth_weight, self.smooth_dilation, self.smooth_groups
         )
 
     @property
-    def channel_dims(self):
-        """Dimensions of each parameter that run over channels: what a reordering permutes."""
-        smooth_dims = (0, 1) if self.smooth_groups == 1 else (0,)
+    def channel_dims(self) -> dict[str, tuple[int, ...]]:
+        """Dimensions of each parameter that run over channels; a reordering permutes them."""
+        smooth_dims: tuple[int, ...] = (0, 1) if self.smooth_groups == 1 else (0,)
         return {**self.kernel_channel_dims, "smooth_weight": smooth_dims}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns dictionary of arguments to re-instantiate the class."""
         config = {
             "smooth_kernel_size": self.smooth_kernel_size,

@@ -3,35 +3,28 @@
 Nothing here needs a network. :meth:`.SinuDAE.from_pretrained` takes every name.
 """
 
-import os
-from pathlib import Path
-
 import torch
 
 from ..utils.checks import check
 from ..utils.files import load_safely
+from . import registry
+from .registry import FOLDER, MAX_BYTES, STRUCTURES, card_path, model_path, resolve
+from .sinudae import SinuDAE
 
-FOLDER = Path(__file__).parents[1] / "pretrained_models"
+__all__ = [
+    "FOLDER",
+    "MAX_BYTES",
+    "STRUCTURES",
+    "available",
+    "card",
+    "card_path",
+    "describe_sizes",
+    "facts",
+    "model_path",
+    "resolve",
+]
+
 ORACLE_MASKS = ("si_sdr_bm_0.5", "si_sdr_bm_1", "si_sdr_rm")  # in the evaluation of a model
-MAX_BYTES = 16_000_000  # of a model's file
-
-# Arguments of :class:`.SinuDAE` whose start is a model already.
-STRUCTURES = {
-    name: dict(
-        n_filters=n_filters,
-        kernel_size=kernel_size,
-        stride=stride,
-        sample_rate=44100.0,
-        smooth_groups=n_filters,
-        init="multires",
-    )
-    for name, n_filters, kernel_size, stride in (
-        ("multires_c800_s256", 800, 2048, 256),  # the paper's size
-        ("multires_c1608_s512", 1608, 2048, 512),
-        ("multires_c2764_s1024", 2764, 4096, 1024),  # half of what the paper's STFT spends
-        ("multires_c2732_s512", 2732, 8192, 512),  # as much
-    )
-}
 
 
 def available() -> dict[str, str]:
@@ -40,7 +33,7 @@ def available() -> dict[str, str]:
     Returns:
         dict: trained models first, then untrained structures.
     """
-    return {name: _summary(card(name)) for name in [*_files(), *STRUCTURES]}
+    return {name: _summary(card(name)) for name in [*registry.files(), *registry.STRUCTURES]}
 
 
 def card(name: str) -> str:
@@ -57,13 +50,14 @@ def card(name: str) -> str:
         ValueError: if there is no such model.
     """
     check(isinstance(name, str), "name", name, "text")
-    if name in STRUCTURES:
-        arguments = STRUCTURES[name]
+    if name in registry.STRUCTURES:
+        arguments = registry.STRUCTURES[name]
         in_words = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         return f"# {name}\n\n{describe_sizes(arguments)}; untrained\n\n`SinuDAE({in_words})`\n"
-    if name not in _files():
-        raise ValueError(f"{name!r} is no model of this package, expected {_one_of_the_names()}")
-    return card_path(FOLDER, name).read_text(encoding="utf-8")
+    if name not in registry.files():
+        expected = registry.one_of_the_names()
+        raise ValueError(f"{name!r} is no model of this package, expected {expected}")
+    return card_path(registry.FOLDER, name).read_text(encoding="utf-8")
 
 
 def facts(name: str) -> dict[str, str]:
@@ -79,10 +73,10 @@ def facts(name: str) -> dict[str, str]:
         ValueError: if there is no such model.
     """
     lines = {"sizes": _summary(card(name)), "does": "encodes and decodes"}
-    if name in STRUCTURES:
+    if name in registry.STRUCTURES:
         figures, licence = "those of its table in docs/results.md", "MIT, as the code"
     else:
-        infos = load_safely(model_path(FOLDER, name))["infos"]
+        infos = load_safely(model_path(registry.FOLDER, name))["infos"]
         figures, licence = _figures(infos["evaluation"]), infos["licence"]
     return {**lines, "figures": figures, "licence": licence}
 
@@ -100,34 +94,6 @@ def _figures(evaluation: dict) -> str:
     )
 
 
-def resolve(model: str | Path) -> str | Path | dict:
-    """Where a model is to be taken from; a file that exists goes before a name.
-
-    Args:
-        model (str or Path): A file, or a name among :func:`available`.
-
-    Returns:
-        str or Path of a file, which is not there if `model` only looks like one, by a suffix or a
-        separator; or dict, the arguments of an untrained :class:`.SinuDAE`.
-
-    Raises:
-        ValueError: if `model` is neither a file nor a name.
-    """
-    check(isinstance(model, str | os.PathLike), "model", model, "the name of a model, or its file")
-    path, name, files = Path(model), str(model), _files()
-    if path.is_file():
-        return model
-    if name in files:
-        return files[name]
-    if name in STRUCTURES:
-        return dict(STRUCTURES[name])
-    if path.suffix or path.name != name:
-        return model
-    raise ValueError(
-        f"{name!r} is neither a file nor the name of a model, expected {_one_of_the_names()}"
-    )
-
-
 def describe_sizes(arguments: dict) -> str:
     """Sizes of a :class:`.SinuDAE` in words, from its arguments.
 
@@ -136,8 +102,6 @@ def describe_sizes(arguments: dict) -> str:
         >>> sizes.split(", ")[-2:]
         ['5.00 coefficients a sample', '0.04 million parameters']
     """
-    from .sinudae import SinuDAE  # which imports this module
-
     with torch.device("meta"):  # sizes only; the start is of the same
         model = SinuDAE(**{**arguments, "init": "paper", "bands": ""})
     sizes = model.get_model_args()
@@ -150,24 +114,6 @@ def describe_sizes(arguments: dict) -> str:
     )
 
 
-def model_path(folder: Path, name: str) -> Path:
-    """File of a trained model among those in `folder`."""
-    return folder / f"{name}.pth"
-
-
-def card_path(folder: Path, name: str) -> Path:
-    """File of its card."""
-    return folder / f"{name}.md"
-
-
-def _files() -> dict[str, Path]:
-    return {path.stem: path for path in sorted(FOLDER.glob("*.pth"))}
-
-
 def _summary(text: str) -> str:
     """The first line of a card below its heading."""
     return text.partition("\n\n")[2].partition("\n\n")[0].strip()
-
-
-def _one_of_the_names() -> str:
-    return f"one of {', '.join([*_files(), *STRUCTURES])}"

@@ -1,44 +1,13 @@
-"""Representations of audio: pairs of encode and decode behind one protocol."""
+"""The learned representation, a denoising auto-encoder."""
 
-from typing import Protocol
-
-import scipy.signal
 import torch
 from asteroid.utils.torch_utils import pad_x_to_y
-from asteroid_filterbanks import STFTFB
-from asteroid_filterbanks.transforms import from_torch_complex, to_torch_complex
-from torch import nn
 
-from ..filterbanks.enc_dec import Decoder, Encoder, make_enc_dec
-from ..filterbanks.multires import as_bands, format_bands
-from ..utils.checks import check, check_filterbank_sizes, takes_plain
-from ..utils.dtypes import check_precision
+from ..filterbanks.bands import as_bands, format_bands
+from ..filterbanks.pairs import make_enc_dec
+from ..utils.checks import check_filterbank_sizes, takes_plain
 from .base_model import SafeModel
-from .pretrained import resolve
-
-
-class Representation(Protocol):
-    """What masks, metrics and reports need to know of a representation.
-
-    Attributes:
-        sample_rate (float): Of the audio it is made for, in Hz.
-        encoder (Encoder): Asteroid's, whose `stride` is the hop in samples.
-    """
-
-    sample_rate: float
-    encoder: Encoder
-
-    def encode(self, wav: torch.Tensor) -> torch.Tensor:
-        """`(batch, 1, time)` -> `(batch, freq, frames)`, real or complex."""
-
-    def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
-        """`(batch, freq, frames)` -> the same shape, real and non-negative."""
-
-    def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
-        """`(batch, freq, frames)` -> `(batch, 1, length)`."""
-
-    def frame_times(self, n_frames: int) -> torch.Tensor:
-        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+from .registry import resolve
 
 
 class SinuDAE(SafeModel):
@@ -188,60 +157,3 @@ class SinuDAE(SafeModel):
             return super().from_pretrained(pretrained)
         source = resolve(pretrained)
         return cls(**source) if isinstance(source, dict) else super().from_pretrained(source)
-
-
-class STFT(nn.Module):
-    """Short-time Fourier transform by Asteroid's :class:`STFTFB`, with exact reconstruction.
-
-    Frames that reach into the signal from outside are kept at both ends, and the synthesis window
-    is the canonical dual of the analysis window.
-
-    Args:
-        n_fft (int): Length of window and transform in samples, even.
-        stride (int): Hop in samples.
-        window (str): Name of a window for :func:`scipy.signal.get_window`.
-        sample_rate (float): Sample rate of the audio in Hz.
-
-    Raises:
-        ValueError: if a size makes no sense, or window and hop cannot be inverted.
-
-    Examples
-        >>> stft = STFT(n_fft=64, stride=24, window="hamming", sample_rate=44100)
-        >>> wav = torch.randn(1, 1, 1001)
-        >>> bool(torch.allclose(stft.decode(stft.encode(wav), 1001), wav, atol=1e-5))
-        True
-    """
-
-    def __init__(self, n_fft=2048, stride=384, window="hamming", sample_rate=44100.0):
-        super().__init__()
-        check(n_fft >= 2 and n_fft % 2 == 0, "n_fft", n_fft, "even and at least 2")
-        check(1 <= stride <= n_fft, "stride", stride, f"1 to {n_fft=}")
-        self.sample_rate = sample_rate
-        analysis = scipy.signal.get_window(window, n_fft)
-        # ShortTimeFFT makes its window read-only, which STFTFB does not accept.
-        dual = scipy.signal.ShortTimeFFT(analysis.copy(), stride, fs=sample_rate).dual_win
-        sizes = dict(n_filters=n_fft, kernel_size=n_fft, stride=stride, sample_rate=sample_rate)
-        # STFTFB's cosines and sines are scaled for a pair of frames of energy 2 * stride / n_fft.
-        synthesis = dual * n_fft / (2 * stride)
-        self.encoder = Encoder(STFTFB(window=analysis, **sizes), cover_edges=True)
-        self.decoder = Decoder(STFTFB(window=synthesis, **sizes), cover_edges=True)
-
-    def encode(self, wav: torch.Tensor) -> torch.Tensor:
-        """`(batch, 1, time)` -> complex `(batch, n_fft // 2 + 1, frames)`.
-
-        There are `ceil(time / stride) + 2 * encoder.edges` frames.
-        """
-        return to_torch_complex(self.encoder(wav), dim=-2)
-
-    def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
-        """Absolute value, of the shape of `rep`."""
-        return rep.abs()
-
-    def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
-        """Complex `(batch, n_fft // 2 + 1, frames)` -> `(batch, 1, length)`."""
-        check_precision("representation", rep, self.decoder.filters().dtype.to_complex())
-        return self.decoder(from_torch_complex(rep, dim=-2), length)
-
-    def frame_times(self, n_frames: int) -> torch.Tensor:
-        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
-        return self.encoder.frame_times(n_frames)

@@ -5,16 +5,17 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import soundfile
 import torch
 
-from ..data.segments import SAMPLE_RATE, Track
-from ..evaluation.oracle import is_silent
-from ..losses import si_sdr
-from ..masks import decode_masked
-from ..models.sinudae import Representation, SinuDAE
+from ..data.tracks import SAMPLE_RATE, Track
+from ..masks import decode_masked, encode_sources, make_mask
+from ..metrics import is_silent, si_sdr
+from ..models.representation import Representation
+from ..models.sinudae import SinuDAE
 from ..utils.checks import check, check_positive_int
 from .page import Example, Player, PlayerGroup, decibels
 from .pictures import map_pictures
@@ -168,14 +169,14 @@ def make_example(
     of_mixture = [_player(number, "Mixture", mixture)]
     of_vocals = [_player(number, "True voice", vocals)]
     masked, pictures = [], []
+    mask = partial(make_mask, threshold=threshold)
     for name, system in systems.items():
-        encoded = [system.encode(wav) for wav in (mixture, vocals, accompaniment)]
-        estimate = system.decode(encoded[0], length)
-        of_mixture.append(_player(number, f"Mixture by {name}", estimate, mixture))
-        estimate = system.decode(encoded[1], length)
-        of_vocals.append(_player(number, f"Voice by {name}", estimate, vocals))
-        estimate = decode_masked(system, *encoded, threshold, length)
-        masked.append(_player(number, f"Voice masked by {name}", estimate, vocals))
+        encoded = encode_sources(system, mixture, vocals, accompaniment)
+        as_encoded = [encoded.mixture, encoded.vocals]
+        estimates = decode_masked(system, encoded, [mask], length, unmasked=as_encoded)
+        of_mixture.append(_player(number, f"Mixture by {name}", estimates[0], mixture))
+        of_vocals.append(_player(number, f"Voice by {name}", estimates[1], vocals))
+        masked.append(_player(number, f"Voice masked by {name}", estimates[2], vocals))
         if isinstance(system, SinuDAE):
             signals = {"mixture": mixture, "voice": vocals}
             pictures += map_pictures(str(number), name, system, signals)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ..evaluation.oracle import metric_title
+from ..evaluation.tables import metric_title
 from ..runs.folder import Run, numbers, read_csv
 from .page import Table
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from ..data.segments import SAMPLE_RATE
+from ..data.tracks import SAMPLE_RATE
 from ..utils.checks import check
 
 GENERATOR = "asteroid_sinudae report"  # by which a folder is known to be a report

@@ -16,7 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..filterbanks.mod_cos_fb import CosFB
-from ..models.sinudae import STFT, Representation, SinuDAE
+from ..models.representation import Representation
+from ..models.sinudae import SinuDAE
+from ..models.stft import STFT
 from ..utils.checks import check, check_positive_int
 from .bank import Bank, start_model
 from .experiment import TERMS

@@ -3,7 +3,7 @@
 import pandas as pd
 import yaml
 
-from ..evaluation.oracle import markdown_table
+from ..evaluation.tables import markdown_table
 from ..models.pretrained import describe_sizes
 
 LICENCE = (

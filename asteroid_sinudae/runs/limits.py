@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..data.segments import Track
+from ..data.tracks import Track
 from ..utils.checks import check
 
 PER_PROCESSOR = 16  # processes: more than that only wait for each other

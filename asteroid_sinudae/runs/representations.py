@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 
-from ..data.segments import Manifest
-from ..models.sinudae import STFT, Representation, SinuDAE
+from ..data.tracks import Manifest
+from ..models.representation import Representation
+from ..models.sinudae import SinuDAE
+from ..models.stft import STFT
 from ..utils.checks import check
 from .folder import Run
 from .limits import check_stft

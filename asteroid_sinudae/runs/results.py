@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from ..evaluation.oracle import RM_COLUMN, bm_column
+from ..evaluation.tables import RM_COLUMN, bm_column
 from ..training.checkpoints import MAY_CHANGE
 from ..utils.schema import validated
 from .conf import TYPES, mapping_type, type_of

@@ -19,7 +19,8 @@ from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
 from typing_extensions import TypedDict
 
-from ..data.segments import Manifest, SetShuffleSampler, TrainSegments
+from ..data.segments import SetShuffleSampler, TrainSegments
+from ..data.tracks import Manifest
 from ..training.checkpoint_state import check_finite_weights, check_state, schedulers
 from ..training.checkpoints import (
     AtomicCheckpointIO,

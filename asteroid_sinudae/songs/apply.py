@@ -16,11 +16,12 @@ from torch import nn
 from torch.nn.functional import pad
 
 from ..masks import check_rule, estimate_both
-from ..models.sinudae import Representation, SinuDAE
+from ..models.representation import Representation, reach, whole_hops
+from ..models.sinudae import SinuDAE
 from ..utils.checks import check
 from .audio import AudioFile, like, rate_ratio, resampled
 from .encoded_file import EncodedFile, Signal
-from .streams import Stream, cut, map_blocks, overlap_add, reach, together, whole_hops
+from .streams import Stream, cut, map_blocks, overlap_add, together
 
 MAX_PEAK = 1e9  # of the samples of a song; far beyond any scale, and powers of it are finite
 MAX_BLOCK = 2**28  # bytes of a representation at a time

@@ -14,7 +14,6 @@ import torch
 from asteroid.losses import PITLossWrapper
 from tqdm import tqdm
 
-from ..models.sinudae import Representation
 from ..utils.checks import check, check_positive_int
 
 Stream = Iterable[torch.Tensor]
@@ -211,35 +210,3 @@ def with_progress(pieces: Stream, label: str, length: int, rate: float) -> Itera
         for piece in pieces:
             yield piece
             bar.update(piece.shape[-1] / rate)
-
-
-def reach(representation: Representation) -> int:
-    """Bound of how far apart, in samples, audio and what is decoded from it can be.
-
-    Rounding errors, 1e-6 of the audio's, can be farther apart.
-
-    Args:
-        representation (Representation): Of Asteroid's encoder and decoder, with kernels of one
-            length.
-
-    Returns:
-        int: a multiple of the hop.
-
-    Examples
-        >>> from asteroid_sinudae import STFT
-        >>> reach(STFT(n_fft=2048, stride=384))  # two kernels
-        4224
-    """
-    config = representation.encoder.get_config()
-    stride = config["stride"]
-    smoothing = config.get("smooth_kernel_size", 1) // 2 * config.get("smooth_dilation", 1)
-    return (math.ceil(2 * config["kernel_size"] / stride) + smoothing) * stride
-
-
-def whole_hops(representation: Representation, block: int) -> int:
-    """The least multiple of the hop that is not below `block`, both in samples.
-
-    In blocks of such a length, frames stay where they are in the whole.
-    """
-    stride = representation.encoder.stride
-    return math.ceil(block / stride) * stride

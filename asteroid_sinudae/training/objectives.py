@@ -2,20 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 
-from ..losses import (
-    SINKHORN_NORMS,
-    TV_NORMS,
-    additivity_error,
-    is_silent,
-    neg_snr,
-    sinkhorn_distance,
-    total_variation,
-)
-from ..masks import binary_mask
+from ..losses import SINKHORN_NORMS, TV_NORMS, neg_snr, sinkhorn_distance, total_variation
+from ..masks import EncodedSources, binary_mask, decode_masked
+from ..metrics import additivity_error, is_silent
 from ..models.sinudae import SinuDAE
 from ..utils.checks import check, check_choice
 
@@ -215,10 +209,10 @@ class MaskAware:
         check(is_valid, "mask_threshold", self.threshold, "finite and not negative")
 
     def __call__(self, batch: EncodedBatch) -> torch.Tensor:
-        mixture, vocals, accompaniment = batch.representations(*self.needs)
-        mask = straight_through_mask(vocals, accompaniment, self.threshold)
+        encoded = EncodedSources(*batch.representations(*self.needs))
+        mask = partial(straight_through_mask, threshold=self.threshold)
         target = batch.signals["vocals"]
-        estimate = batch.model.decode(mixture * mask, target.shape[-1])
+        (estimate,) = decode_masked(batch.model, encoded, [mask], target.shape[-1])
         return neg_snr(estimate.float(), target)
 
 

@@ -1,1 +1,1 @@
-"""What every other part uses, and what knows none of them."""
+"""Helpers that every other part of the package uses and that import none of those parts."""

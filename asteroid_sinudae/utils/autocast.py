@@ -1,4 +1,8 @@
-"""What autocast does to matrix products, for what is better done before or without it."""
+"""Automatic mixed precision (:class:`torch.autocast`): cast early, or keep it out of a block.
+
+Autocast rounds the inputs of matrix products to half precision. Signals are rounded before they are
+cut into overlapping frames, which copies each sample several times; kernels are built without it.
+"""
 
 import contextlib
 
@@ -13,21 +17,22 @@ def is_in_autocast(tensor: torch.Tensor) -> bool:
 
 
 def in_autocast(tensor: torch.Tensor) -> torch.Tensor:
-    """A single-precision tensor in the precision that autocast gives the products it enters.
+    """Round a single-precision tensor as autocast would at the next matrix product.
 
     Args:
         tensor (:class:`torch.Tensor`): any shape.
 
     Returns:
-        :class:`torch.Tensor`: `tensor` itself outside of autocast, or in another precision.
+        :class:`torch.Tensor`: the rounded tensor; `tensor` itself outside of autocast, or if it is
+        not of single precision.
     """
     if tensor.dtype != torch.float32 or not is_in_autocast(tensor):
         return tensor
     return tensor.to(torch.get_autocast_dtype(tensor.device.type))
 
 
-def no_autocast(device_type: str) -> contextlib.AbstractContextManager:
-    """In which products of matrices keep their precision."""
+def no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
+    """Return a context manager inside which matrix products keep the precision of their factors."""
     if torch.amp.is_autocast_available(device_type):
         return torch.autocast(device_type, enabled=False)
     return contextlib.nullcontext()

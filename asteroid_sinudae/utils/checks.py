@@ -1,16 +1,20 @@
-"""Checks of arguments: each failure is a ValueError with the name, the value and the expected."""
+"""Checks of arguments. A failed check raises a ValueError: name, expectation and value."""
 
 import functools
 import numbers
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any, ParamSpec, TypeGuard, TypeVar
 
 import torch
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-LARGEST = 2**31 - 1  # that PyTorch multiplies without overflow
+LARGEST = 2**31 - 1  # sizes up to this one are multiplied by PyTorch without overflow
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 
 
@@ -20,7 +24,7 @@ def check(condition: bool, name: str, value: object, expected: str) -> None:
         raise ValueError(f"{name} must be {expected}, got {value!r}")
 
 
-def check_choice(name: str, value: object, choices) -> None:
+def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """Raise a ValueError that lists `choices` if `value` is not among them."""
     expected = ", ".join(repr(choice) for choice in choices)
     check(value in choices, name, value, f"one of {expected}")
@@ -28,28 +32,32 @@ def check_choice(name: str, value: object, choices) -> None:
 
 def check_positive_int(name: str, value: object) -> None:
     """Raise a ValueError if `value` is not an integer of at least 1."""
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    check(is_int and value >= 1, name, value, "an integer of at least 1")
-    check(value <= LARGEST, name, value, f"at most {LARGEST}")
+    number = value if _is_int(value) else 0
+    check(number >= 1, name, value, "an integer of at least 1")
+    check(number <= LARGEST, name, value, f"at most {LARGEST}")
 
 
 def check_not_negative_int(name: str, value: object) -> None:
     """Raise a ValueError if `value` is not an integer of at least 0."""
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    check(is_int and value >= 0, name, value, "an integer of at least 0")
+    check(_is_int(value) and value >= 0, name, value, "an integer of at least 0")
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_dense(name: str, value: object, dtypes: tuple[torch.dtype, ...] = FLOATS + WHOLE) -> None:
-    """Raise a ValueError if `value` is not a tensor whose numbers are all in memory.
+    """Raise a ValueError unless `value` is an ordinary dense tensor.
 
-    Sparse, nested and quantized tensors are none, nor those that show a number more than once.
+    Sparse, nested and quantized tensors are refused, and so are tensors that were expanded from
+    fewer numbers than they show.
 
     Args:
-        name (str): Of the value.
+        name (str): Name of the value, for the message.
         value (object): The value.
-        dtypes (tuple of torch.dtype): What the numbers may be.
+        dtypes (tuple of torch.dtype): Types of numbers that are allowed.
     """
-    found = None
+    found: object = None
     if not isinstance(value, torch.Tensor):
         found = type(value)
     elif value.dtype not in dtypes:
@@ -66,48 +74,58 @@ def check_dense(name: str, value: object, dtypes: tuple[torch.dtype, ...] = FLOA
 
 
 def plain(value: object) -> object:
-    """A scalar of NumPy's, PyTorch's or the standard library's as Python's own; others unchanged.
+    """Convert a scalar of NumPy, PyTorch or the standard library to a plain Python number.
 
-    Model files hold plain values only.
+    Other values are returned unchanged. Model files hold plain values only, so the arguments of
+    models pass through here.
 
     Examples
         >>> plain(torch.tensor(8)), plain(Fraction(1, 2)), plain("mel")
         (8, 0.5, 'mel')
     """
-    if getattr(value, "ndim", None) == 0:
-        value = value.item()
+    scalar: Any = value
+    if getattr(scalar, "ndim", None) == 0:
+        value = scalar.item()
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)  # not one of its subclasses
     return float(value) if isinstance(value, Fraction | Decimal) else value
 
 
-def takes_plain(constructor: Callable) -> Callable:
-    """Give a constructor its arguments as :func:`plain` values, which its model's file keeps."""
+def takes_plain(constructor: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a constructor so that it gets its arguments as :func:`plain` values.
+
+    The constructor keeps its arguments for the model's file, which must hold plain values only.
+    """
+
+    make: Callable[..., R] = constructor
 
     @functools.wraps(constructor)
-    def construct(*args, **kwargs):
-        args = [plain(value) for value in args]
-        return constructor(*args, **{name: plain(value) for name, value in kwargs.items()})
+    def construct(*args: P.args, **kwargs: P.kwargs) -> R:
+        values = [plain(value) for value in args]
+        return make(*values, **{name: plain(value) for name, value in kwargs.items()})
 
     return construct
 
 
 def check_rate(sample_rate: object) -> None:
-    """Raise a ValueError if `sample_rate` is no number of Hz."""
+    """Raise a ValueError unless `sample_rate` is a positive, finite number (Hz)."""
     is_number = isinstance(sample_rate, numbers.Real) and not isinstance(sample_rate, bool)
-    is_rate = is_number and 0 < sample_rate <= sys.float_info.max
+    rate: Any = sample_rate if is_number else 0
+    is_rate = 0 < rate <= sys.float_info.max
     check(is_rate, "sample_rate", sample_rate, "positive and finite (Hz)")
 
 
-def check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate) -> None:
+def check_filterbank_sizes(
+    n_filters: int, kernel_size: int, stride: int | None, sample_rate: float
+) -> None:
     """Raise a ValueError if no filterbank of these sizes can cover a signal.
 
     Args:
         n_filters (int): Number of filters.
         kernel_size (int): Length of the filters in samples.
         stride (int or None): Hop in samples, at most `kernel_size`.
-        sample_rate (float): In Hz.
+        sample_rate (float): Sample rate in Hz.
     """
     check_positive_int("n_filters", n_filters)
     check_positive_int("kernel_size", kernel_size)

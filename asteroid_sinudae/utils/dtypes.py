@@ -1,4 +1,4 @@
-"""Which numbers a model takes, and which it can be converted to."""
+"""Precisions: which one a model accepts, and which ones it can be converted to."""
 
 from collections.abc import Callable
 
@@ -22,14 +22,14 @@ CAST = {torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.com
 
 
 def check_precision(name: str, signal: torch.Tensor, dtype: torch.dtype) -> None:
-    """Raise a ValueError that names the conversion if a signal is not of a model's precision.
+    """Raise a ValueError if a signal has not the model's precision; it names the conversion.
 
-    Autocast takes single and half precision as they come.
+    Under autocast, single and half precision are accepted for each other.
 
     Args:
-        name (str): Of the signal.
+        name (str): Name of the signal, for the message.
         signal (:class:`torch.Tensor`): any shape.
-        dtype (:class:`torch.dtype`): That the model's parameters give.
+        dtype (:class:`torch.dtype`): The precision of the model, which its parameters determine.
     """
     is_tensor = isinstance(signal, torch.Tensor)
     if not is_tensor or signal.dtype != dtype:
@@ -42,25 +42,27 @@ def check_precision(name: str, signal: torch.Tensor, dtype: torch.dtype) -> None
 
 
 def check_conversion(module: nn.Module, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Raise a ValueError if a conversion would round learned frequencies in any part of a module.
+    """Raise a ValueError if a conversion would round the learned frequencies of a module.
 
-    A rounded frequency is another carrier: at the paper's sizes, kernels from frequencies in
-    bfloat16 have an SNR of 4 dB.
+    Half-precision frequencies are refused, because rounding changes the carrier: at the paper's
+    sizes, kernels made from frequencies in bfloat16 have an SNR of 4 dB.
 
     Args:
-        module (:class:`torch.nn.Module`): Whose parts may have `learned_frequencies`, the names of
-            such parameters.
-        function (callable): What `Module._apply` applies to every tensor, e.g. ``Tensor.half``.
+        module (:class:`torch.nn.Module`): The module. Each of its parts may have an attribute
+            `learned_frequencies`, the names of the parameters that are frequencies.
+        function (callable): The function that `Module._apply` applies to every tensor, e.g.
+            ``Tensor.half``.
     """
     for part in module.modules():
-        for name in getattr(part, "learned_frequencies", ()):
+        names: tuple[str, ...] = getattr(part, "learned_frequencies", ())
+        for name in names:
             parameter = part.get_parameter(name)
             empty = torch.empty(0, dtype=parameter.dtype, device=parameter.device)
             check_frequencies(function(empty).dtype)
 
 
 def check_frequencies(dtype: torch.dtype) -> None:
-    """Raise a ValueError if learned frequencies would be, or are, in half precision."""
+    """Raise a ValueError if `dtype`, of learned frequencies, is a half precision."""
     check(
         dtype in (torch.float32, torch.float64),
         "dtype of the frequencies",
@@ -70,9 +72,12 @@ def check_frequencies(dtype: torch.dtype) -> None:
 
 
 class ChecksConversion(nn.Module):
-    """Module that is not converted to half precision, not even in part, where frequencies are."""
+    """Base of modules whose learned frequencies must not be converted to half precision.
+
+    A conversion that would round them raises a ValueError before any parameter is converted.
+    """
 
     def _apply(self, fn, recurse=True):
-        """What `half`, `bfloat16`, `to` and the like call; a ValueError before any is converted."""
+        """Check, then convert: `half`, `bfloat16`, `to` and the like all call this method."""
         check_conversion(self, fn)
         return super()._apply(fn, recurse)

@@ -1,4 +1,4 @@
-"""What a person at a terminal reads where a command fails: one line."""
+"""Failures of commands, told to the person at the terminal in one line."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         status (int): Exit status: 0, 1 after a failure, 130 after an interruption.
-        line (str): Why it failed, on one line; empty if it did not.
+        line (str): The reason of a failure, on one line; empty if it did not fail.
     """
 
     status: int
@@ -26,27 +26,28 @@ class Outcome(NamedTuple):
 
 
 def one_line(error: BaseException) -> str:
-    """Message of an exception on one line, without an OSError's number."""
+    """Return the message of an exception on one line, without the number of an OSError."""
     message = str(error).removeprefix(f"[Errno {getattr(error, 'errno', None)}] ")
     return " ".join(message.split())
 
 
 def attempt(function: Callable[[], object]) -> Outcome:
-    """Call what a command does, and turn what it raises into one line.
+    """Run the function behind a command, and turn an exception into one line.
 
     A ValueError or an OSError is a mistake that the user can mend, and its message says how. Any
-    other exception is a mistake of ours: the line names its type, and with the environment variable
-    SINUDAE_TRACEBACK set, it is raised instead. SIGTERM and SIGHUP interrupt as Ctrl-C does, so
-    that files that are half written are removed. Output that the terminal cannot show is escaped.
+    other exception is a fault of this package: the line names its type, and with the environment
+    variable SINUDAE_TRACEBACK set, the exception is raised instead. SIGTERM and SIGHUP interrupt as
+    Ctrl-C does, so that files that are half written are removed. Output that the terminal cannot
+    show is escaped.
 
     Args:
-        function (callable): Without arguments.
+        function (callable): The function to call, which takes no arguments.
 
     Returns:
         Outcome
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # what a caller put in their place may not have it
+        if hasattr(stream, "reconfigure"):  # a caller may have put another object there
             stream.reconfigure(errors="backslashreplace")
     try:
         with terminations_interrupt():
@@ -69,8 +70,9 @@ def attempt(function: Callable[[], object]) -> Outcome:
 def terminations_interrupt() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise a KeyboardInterrupt while the block runs.
 
-    Signals that are ignored (by nohup) or handled already stay as they are, and so does all outside
-    of the main thread, where Python handles no signals. Forked children end as they would have.
+    Signals that are ignored (by nohup) or that have a handler already are left alone. So is
+    everything outside of the main thread, where Python cannot handle signals. A child process that
+    was forked inside the block ends as it would without this handler.
     """
     process = os.getpid()
 

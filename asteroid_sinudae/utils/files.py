@@ -10,22 +10,23 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from .outlines import DAMAGED, REFUSED, check_outline
 
-# Of temporary files, which do not depend on the name of the file to write: that may be as long as
-# the file system allows.
+# Names of temporary files do not contain the name of the file to write, which may already be as
+# long as the file system allows.
 PREFIX, SUFFIX = ".sinudae-", ".part"
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Path of a temporary file that takes the place of `path` when the block ends without error.
+    """Yield a temporary path that replaces `path` when the block ends without an error.
 
     The temporary file is in the same folder, which is made if need be, so that the last step is
-    one rename. What processes that were killed have left there is removed.
+    one rename. Temporary files of processes that were killed are removed from the folder.
 
     Args:
         path (str or Path): The file to write or replace.
@@ -59,7 +60,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _make_temporary(folder: Path) -> tuple[int, Path]:
-    """A new file and its descriptor, whose lock tells that the file is being written."""
+    """Make a temporary file; its descriptor holds a lock, which tells that it is being written."""
     while True:
         handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
         with contextlib.suppress(OSError):  # a file system without locks: leftovers stay there
@@ -82,14 +83,17 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _umask() -> int:
-    """The process's file mode mask; reading it means setting it."""
+    """Return the process's file mode mask, which can be read only by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write text as UTF-8 to a file that appears whole or not at all; raises OSError as above."""
+    """Write text as UTF-8 to a file that appears whole or not at all.
+
+    Raises OSError, as :func:`atomic_path` does.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -99,11 +103,11 @@ def write_json(path: str | Path, content: object) -> None:
 
     Args:
         path (str or Path): The file to write or replace.
-        content (object): Of dictionaries, lists, text, finite numbers, booleans and None.
+        content (object): Dictionaries, lists, text, finite numbers, booleans and None.
 
     Raises:
         OSError: naming `path`, if it cannot be written.
-        ValueError: if a number is NaN or infinite, which JSON has not.
+        ValueError: if a number is NaN or infinite, which JSON cannot express.
     """
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
@@ -131,7 +135,7 @@ def require_file(path: Path, expected: str) -> None:
 
 
 def save_atomically(obj: object, path: str | Path) -> None:
-    """:func:`torch.save` to a file that appears whole or not at all.
+    """Call :func:`torch.save` so that the file appears whole or not at all.
 
     Args:
         obj (object): Tensors and plain values, in dictionaries and lists.
@@ -147,15 +151,15 @@ def save_atomically(obj: object, path: str | Path) -> None:
             raise OSError(errno.ENOSPC, f"torch.save failed, is the disk full? {error}") from error
 
 
-def load_safely(path: str | Path, map_location: object = "cpu") -> dict:
-    """:func:`torch.load` of a dictionary of tensors and plain values, and of nothing else.
+def load_safely(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """Call :func:`torch.load` on a file that must hold a dictionary of tensors and plain values.
 
-    What the file claims to hold is compared with its size before anything is loaded, see
-    :mod:`.outlines`: no more memory is taken than a few times the size of the file.
+    The sizes that the file claims are compared with its own size before anything is loaded, see
+    :mod:`.outlines`, so that loading takes no more memory than a few times the size of the file.
 
     Args:
         path (str or Path): A file written by :func:`torch.save`.
-        map_location (object): Where the tensors go, as in :func:`torch.load`.
+        map_location (str or :class:`torch.device`): The device that the tensors are loaded to.
 
     Returns:
         dict

@@ -1,4 +1,4 @@
-"""Folders that only one process works in."""
+"""Locks on files, so that only one process at a time works in a folder."""
 
 import contextlib
 import fcntl
@@ -16,17 +16,17 @@ LOCK_SECONDS = 10.0  # longer than a process's helpers live on after it was kill
 
 @contextlib.contextmanager
 def locked(path: str | Path, seconds: float = LOCK_SECONDS) -> Iterator[int]:
-    """Hold a file's lock, which ends with the processes that hold it, however they end.
+    """Hold a lock on a file; the system releases it when the process ends, however it ends.
 
     Args:
-        path (str or Path): The file, made if need be. It tells who holds the lock.
-        seconds (float): How long to wait for another holder.
+        path (str or Path): The file, made if need be. Its text tells who holds the lock.
+        seconds (float): How long to wait while another process holds the lock.
 
     Yields:
         int: the file's descriptor; a process that inherits it holds the lock as well.
 
     Raises:
-        BlockingIOError: naming the holder, if another process holds the lock all this time.
+        BlockingIOError: naming the holder, if another process still holds the lock after that.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,10 @@
-"""What a file of :func:`torch.save` says that it holds, checked before any of it is loaded.
+"""Check of a file by :func:`torch.save` before any of it is loaded.
 
-Such a file is a pickle of everything but the numbers of the tensors, and those numbers. The pickle
-may claim more than there is: tensors larger than the file, or that repeat one number, objects that
-run code, lists that contain themselves. Here it is read with nothing in the place of each object,
-so that no code runs and nothing is allocated that the file does not hold.
+Such a file has two parts: the numbers of the tensors, and a pickle of everything else. A damaged or
+malicious pickle may claim more than the file holds: tensors that are larger than the file or repeat
+one number, objects that run code when they are made, or lists that contain themselves. This module
+reads the pickle's outline: an empty stand-in (:class:`_Made`) takes the place of each object, so
+that no code runs and nothing is allocated that the file does not hold.
 """
 
 import io
@@ -22,9 +23,9 @@ from typing import BinaryIO, NamedTuple
 MAX_PICKLE_BYTES = 8_000_000  # without the tensors; that of a training's checkpoint has 100,000
 MAX_DEPTH = 100  # of dictionaries and lists
 MAX_VALUES = 1_000_000
-MAX_TUPLES = 100_000  # of which each may hold the one before: hashing them is recursive
-MAX_REPEATS = 2  # how often the tensors may show the numbers of the file, in the mean
-# What torch.save writes. Others reserve memory for what the file only announces.
+MAX_TUPLES = 100_000  # each may hold the one before it, and hashing them is recursive
+MAX_REPEATS = 2  # bytes that the tensors show, over bytes that the file has for them
+# The opcodes that torch.save writes. Others may reserve memory that a file only announces.
 OPCODES = frozenset(
     "PROTO STOP MARK NONE NEWFALSE NEWTRUE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE "
     "SHORT_BINSTRING EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT "
@@ -43,7 +44,7 @@ ITEM_BYTES = {
     "Long": 8,
     "Double": 8,
 }
-# What objects may be made by, beside OrderedDict, tensors and types of numbers.
+# The makers of objects that are allowed beside OrderedDict, tensors and types of numbers.
 PLAIN = {
     "_codecs.encode",  # bytes
     "__builtin__.complex",
@@ -62,13 +63,13 @@ DAMAGED = "is damaged or not a file written by torch.save"
 
 
 def check_outline(path: str | Path) -> None:
-    """Raise a ValueError if a file holds anything but dense tensors and plain values, or claims to.
+    """Raise a ValueError if a file holds or claims anything but dense tensors and plain values.
 
     Args:
-        path (str or Path): Of a file.
+        path (str or Path): The file.
 
     Raises:
-        ValueError: naming the file, and the place in it.
+        ValueError: naming the file and the place in it.
         OSError: if it cannot be read.
     """
     try:
@@ -86,7 +87,7 @@ def check_outline(path: str | Path) -> None:
 
 
 class _Fault(Exception):
-    """What is wrong, to follow the name of the file."""
+    """A fault of the file; the message continues a sentence that begins with its name."""
 
 
 def _reason(error: Exception) -> str:
@@ -98,11 +99,11 @@ def _reason(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class _Storage:
-    """Numbers of tensors, as the pickle declares them.
+    """A block of numbers that tensors are views of, as the pickle declares it.
 
     Attributes:
-        kind (str): Type of the numbers, as `Float`.
-        numel (int): How many.
+        kind (str): Type of the numbers, e.g. `Float`.
+        numel (int): Count of the numbers.
     """
 
     kind: str
@@ -117,10 +118,10 @@ class _Outline(NamedTuple):
     """A pickle without its objects.
 
     Attributes:
-        content (object): Plain values, :class:`_Made` and :class:`_Storage`.
-        storages (dict): By the keys that the file has for them.
-        makers (set of str): All that objects would be made by.
-        n_bytes (int): How much the file has for storages.
+        content (object): Plain values, with :class:`_Made` and :class:`_Storage` for the rest.
+        storages (dict): The storages, by the keys that the file has for them.
+        makers (set of str): All classes and functions that objects would be made by.
+        n_bytes (int): Bytes that the file has for storages.
     """
 
     content: object
@@ -130,14 +131,15 @@ class _Outline(NamedTuple):
 
 
 class _Made:
-    """In the place of an object that unpickling would make; a subclass for each maker.
+    """Stand-in for an object that unpickling would make; there is a subclass for each maker.
 
     Attributes:
         maker (str): Class or function that would be called.
-        args (tuple): With these arguments.
+        args (tuple): Arguments of that call.
     """
 
     __slots__ = ("args",)
+    args: tuple
     maker = ""
     makers: set[str] = set()  # of the whole pickle
 
@@ -151,7 +153,7 @@ class _Made:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes no objects; notes what they would be made by, and the storages of tensors."""
+    """Unpickler that makes no objects, but notes their makers and the storages of tensors."""
 
     def __init__(self, file: BinaryIO):
         super().__init__(file, encoding="utf-8")
@@ -210,7 +212,7 @@ def _read_zip(file: BinaryIO) -> _Outline:
 
 
 def _read_legacy(file: BinaryIO) -> _Outline:
-    """Of torch before 1.6: pickles, one after the other, and then the numbers of the tensors."""
+    """Read the format of torch before 1.6: several pickles, then the numbers of the tensors."""
     file.seek(0)
     head = io.BytesIO(file.read(MAX_PICKLE_BYTES))
     for _ in range(3):  # magic number, protocol, machine
@@ -224,7 +226,7 @@ def _read_legacy(file: BinaryIO) -> _Outline:
 
 
 def _unpickle(file: io.BytesIO) -> _Outline:
-    """The next pickle, without its objects."""
+    """Read the next pickle of a file, without making its objects."""
     start = file.tell()
     n_memo = n_tuples = 0
     for opcode, argument, _ in pickletools.genops(file):
@@ -232,7 +234,7 @@ def _unpickle(file: io.BytesIO) -> _Outline:
             raise pickle.UnpicklingError(f"opcode {opcode.name}")
         n_tuples += opcode.name.startswith("TUPLE")
         if opcode.name.endswith("BINPUT"):
-            if argument > n_memo:  # of a list that becomes as long
+            if argument is None or argument > n_memo:  # the memo would grow to that length
                 raise pickle.UnpicklingError(f"index {argument} out of order")
             n_memo = max(n_memo, argument + 1)
     if n_tuples > MAX_TUPLES:
@@ -246,7 +248,7 @@ def _unpickle(file: io.BytesIO) -> _Outline:
 
 
 class _Place(NamedTuple):
-    """A value, and the way to it."""
+    """A value and the way to it, from the top of the file."""
 
     value: object
     key: object
@@ -265,7 +267,7 @@ def _check_content(outline: _Outline) -> None:
     n_bytes = sum(_check_value(place, place.value) for place in _places(outline.content))
     if n_bytes > MAX_REPEATS * outline.n_bytes:
         raise _Fault(f"{DAMAGED} (its tensors show {n_bytes} bytes, it has {outline.n_bytes})")
-    for maker in outline.makers:  # also of what no place holds, as a tensor's hooks
+    for maker in outline.makers:  # includes objects that no place holds, e.g. hooks of tensors
         name = maker.removeprefix("torch.").removesuffix("Storage")
         is_known = maker in PLAIN | {TENSOR, PARAMETER} or name in ITEM_BYTES
         if not is_known and not DTYPE.fullmatch(maker):
@@ -273,7 +275,7 @@ def _check_content(outline: _Outline) -> None:
 
 
 def _places(content: object) -> Iterator[_Place]:
-    """Every value in dictionaries, lists and plain objects."""
+    """Iterate over every value in dictionaries, lists and plain objects."""
     stack, n_values = [_Place(content, "", 0, None)], 0
     while stack:
         place = stack.pop()
@@ -288,7 +290,7 @@ def _places(content: object) -> Iterator[_Place]:
 
 
 def _items(value: object) -> list[tuple]:
-    """Keys and values in a container, none in other values."""
+    """Return the keys and values of a container, and nothing for other values."""
     if isinstance(value, dict):
         return list(dict.items(value))
     if isinstance(value, _Made) and value.maker in PLAIN:
@@ -297,7 +299,7 @@ def _items(value: object) -> list[tuple]:
 
 
 def _check_value(place: _Place, value: object) -> int:
-    """Raise a fault if there must be no such value; return how many bytes it shows as a tensor."""
+    """Raise a fault if a value is not allowed; return how many bytes it shows if it is a tensor."""
     if isinstance(value, dict):
         for key in dict.keys(value):
             parts = key if isinstance(key, tuple) else (key,)

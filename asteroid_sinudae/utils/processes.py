@@ -9,13 +9,13 @@ PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def die_with_parent(parent: int) -> None:
-    """Let the kernel kill this process when its parent ends, however that ends; on Linux only.
+    """Let the kernel kill this process when its parent ends. It has no effect outside of Linux.
 
-    Call it first in a worker process: one of a pool waits for work forever where its parent was
-    killed.
+    A worker process calls this first: the workers of a pool would wait for work forever after
+    their parent was killed.
 
     Args:
-        parent (int): Process number of the parent, :func:`os.getpid` there.
+        parent (int): Process number of the parent, as its :func:`os.getpid` returns it.
     """
     if sys.platform != "linux":
         return

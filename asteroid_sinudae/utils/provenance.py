@@ -1,10 +1,11 @@
-"""What a result was made with: versions, commit, device, time."""
+"""Provenance of a result: the versions, commit, device and time that it was made with."""
 
 import platform
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,11 +23,11 @@ PACKAGES = (
 )
 
 
-def provenance(device: torch.device | str) -> dict:
-    """What a result was made with, as plain values.
+def provenance(device: torch.device | str) -> dict[str, Any]:
+    """Describe what a result was made with, as plain values.
 
     Args:
-        device (:class:`torch.device` or str): That computed it.
+        device (:class:`torch.device` or str): The device that computed the result.
 
     Returns:
         dict with keys `versions`, `commit` (None outside a git checkout), `device`, `threads` and
@@ -44,7 +45,7 @@ def provenance(device: torch.device | str) -> dict:
 
 
 def _package_versions() -> dict[str, str | None]:
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
@@ -54,7 +55,7 @@ def _package_versions() -> dict[str, str | None]:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout that this file is in, marked where it has been changed."""
+    """Return the commit of the checkout that this file is in, with a mark if files have changed."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # installed, perhaps inside another project's checkout
         return None
@@ -67,6 +68,6 @@ def _commit() -> str | None:
 
 
 def _processor() -> str:
-    """Name of the CPU: torch 2.13 knows it, the platform may."""
+    """Return the name of the CPU, from torch 2.13 on or else from the platform."""
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return f"{known.get('cpu_name') or platform.processor() or platform.machine()} (CPU)"

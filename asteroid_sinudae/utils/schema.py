@@ -1,4 +1,4 @@
-"""Content of files that were not written by this process, checked where it is read."""
+"""Validation of the content of files, by pydantic, at the place where they are read."""
 
 import functools
 import reprlib
@@ -13,18 +13,18 @@ def validated(kind: type[T], content: object, where: str) -> T:
     """Check plain values against a type.
 
     Args:
-        kind (type): Anything that pydantic builds from plain values: a TypedDict, a model of
-            pydantic's, ``dict[str, float]``. Values have to be of the types that it names: text is
-            no number, True is none either.
+        kind (type): Any type that pydantic builds from plain values: a TypedDict, a pydantic
+            model, ``dict[str, float]``. Values are not converted: neither text nor True is
+            accepted as a number.
         content (object): The values.
-        where (str): What they are, for the message: a file, as a rule.
+        where (str): Where the values come from, for the message; as a rule the file's name.
 
     Returns:
         `content` as `kind`.
 
     Raises:
-        ValueError: ``<where>: <key> must be <expectation>, got <value>``, of the first that is
-            wrong.
+        ValueError: ``<where>: <key> must be <expectation>, got <value>``, about the first value
+            that is wrong.
 
     Examples
         >>> validated(dict[str, int], {"n_filters": "800"}, "conf.yml")
@@ -42,16 +42,16 @@ def validated_json(kind: type[T], text: str | bytes, where: str) -> T:
     """Parse JSON and check it against a type, as :func:`validated` does.
 
     Args:
-        kind (type): As for :func:`validated`, or a dataclass; a list is also a tuple, and a text is
-            also a path.
+        kind (type): A type as for :func:`validated`, or a dataclass. Lists are accepted as tuples,
+            and text as a path.
         text (str or bytes): The JSON; bytes are UTF-8.
-        where (str): What it is, for the message.
+        where (str): Where the text comes from, for the message.
 
     Returns:
         The content as `kind`.
 
     Raises:
-        ValueError: as :func:`validated`, and if the text is no JSON.
+        ValueError: as :func:`validated` does, and if the text is no JSON.
     """
     try:
         return _adapter(kind).validate_json(text, strict=True)
@@ -59,8 +59,13 @@ def validated_json(kind: type[T], text: str | bytes, where: str) -> T:
         raise ValueError(_describe(error, where)) from None
 
 
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    hashable: Any = kind  # all types are, which type checkers do not know of type[T]
+    return _cached_adapter(hashable)
+
+
 @functools.cache
-def _adapter(kind: Any) -> TypeAdapter:
+def _cached_adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

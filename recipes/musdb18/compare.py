@@ -3,7 +3,7 @@
 import pandas as pd
 from utils import scripts
 
-from asteroid_sinudae.evaluation.oracle import markdown_table
+from asteroid_sinudae.evaluation.tables import markdown_table
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.utils.files import write_text
 

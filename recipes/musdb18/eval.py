@@ -9,8 +9,9 @@ import argparse
 import torch
 from utils import scripts
 
-from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.evaluation.oracle import costs, evaluate, markdown_table, medians
+from asteroid_sinudae.data.tracks import Manifest
+from asteroid_sinudae.evaluation.oracle import costs, evaluate
+from asteroid_sinudae.evaluation.tables import markdown_table, medians
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.limits import check_segment
 from asteroid_sinudae.runs.processes import run_lock

@@ -9,9 +9,10 @@ import argparse
 
 from utils import scripts
 
-from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.evaluation.bsseval import METRICS, Scores, evaluate_tracks, summary
-from asteroid_sinudae.evaluation.oracle import markdown_table
+from asteroid_sinudae.data.tracks import Manifest
+from asteroid_sinudae.evaluation.bsseval import METRICS, summary
+from asteroid_sinudae.evaluation.bsseval_runs import Scores, evaluate_tracks
+from asteroid_sinudae.evaluation.tables import markdown_table
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.runs.representations import OF_TABLE, load_representations

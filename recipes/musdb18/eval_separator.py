@@ -14,17 +14,14 @@ from torch import nn
 from utils import scripts
 
 from asteroid_sinudae import Representation, SinuDAEConvTasNet
-from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.evaluation.blind import SOURCES, evaluate_separation, separator_estimator
-from asteroid_sinudae.evaluation.bsseval import (
-    METRICS,
-    evaluate_tracks,
-    masked_estimates,
-    model_digest,
-    summary,
-)
-from asteroid_sinudae.evaluation.oracle import markdown_table, medians
-from asteroid_sinudae.models.stft_conv_tasnet import STFTConvTasNet
+from asteroid_sinudae.data.tracks import SOURCES, Manifest
+from asteroid_sinudae.evaluation.blind import evaluate_separation
+from asteroid_sinudae.evaluation.bsseval import METRICS, summary
+from asteroid_sinudae.evaluation.bsseval_runs import evaluate_tracks
+from asteroid_sinudae.evaluation.estimates import masked_estimates, separator_estimator
+from asteroid_sinudae.evaluation.tables import markdown_table, medians
+from asteroid_sinudae.models.model_files import model_digest
+from asteroid_sinudae.models.separators import STFTConvTasNet
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.runs.representations import (

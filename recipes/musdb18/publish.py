@@ -11,7 +11,8 @@ import re
 from utils import scripts
 
 from asteroid_sinudae import SinuDAE, pretrained
-from asteroid_sinudae.models.model_files import in_half_precision, noise_si_sdr
+from asteroid_sinudae.metrics import noise_si_sdr
+from asteroid_sinudae.models.model_files import in_half_precision
 from asteroid_sinudae.runs.cards import make_card, make_infos
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.utils.checks import check

@@ -7,8 +7,8 @@ from tqdm import tqdm
 from utils import scripts
 
 from asteroid_sinudae import SinuDAE, report
-from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.filterbanks.multires import parse_bands
+from asteroid_sinudae.data.tracks import Manifest
+from asteroid_sinudae.filterbanks.bands import parse_bands
 from asteroid_sinudae.models.pretrained import describe_sizes
 from asteroid_sinudae.runs.conf import type_of
 from asteroid_sinudae.runs.folder import Run

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from utils import scripts
 
-from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.runs.declaration import (
     check_free,
     load_table,

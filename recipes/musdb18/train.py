@@ -12,9 +12,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from utils import scripts
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.evaluation.bsseval import model_digest
-from asteroid_sinudae.models.model_files import pair_bounds
+from asteroid_sinudae.data.tracks import Manifest
+from asteroid_sinudae.models.model_files import model_digest, pair_bounds
 from asteroid_sinudae.models.pretrained import describe_sizes
 from asteroid_sinudae.runs import training
 from asteroid_sinudae.runs.folder import Run

@@ -13,11 +13,10 @@ import torch
 from torch import nn
 from utils import scripts
 
-from asteroid_sinudae.data.segments import Manifest, TrainSegments
-from asteroid_sinudae.evaluation.blind import SOURCES, SeparatorSystem, make_separators
-from asteroid_sinudae.evaluation.bsseval import model_digest
-from asteroid_sinudae.models.separators import SinuDAEConvTasNet
-from asteroid_sinudae.models.stft_conv_tasnet import STFTConvTasNet
+from asteroid_sinudae.data.segments import TrainSegments
+from asteroid_sinudae.data.tracks import SOURCES, Manifest
+from asteroid_sinudae.models.model_files import model_digest
+from asteroid_sinudae.models.separators import SinuDAEConvTasNet, STFTConvTasNet
 from asteroid_sinudae.runs import training
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.representations import (
@@ -27,6 +26,7 @@ from asteroid_sinudae.runs.representations import (
     stft_conf,
     stft_sizes,
 )
+from asteroid_sinudae.training.separator_system import SeparatorSystem, make_separators
 
 CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
 

@@ -1,0 +1,115 @@
+"""Estimates of both sources, by a mask that knows them or by a separator that does not."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from asteroid.models.base_models import BaseEncoderMaskerDecoder
+from torch import nn
+
+from ..data.tracks import SAMPLE_RATE, SOURCES
+from ..masks import estimate_both
+from ..models.representation import Representation, reach, whole_hops
+from ..songs.streams import map_blocks, overlap_add
+from ..utils.checks import check_positive_int
+
+BLOCK = 30 * SAMPLE_RATE  # samples encoded at a time: 33 MB a signal with 1600 channels at hop 256
+# A representation, whose masks know the true sources, or a separator, which hears the mixture only.
+System = Representation | BaseEncoderMaskerDecoder
+# From vocals and accompaniment, each (batch, 1, time), to estimates of both by name.
+Estimator = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
+
+
+@torch.no_grad()
+def masked_estimates(
+    representation: Representation,
+    vocals: torch.Tensor,
+    accompaniment: torch.Tensor,
+    threshold: float = 0.5,
+    block: int = BLOCK,
+) -> dict[str, torch.Tensor]:
+    """Vocals of :func:`.informed_separation`, and accompaniment under the complementary mask.
+
+    Long signals are taken block by block, with as much around each that blocks do not show.
+
+    Args:
+        representation (Representation): On the device of the signals.
+        vocals (:class:`torch.Tensor`): the true vocals, shape `(batch, 1, time)`.
+        accompaniment (:class:`torch.Tensor`): of the same shape; the mixture is their sum.
+        threshold (float): see :func:`.binary_mask`.
+        block (int): Samples at a time, rounded up to whole hops.
+
+    Returns:
+        dict of the :data:`SOURCES`, :class:`torch.Tensor` of shape `(batch, 1, time)`.
+
+    Raises:
+        ValueError: if `threshold` is negative or not finite, or `block` is below 1.
+    """
+    check_positive_int("block", block)
+
+    def estimate(sources: torch.Tensor) -> torch.Tensor:
+        return torch.stack(estimate_both(representation, sources.sum(0), *sources, threshold))
+
+    sources = torch.stack([vocals, accompaniment])
+    block = whole_hops(representation, block)
+    pieces = map_blocks([sources], estimate, block, margin=reach(representation))
+    return dict(zip(SOURCES, torch.cat(list(pieces), dim=-1), strict=True))
+
+
+@torch.no_grad()
+def separated_estimates(
+    separator: BaseEncoderMaskerDecoder,
+    mixture: torch.Tensor,
+    chunk: int = 10 * SAMPLE_RATE,
+    overlap: int = SAMPLE_RATE,
+) -> dict[str, torch.Tensor]:
+    """What a separator makes of a mixture, in chunks that fade into each other.
+
+    Args:
+        separator (BaseEncoderMaskerDecoder): Of the :data:`SOURCES`, on the mixture's device.
+        mixture (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+        chunk (int): Samples at a time, see :func:`.overlap_add`.
+        overlap (int): Samples that two chunks share.
+
+    Returns:
+        dict of the :data:`SOURCES`, :class:`torch.Tensor` of shape `(batch, 1, time)`.
+
+    Raises:
+        ValueError: if `chunk` is below 1, or `overlap` is negative or over half of it.
+    """
+    chunks = list(overlap_add([mixture[:, 0]], separator, chunk, overlap))
+    return dict(zip(SOURCES, torch.cat(chunks, dim=-1).split(1, dim=1), strict=True))
+
+
+def separator_estimator(separator: nn.Module) -> Estimator:
+    """Estimator that hears the mixture only, and separates it.
+
+    Args:
+        separator (:class:`torch.nn.Module`): Of the :data:`SOURCES`.
+    """
+
+    def estimate(vocals, accompaniment):
+        estimates = separator(vocals + accompaniment)
+        return dict(zip(SOURCES, estimates.split(1, dim=1), strict=True))
+
+    return estimate
+
+
+def mixture_estimator(vocals: torch.Tensor, accompaniment: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The mixture as the estimate of both: what a separation improves on."""
+    return dict.fromkeys(SOURCES, vocals + accompaniment)
+
+
+def check_finite(what: str, *tensors: torch.Tensor) -> None:
+    """Raise a ValueError, ``<what> must be finite``, if a value is NaN or infinite."""
+    if not all(tensor.isfinite().all() for tensor in tensors):
+        raise ValueError(f"{what} must be finite, got NaN or infinity: are the weights finite?")
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Begin the message of a ValueError with the name of what is evaluated."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

@@ -1,0 +1,72 @@
+"""Names of the models that come with the package, and the file or the arguments of each."""
+
+import os
+from pathlib import Path
+
+from ..utils.checks import check
+
+FOLDER = Path(__file__).parents[1] / "pretrained_models"
+MAX_BYTES = 16_000_000  # of a model's file
+# Arguments of :class:`.SinuDAE` whose start is a model already.
+STRUCTURES = {
+    name: dict(
+        n_filters=n_filters,
+        kernel_size=kernel_size,
+        stride=stride,
+        sample_rate=44100.0,
+        smooth_groups=n_filters,
+        init="multires",
+    )
+    for name, n_filters, kernel_size, stride in (
+        ("multires_c800_s256", 800, 2048, 256),  # the paper's size
+        ("multires_c1608_s512", 1608, 2048, 512),
+        ("multires_c2764_s1024", 2764, 4096, 1024),  # half of what the paper's STFT spends
+        ("multires_c2732_s512", 2732, 8192, 512),  # as much
+    )
+}
+
+
+def resolve(model: str | Path) -> str | Path | dict:
+    """Where a model is to be taken from; a file that exists goes before a name.
+
+    Args:
+        model (str or Path): A file, or a name among :func:`available`.
+
+    Returns:
+        str or Path of a file, which is not there if `model` only looks like one, by a suffix or a
+        separator; or dict, the arguments of an untrained :class:`.SinuDAE`.
+
+    Raises:
+        ValueError: if `model` is neither a file nor a name.
+    """
+    check(isinstance(model, str | os.PathLike), "model", model, "the name of a model, or its file")
+    path, name, known = Path(model), str(model), files()
+    if path.is_file():
+        return model
+    if name in known:
+        return known[name]
+    if name in STRUCTURES:
+        return dict(STRUCTURES[name])
+    if path.suffix or path.name != name:
+        return model
+    raise ValueError(
+        f"{name!r} is neither a file nor the name of a model, expected {one_of_the_names()}"
+    )
+
+
+def model_path(folder: Path, name: str) -> Path:
+    """File of a trained model among those in `folder`."""
+    return folder / f"{name}.pth"
+
+
+def card_path(folder: Path, name: str) -> Path:
+    """File of its card."""
+    return folder / f"{name}.md"
+
+
+def files() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(FOLDER.glob("*.pth"))}
+
+
+def one_of_the_names() -> str:
+    return f"one of {', '.join([*files(), *STRUCTURES])}"
