@@ -1,11 +1,12 @@
 """The learned representation, a denoising auto-encoder."""
 
+from dataclasses import asdict
+from inspect import Parameter
+
 import torch
 from asteroid.utils.torch_utils import pad_x_to_y
 
-from ..filterbanks.bands import as_bands, format_bands
-from ..filterbanks.pairs import make_enc_dec
-from ..utils.checks import check_filterbank_sizes, takes_plain
+from ..filterbanks.pairs import PairArguments, make_enc_dec, takes_pair
 from .base_model import SafeModel
 from .registry import resolve
 
@@ -52,44 +53,11 @@ class SinuDAE(SafeModel):
         (torch.Size([1, 20, 126]), True, torch.Size([1, 1, 1001]))
     """
 
-    @takes_plain
-    def __init__(
-        self,
-        encoder="conv_smooth",
-        decoder="mod_cos",
-        n_filters=800,
-        kernel_size=2048,
-        stride=256,
-        sample_rate=44100.0,
-        exponent=2,
-        frequency_init="mel",
-        smooth_kernel_size=5,
-        smooth_dilation=10,
-        smooth_groups=1,
-        init="paper",
-        bands="",
-        cover_edges=None,
-    ):
-        super().__init__(sample_rate=sample_rate, in_channels=1)
-        check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate)
-        if init == "multires":
-            bands = format_bands(as_bands(bands, n_filters, kernel_size, stride, sample_rate))
-        self._model_args = dict(
-            encoder=encoder,
-            decoder=decoder,
-            n_filters=n_filters,
-            kernel_size=kernel_size,
-            stride=stride,
-            sample_rate=sample_rate,
-            exponent=exponent,
-            frequency_init=frequency_init,
-            smooth_kernel_size=smooth_kernel_size,
-            smooth_dilation=smooth_dilation,
-            smooth_groups=smooth_groups,
-            init=init,
-            bands=bands or "",
-            cover_edges=init == "multires" if cover_edges is None else cover_edges,
-        )
+    @takes_pair(Parameter.POSITIONAL_OR_KEYWORD)
+    def __init__(self, **pair):
+        arguments = PairArguments(**pair)
+        super().__init__(sample_rate=arguments.sample_rate, in_channels=1)
+        self._model_args = asdict(arguments)
         self.encoder, self.decoder = make_enc_dec(**self._model_args)
 
     def encode(self, wav: torch.Tensor) -> torch.Tensor:

@@ -3,37 +3,20 @@
 import csv
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
 from ..evaluation.tables import metric_title
 from ..runs.folder import Run, numbers, read_csv
+from ..training.objectives import OBJECTIVES, Reconstruction
 from .page import Table
 
 MAX_STEP = 2**53  # whole numbers up to here are exact in floating point
-SNRS = ["neg_snr", "neg_snr_epoch"]
+SNRS = [Reconstruction.name, f"{Reconstruction.name}_epoch"]
 
 
-class Term(NamedTuple):
-    """What a training may lower beside the negative SNR.
-
-    Attributes:
-        label (str): Of an axis.
-        words (str): In a sentence.
-    """
-
-    label: str
-    words: str
-
-
-# By the names that objectives have in logs.
-TERMS = {
-    "tv": Term("TV, Eq. (1)", "the representation's total variation, Eq. (1)"),
-    "sinkhorn": Term("Sinkhorn", "the Sinkhorn distance between the representation's frames"),
-    "additivity": Term("Additivity error", "the representation's additivity error"),
-    "mask": Term("Masked, −SNR (dB)", "the masked voice's negative SNR"),
-}
+# By the names that objectives have in logs, what a training may lower beside the negative SNR.
+TERMS = {each.name: each.label for each in OBJECTIVES if each is not Reconstruction}
 
 
 def read_metrics(exp_dir: Path) -> dict:

@@ -24,7 +24,7 @@ from asteroid_sinudae.training.objectives import make_objectives
 from asteroid_sinudae.training.step_sizes import relative_groups
 
 # Keys of the group `objective` that are the system's own; the others are those of the objectives.
-OF_SYSTEM = ("noise_std", "snr_per", "sort")
+OF_SYSTEM = ("noise_std", "sort")
 
 
 def main() -> None:
