@@ -26,6 +26,8 @@ import importlib
 import logging
 import sys
 import traceback
+
+from ._registration import add_names, hook
 from collections.abc import Callable
 from typing import Any
 
@@ -153,8 +155,10 @@ def _name_window() -> None:
     LambdaOverlapAdd.__init__ = make_with_window
 
 
-_import_torchaudio()
-_import("asteroid")
+with hook.resting():
+    _import_torchaudio()
+    _import("asteroid")
 _mend_model_files()
 _mend_export()
 _name_window()
+add_names()
