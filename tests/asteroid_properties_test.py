@@ -257,7 +257,9 @@ def test_every_argument_of_the_auto_encoder(argument):
 @pytest.mark.parametrize("name", FILTERBANKS)
 def test_state_is_the_parameters(name):
     fb = FILTERBANKS[name](**SIZES)
-    assert fb.state_dict().keys() == dict(fb.named_parameters()).keys()
+    constants = {"scale"} if name == "cos" else set()
+    assert fb.state_dict().keys() == dict(fb.named_parameters()).keys() | constants
+    assert dict(fb.named_buffers()).keys() == constants
     assert dict(fb.named_parameters()).keys() >= fb.channel_dims.keys()
 
 

@@ -16,8 +16,9 @@ import torch
 import yaml
 from mutations import mutated_bytes
 
-from asteroid_sinudae import SinuDAE, SinuDAEConvTasNet, cli
-from asteroid_sinudae.cli import main
+import asteroid_sinudae
+from asteroid_sinudae import SinuDAE, SinuDAEConvTasNet, masks, pretrained
+from asteroid_sinudae.cli import RULES, commands, main
 from asteroid_sinudae.models.authors_weights import from_state_dicts
 from asteroid_sinudae.songs import apply as songs
 from asteroid_sinudae.utils.files import load_safely
@@ -194,7 +195,7 @@ def test_interruption(weights, capsys, monkeypatch):
     def interrupted(obj, path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "save_atomically", interrupted)
+    monkeypatch.setattr(commands, "save_atomically", interrupted)
     assert import_weights() == 130
     assert capsys.readouterr().err == "sinudae: interrupted\n"
     assert sorted(os.listdir()) == ["decoder.pytorch", "encoder.pytorch"]
@@ -219,9 +220,9 @@ def test_help_names_the_subcommands_and_their_options(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
-    commands = "separate", "mask", "encode", "decode", "info", "import-weights", "asteroid-infer"
-    assert all(command in text for command in commands)
-    for command in commands[:-1]:
+    names = "separate", "mask", "encode", "decode", "info", "import-weights", "asteroid-infer"
+    assert all(command in text for command in names)
+    for command in names[:-1]:
         with pytest.raises(SystemExit):
             main([command, "--help"])
         text = capsys.readouterr().out
@@ -232,7 +233,7 @@ def test_help_names_the_subcommands_and_their_options(capsys):
 def test_as_a_module(weights):
     """Everything but the last step runs, in a process of its own, without another word."""
     Path("file").touch()
-    command = [sys.executable, "-m", "asteroid_sinudae.cli", "import-weights"]
+    command = [sys.executable, "-m", "asteroid_sinudae", "import-weights"]
     command += ["encoder.pytorch", "decoder.pytorch", "file/model.pth", "--stride", "16"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=env, capture_output=True, text=True)
@@ -454,7 +455,7 @@ def test_model_of_several_channels(songs_folder, capsys, monkeypatch):
         model.in_channels = 2
         return model, {}
 
-    monkeypatch.setattr(cli, "load_model", load_model)
+    monkeypatch.setattr(commands, "load_model", load_model)
     message = mistake(capsys, main(["separate", "asteroid.pth", "song.wav", "-o", "out"]))
     assert message == "in_channels of ConvTasNet must be 1: mono signals, got 2"
 
@@ -480,7 +481,7 @@ def test_interrupted_separation(songs_folder, capsys, monkeypatch):
 def test_interruption_from_outside(songs_folder):
     """Ctrl-C while the files are written leaves none."""
     soundfile.write("song.wav", noise(600 * RATE), RATE)
-    command = [sys.executable, "-m", "asteroid_sinudae.cli", "separate", "named.pth", "song.wav"]
+    command = [sys.executable, "-m", "asteroid_sinudae", "separate", "named.pth", "song.wav"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     options = dict(stderr=subprocess.PIPE, text=True)
     with subprocess.Popen([*command, "-o", "out", "--chunk", "0.5"], env=env, **options) as process:
@@ -547,8 +548,21 @@ def ffmpeg(*arguments):
     subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *arguments], check=True)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
-def test_model_whose_weights_are_at_fault(songs_folder, capsys, value):
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        (float("nan"), ("dae.pth ", " must be finite, got 1536 NaN or infinite of 1536 values")),
+        (float("inf"), ("dae.pth ", " must be finite, got 1536 NaN or infinite of 1536 values")),
+        (
+            1e30,
+            (
+                "SinuDAE gives NaN or infinite values at 0 s of ",
+                ", which is finite: the model's weights are at fault",
+            ),
+        ),
+    ],
+)
+def test_model_whose_weights_are_at_fault(songs_folder, capsys, value, said):
     """No command writes what is not finite."""
     assert main(["encode", "dae.pth", "song.wav", "-o", "good.npz"]) == 0
     capsys.readouterr()
@@ -563,8 +577,7 @@ def test_model_whose_weights_are_at_fault(songs_folder, capsys, value):
         *([] if value == 1e30 else [("decode", "dae.pth", "good.npz", "-o", "out/a.wav")]),
     ]:
         message = mistake(capsys, main([command, *arguments]))
-        assert message.startswith("SinuDAE gives NaN or infinite values at 0 s of ")
-        assert message.endswith(", which is finite: the model's weights are at fault")
+        assert message.startswith(said[0]) and message.endswith(said[1])
         assert not Path("out").exists() or os.listdir("out") == []
 
 
@@ -595,7 +608,7 @@ def test_names_that_the_terminal_cannot_show(songs_folder, encoding):
 
 
 def run(*arguments, **environment):
-    command = [sys.executable, "-m", "asteroid_sinudae.cli", *arguments]
+    command = [sys.executable, "-m", "asteroid_sinudae", *arguments]
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run(command, env=env, capture_output=True)
 
@@ -633,7 +646,7 @@ def test_ffmpeg_ends_with_its_caller(songs_folder, number):
     Path("bin/ffmpeg").write_text(SLOW_FFMPEG.format(python=sys.executable))
     Path("bin/ffmpeg").chmod(0o755)
     Path("song.mp3").write_bytes(b"ID3")
-    command = [sys.executable, "-m", "asteroid_sinudae.cli", "separate", "dae.pth", "song.mp3"]
+    command = [sys.executable, "-m", "asteroid_sinudae", "separate", "dae.pth", "song.mp3"]
     env = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -896,3 +909,36 @@ def test_help_of_asteroid_infer(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["asteroid-infer", "--help"])
     assert caught.value.code == 0 and "--ola-window" in capsys.readouterr().out
+
+
+def test_help_and_version_import_nothing_heavy():
+    code = (
+        "import sys; from asteroid_sinudae.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'asteroid', 'numpy', 'scipy', 'pydantic'} & set(sys.modules)\n"
+        "print('imported', sorted(heavy))"
+    )
+    for option in ("--version", "--help", "--print-completion=bash"):
+        run = subprocess.run([sys.executable, "-c", code, option], capture_output=True, text=True)
+        assert run.stdout.endswith("imported []\n"), (run.stdout, run.stderr)
+
+
+def test_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"sinudae {asteroid_sinudae.__version__}\n"
+
+
+def test_rules_of_mask_are_those_of_the_masks():
+    assert list(RULES) == list(masks.RULES)
+
+
+def test_models_are_listed_with_figures_and_licence(capsys):
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 100
+    text = " ".join(out.split())
+    assert text.count(" does: encodes and decodes ") == len(pretrained.available())
+    assert all(name in text for name in pretrained.available())
+    assert "reconstruction 70.1;" in text and text.count("licence: non-commercial") == 2

@@ -98,3 +98,11 @@ def test_json_is_finite_and_whole(tmp_path):
         write_json(path, {"si_sdr": math.nan})
     assert json.loads(path.read_text()) == {"si_sdr": 6.5}
     assert os.listdir(tmp_path) == ["metrics.json"]
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match=f"cannot write {path}: it is no regular file"):
+        write_json(path, [])
+    assert path.is_fifo() and os.listdir(tmp_path) == ["pipe"]

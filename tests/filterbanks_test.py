@@ -15,6 +15,7 @@ from asteroid_sinudae import (
     make_enc_dec,
 )
 from asteroid_sinudae.filterbanks.kernels import cos_kernels, sinc_kernels
+from asteroid_sinudae.models.model_files import load_model
 
 import asteroid.models  # isort:skip  after the plugin, which makes it importable
 
@@ -176,6 +177,12 @@ def test_cosines_of_a_file_without_a_scale_are_as_loud_as_they_were(name, tmp_pa
         torch.testing.assert_close(kernels, factor * model.decoder.filterbank.filters())
     fb = twin.decoder.filterbank
     assert torch.equal(kernels, cos_kernels(fb.frequency, fb.phase, 64, 2))
+    loaded, _ = load_model(tmp_path / "model.pth")
+    assert torch.equal(loaded.decoder.filterbank.filters(), kernels)
+    with torch.device("meta"):
+        empty = asteroid.models.get(name)(**arguments)
+    empty.load_state_dict(old["state_dict"], assign=True)
+    assert torch.equal(empty.decoder.filterbank.filters(), kernels)
     assert list(old["state_dict"]) == names  # the caller's is not touched
     # A file of this model has its scale again, and goes on like that.
     again = type(model).from_pretrained(twin.serialize())

@@ -27,3 +27,11 @@ def test_lock_dies_with_its_process(tmp_path):
     assert run.returncode == -9 and f"process {os.getpid()} " not in path.read_text()
     with locked(path, seconds=0.0):
         assert path.read_text().startswith(f"process {os.getpid()} ")
+
+
+def test_a_link_is_not_written_through(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    os.symlink(tmp_path / "precious", tmp_path / ".lock")
+    with pytest.raises(OSError), locked(tmp_path / ".lock"):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"

@@ -122,6 +122,8 @@ STRUCTURE = dict(n_filters=128, kernel_size=64, init="multires", bands="64x4:800
 DEPTHWISE = dict(smooth_groups=12)
 ODD = dict(kernel_size=33, smooth_kernel_size=7)
 VARIANTS = [{}, STRUCTURE, *(pytest.param(v, marks=pytest.mark.slow) for v in (DEPTHWISE, ODD))]
+OTHER_ENCODER = dict(encoder="sinc_smooth", kernel_size=33)
+OTHER_DECODERS = [dict(decoder=decoder) for decoder in DECODERS[1:]]
 CONV_TASNET = dict(n_src=2, n_repeats=1, n_blocks=2, bn_chan=8, hid_chan=4, skip_chan=4)
 DUAL_PATH = dict(n_src=2, n_repeats=1, chunk_size=4)
 SEPARATORS = {
@@ -151,11 +153,11 @@ def make_separator(name):
 @dynamo
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec:FutureWarning")
 class TestOnnx:
-    @pytest.mark.parametrize("sizes", VARIANTS)
+    @pytest.mark.parametrize("sizes", [*VARIANTS, OTHER_ENCODER])
     def test_encode(self, tmp_path, dynamo, sizes):
         check_exported_encode(make_dae(**sizes), tmp_path, dynamo)
 
-    @pytest.mark.parametrize("sizes", VARIANTS)
+    @pytest.mark.parametrize("sizes", [*VARIANTS, *OTHER_DECODERS])
     def test_decode(self, tmp_path, dynamo, sizes):
         check_exported_decode(make_dae(**sizes), tmp_path, dynamo)
 

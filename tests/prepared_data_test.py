@@ -218,7 +218,7 @@ def test_files_of_others_are_left_alone(data_dir, source):
     manifest = prepare(data_dir, source)
     assert len(manifest.tracks) == 3
     manifest.tracks[0].vocals.write_bytes(b"")
-    assert prepare(data_dir, source) == manifest
+    assert prepare(data_dir, source).tracks == manifest.tracks
     assert {(data_dir / name).read_text() for name in foreign} == {"precious"}
 
 

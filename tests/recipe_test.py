@@ -389,6 +389,28 @@ def test_evaluation_without_what_it_needs(tmp_path, data_dir, conf, musdb18):
         call("eval.py", exp_dir=tmp_path, data_dir=data_dir)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_models_that_are_not_finite_have_no_results(tmp_path, data_dir, conf, value):
+    call("train.py", exp_dir=tmp_path, data_dir=data_dir, conf=conf, max_steps=0)
+    package = model_of(tmp_path)
+    name = next(name for name in package["state_dict"] if name.endswith("weight"))
+    package["state_dict"][name].flatten()[0] = value
+    torch.save(package, tmp_path / "best_model.pth")
+    with pytest.raises(SystemExit, match="^eval.py: .*(mod-cos DAE|best_model.pth).*finite"):
+        call("eval.py", exp_dir=tmp_path, data_dir=data_dir)
+    assert not (tmp_path / "final_metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    "infos", [None, [], {"training": []}, {"training": {"steps": "7"}}], ids=repr
+)
+def test_models_that_tell_of_their_training_in_another_shape(tmp_path, data_dir, conf, infos):
+    call("train.py", exp_dir=tmp_path, data_dir=data_dir, conf=conf, max_steps=0)
+    torch.save({**model_of(tmp_path), "infos": infos}, tmp_path / "best_model.pth")
+    with pytest.raises(SystemExit, match="^eval.py: [^\n]*best_model.pth[^\n]*infos[^\n]*$"):
+        call("eval.py", exp_dir=tmp_path, data_dir=data_dir)
+
+
 def test_data_that_is_not_there(tmp_path):
     message = f"no tracks found under {tmp_path}: expected "
     for script in ("local/get_data.py", "local/prepare.py"):

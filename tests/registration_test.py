@@ -10,6 +10,8 @@ import asteroid.models
 import asteroid_filterbanks
 import pytest
 
+from asteroid_sinudae import _registration
+
 FILTERBANKS = {
     "conv": sinudae.ConvFB,
     "conv_smooth": sinudae.ConvSmoothFB,
@@ -61,13 +63,13 @@ def test_register_replaces_its_own_class_and_no_other():
     registry = types.ModuleType("registry")
     first, second, foreign = make("here"), make("here"), make("elsewhere")
     for cls in first, second:  # a module that is imported anew makes its classes anew
-        sinudae._register(registry, "mod_cos", cls)
+        _registration._register(registry, "mod_cos", cls)
         assert registry.mod_cos is cls
     with pytest.raises(ValueError, match="registry has another mod_cos already: <class 'here.Mod"):
-        sinudae._register(registry, "mod_cos", foreign)
+        _registration._register(registry, "mod_cos", foreign)
     registry.cos = types.ModuleType("cos")
     with pytest.raises(ValueError, match="registry has another cos already: <module 'cos'>"):
-        sinudae._register(registry, "cos", first)
+        _registration._register(registry, "cos", first)
     assert registry.mod_cos is second
 
 

@@ -827,7 +827,7 @@ class TestScript:
         output = options["exp_dir"] / "report"
         assert f"{output / 'index.html'}: the results page" in capsys.readouterr().out
         elements = Elements((output / "index.html").read_text(encoding="utf-8"))
-        assert [text for _, text in elements.of("h1")] == ["Experiment exp"]
+        assert [text for _, text in elements.of("h1")] == ["Run exp"]
         assert [text[:4] for _, text in elements.of("h3")] == ["1. a", "filt", "base"]
         assert [text for _, text in elements.of("caption")][1] == "table1"
         assert len(elements.of("audio")) == 8 and "1.23" in [t for _, t in elements.of("td")]
@@ -861,14 +861,18 @@ class TestScript:
             (dict(examples="c@0"), "example 'c@0': the mixture is silent there, expected audio"),
             (
                 dict(example_seconds=0),
-                "example_seconds must be a positive number of seconds, got 0",
+                "example_seconds must be a positive number of seconds, at most 600, got 0",
+            ),
+            (
+                dict(example_seconds=1e9),
+                "example_seconds must be .*, at most 600, got 1000000000.0",
             ),
             (dict(example_seconds="nan"), "example_seconds must be a positive number of seconds"),
             (dict(n_examples=0), "n_examples must be an integer of at least 1, got 0"),
             (dict(seed=-1), "seed must be 0 or more, got -1"),
             (dict(tables="none.csv"), "none.csv not found: expected a table .CSV."),
             (dict(data_dir="none"), "none/manifest.json not found: prepare the data first"),
-            (dict(exp_dir="none"), "none/final_metrics.json not found: evaluate the experiment"),
+            (dict(exp_dir="none"), "none/final_metrics.json not found: evaluate the run"),
         ],
     )
     def test_options_that_make_no_sense(self, options, changes, message):

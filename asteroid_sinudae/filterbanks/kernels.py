@@ -109,8 +109,15 @@ def sinc_kernels(low: torch.Tensor, band: torch.Tensor, window: torch.Tensor) ->
     time = time - (kernel_size - 1) / 2
     f1 = low.abs()
     f2 = (f1 + band.abs()).clamp(max=0.5)
-    ideal = 2 * f2 * torch.sinc(2 * f2 * time) - 2 * f1 * torch.sinc(2 * f1 * time)
+    ideal = 2 * f2 * _sinc(2 * f2 * time) - 2 * f1 * _sinc(2 * f1 * time)
     return ideal * window
+
+
+def _sinc(x: torch.Tensor) -> torch.Tensor:
+    if not torch.onnx.is_in_onnx_export():
+        return torch.sinc(x)
+    angle = math.pi * x  # ONNX has the sine alone
+    return torch.where(x == 0, torch.ones_like(x), angle.sin() / angle)
 
 
 def mel_frequencies(n: int, sample_rate: float) -> torch.Tensor:

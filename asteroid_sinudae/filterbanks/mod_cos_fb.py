@@ -67,8 +67,10 @@ class CosFB(ChecksConversion, Filterbank):
         self.register_buffer("scale", torch.full((1,), amplitude))
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
-        if "scale" in self._buffers:
-            state_dict.setdefault(f"{prefix}scale", torch.ones_like(self.scale))
+        frequency = state_dict.get(f"{prefix}frequency")
+        if "scale" in self._buffers and isinstance(frequency, torch.Tensor):
+            # On the state's device: this module may be on the meta device, to be assigned to.
+            state_dict.setdefault(f"{prefix}scale", frequency.new_ones(1))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def filters(self):

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import reprlib
 import threading
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -150,9 +151,11 @@ def fit_package(
 def _failing_with(failure: str) -> Iterator[None]:
     """Arguments and weights that do not fit fail in many ways: one ValueError for all."""
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):  # of Asteroid's and PyTorch's layers
+            yield
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(error).__name__
         raise ValueError(f"{failure}: {_shortened(reason)}") from error
 
 

@@ -6,6 +6,7 @@ Nothing here needs a network. :meth:`.SinuDAE.from_pretrained` takes every name.
 import torch
 
 from ..utils.checks import check
+from ..utils.files import load_safely
 from . import registry
 from .registry import FOLDER, MAX_BYTES, STRUCTURES, card_path, model_path, resolve
 from .sinudae import SinuDAE
@@ -18,9 +19,12 @@ __all__ = [
     "card",
     "card_path",
     "describe_sizes",
+    "facts",
     "model_path",
     "resolve",
 ]
+
+ORACLE_MASKS = ("si_sdr_bm_0.5", "si_sdr_bm_1", "si_sdr_rm")  # in the evaluation of a model
 
 
 def available() -> dict[str, str]:
@@ -54,6 +58,40 @@ def card(name: str) -> str:
         expected = registry.one_of_the_names()
         raise ValueError(f"{name!r} is no model of this package, expected {expected}")
     return card_path(registry.FOLDER, name).read_text(encoding="utf-8")
+
+
+def facts(name: str) -> dict[str, str]:
+    """What a model that comes with the package is for, how good it is, and who may use it.
+
+    Args:
+        name (str): Among :func:`available`.
+
+    Returns:
+        dict of lines: ``sizes``, ``does``, ``figures`` and ``licence``.
+
+    Raises:
+        ValueError: if there is no such model.
+    """
+    lines = {"sizes": _summary(card(name)), "does": "encodes and decodes"}
+    if name in registry.STRUCTURES:
+        figures, licence = "those of its table in docs/results.md", "MIT, as the code"
+    else:
+        infos = load_safely(model_path(registry.FOLDER, name))["infos"]
+        figures, licence = _figures(infos["evaluation"]), infos["licence"]
+    return {**lines, "figures": figures, "licence": licence}
+
+
+def _figures(evaluation: dict) -> str:
+    """Medians of a model's evaluation, and of the STFT's in the same run, in words."""
+    medians = dict(evaluation["medians"])
+    stft = medians.pop("STFT")
+    ours = next(iter(medians.values()))
+    masks = [f"{ours[key]:.1f} (STFT {stft[key]:.1f})" for key in ORACLE_MASKS]
+    return (
+        f"SI-SDR in dB, medians over {evaluation['segments']} segments of "
+        f"{evaluation['test_tracks']} songs: reconstruction {ours['si_sdr']:.1f}; under oracle "
+        f"masks, binary at 0.5, at 1 and ratio, {', '.join(masks)}"
+    )
 
 
 def describe_sizes(arguments: dict) -> str:

@@ -1,7 +1,6 @@
 """Excerpts of test tracks, chosen by seed or by name, and what a page lets hear of them."""
 
 import logging
-import math
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -56,14 +55,18 @@ class Excerpt:
         return next((name for name, wav in signals.items() if is_silent(wav).item()), None)
 
 
+MAX_SECONDS = 600  # of an excerpt
+
+
 def n_samples_of(seconds: float) -> int:
     """Length of an excerpt in samples.
 
     Raises:
-        ValueError: if it is not finite or less than a sample.
+        ValueError: if it is less than a sample, or more than a page is for.
     """
-    is_valid = math.isfinite(seconds) and round(seconds * SAMPLE_RATE) >= 1
-    check(is_valid, "example_seconds", seconds, "a positive number of seconds")
+    is_valid = 0 < seconds <= MAX_SECONDS and round(seconds * SAMPLE_RATE) >= 1
+    expected = f"a positive number of seconds, at most {MAX_SECONDS}"
+    check(is_valid, "example_seconds", seconds, expected)
     return round(seconds * SAMPLE_RATE)
 
 

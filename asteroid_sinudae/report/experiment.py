@@ -1,4 +1,4 @@
-"""What an experiment's folder holds for the page: metrics, losses and tables."""
+"""What a run's folder holds for the page: metrics, losses and tables."""
 
 import csv
 import math
@@ -7,15 +7,29 @@ from pathlib import Path
 import pandas as pd
 
 from ..evaluation.tables import metric_title
-from ..runs.files import numbers, read_csv
+from ..runs.folder import Run, numbers, read_csv
 from ..training.objectives import OBJECTIVES, Reconstruction
 from .page import Table
 
+MAX_STEP = 2**53  # whole numbers up to here are exact in floating point
 SNRS = [Reconstruction.name, f"{Reconstruction.name}_epoch"]
 
 
 # By the names that objectives have in logs, what a training may lower beside the negative SNR.
 TERMS = {each.name: each.label for each in OBJECTIVES if each is not Reconstruction}
+
+
+def read_metrics(exp_dir: Path) -> dict:
+    """What a run's evaluation has found, see :meth:`.Run.read_metrics`.
+
+    Args:
+        exp_dir (Path): Folder of the run.
+
+    Raises:
+        FileNotFoundError: if the run has not been evaluated.
+        ValueError: if the file is damaged.
+    """
+    return Run(exp_dir).read_metrics()
 
 
 def read_losses(exp_dir: Path) -> pd.DataFrame:
@@ -25,7 +39,7 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
     taken from the later one.
 
     Args:
-        exp_dir (Path): Folder of the experiment.
+        exp_dir (Path): Folder of the run.
 
     Returns:
         :class:`pandas.DataFrame` indexed by update, ascending, with columns `neg_snr` (dB,
@@ -35,7 +49,7 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
     Raises:
         ValueError: naming the file, if one is no log of numbers by update.
     """
-    folder = exp_dir / "logs" / "csv"
+    folder = Run(exp_dir).logs_folder / "csv"
     starts = {}
     for path in folder.glob("version_*/metrics.csv"):
         number = path.parent.name.removeprefix("version_")
@@ -53,14 +67,14 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
 
 def _read_log(path: Path) -> pd.DataFrame:
     """Losses of one start; empty if it was stopped before it logged any."""
-    if not path.stat().st_size:
+    if path.is_file() and not path.stat().st_size:
         return pd.DataFrame()
     log = read_csv(path, "step")
     names = [name for name in ("step", *SNRS, *TERMS) if name in log]
     log = numbers(log[names].dropna(subset="step"), names, path)
-    is_update = (log["step"] >= 0) & (log["step"] % 1 == 0)
-    if not is_update.all():
-        raise ValueError(f"{path}: step must be an update's number, got {log['step'][~is_update]}")
+    strange = log["step"][(log["step"] < 0) | (log["step"] % 1 != 0) | (log["step"] > MAX_STEP)]
+    if len(strange):
+        raise ValueError(f"{path}: step must be numbers of updates, got {strange.iloc[0]}")
     return log.astype({"step": int})
 
 
@@ -104,7 +118,7 @@ def format_cell(text: str) -> str:
 
 
 def medians_table(metrics: dict) -> Table:
-    """The experiment's own medians, one row a system.
+    """The run's own medians, one row a representation.
 
     Args:
         metrics (dict): From :func:`read_metrics`.

@@ -3,6 +3,7 @@
 import errno
 import io
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -218,7 +219,7 @@ def check_output(output: str | Path) -> None:
 def _replacing_folder(output: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `output` when the block ends without error."""
     check_output(output)
-    output = output.resolve()
+    output = Path(os.path.realpath(output))  # Path.resolve raises for links in a circle
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:

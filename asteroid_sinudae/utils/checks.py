@@ -10,6 +10,7 @@ from fractions import Fraction
 import torch
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LARGEST = 2**31 - 1  # that PyTorch multiplies without overflow
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 
 
@@ -29,6 +30,7 @@ def check_positive_int(name: str, value: object) -> None:
     """Raise a ValueError if `value` is not an integer of at least 1."""
     is_int = isinstance(value, int) and not isinstance(value, bool)
     check(is_int and value >= 1, name, value, "an integer of at least 1")
+    check(value <= LARGEST, name, value, f"at most {LARGEST}")
 
 
 def check_not_negative_int(name: str, value: object) -> None:

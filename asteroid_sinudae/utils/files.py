@@ -31,7 +31,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         path (str or Path): The file to write or replace.
 
     Raises:
-        OSError: naming `path`, if it cannot be written (no space, no permission).
+        OSError: naming `path`, if it cannot be written (no space, no permission), or is a device, a
+            pipe or a socket, which a file must not replace.
 
     Examples
         >>> with atomic_path(tempfile.gettempdir() + "/numbers.txt") as temporary:
@@ -40,6 +41,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     handle = temporary = None
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OSError(errno.EINVAL, "it is no regular file")
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
         handle, temporary = _make_temporary(path.parent)

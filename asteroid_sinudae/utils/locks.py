@@ -31,7 +31,9 @@ def locked(path: str | Path, seconds: float = LOCK_SECONDS) -> Iterator[int]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + seconds
-    with path.open("a+", encoding="utf-8", errors="backslashreplace") as file:
+    # Never through a link: what it leads to may be a user's file.
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    with os.fdopen(handle, "r+", encoding="utf-8", errors="backslashreplace") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -43,7 +45,8 @@ def locked(path: str | Path, seconds: float = LOCK_SECONDS) -> Iterator[int]:
                     message = f"{path} is held by {holder}: wait for its end, or stop it"
                     raise BlockingIOError(error.errno, message) from error
                 time.sleep(0.1)
-        file.truncate(0)
+        file.seek(0)
+        file.truncate()
         file.write(_this_process())
         file.flush()
         yield file.fileno()

@@ -1,5 +1,6 @@
 """Content of files that were not written by this process, checked where it is read."""
 
+import functools
 import reprlib
 from typing import Any, TypeVar
 
@@ -32,7 +33,7 @@ def validated(kind: type[T], content: object, where: str) -> T:
         ValueError: conf.yml: n_filters must be a valid integer, got '800'
     """
     try:
-        return TypeAdapter(kind).validate_python(content, strict=True)
+        return _adapter(kind).validate_python(content, strict=True)
     except ValidationError as error:
         raise ValueError(_describe(error, where)) from None
 
@@ -53,9 +54,14 @@ def validated_json(kind: type[T], text: str | bytes, where: str) -> T:
         ValueError: as :func:`validated`, and if the text is no JSON.
     """
     try:
-        return TypeAdapter(kind).validate_json(text, strict=True)
+        return _adapter(kind).validate_json(text, strict=True)
     except ValidationError as error:
         raise ValueError(_describe(error, where)) from None
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter:
+    return TypeAdapter(kind)
 
 
 def _describe(error: ValidationError, where: str) -> str:

@@ -17,7 +17,7 @@ def main() -> None:
     args = parser.parse_args()
 
     check(args.output.suffix == ".png", "output", str(args.output), "a .png file")
-    labels = args.labels or [exp_dir.resolve().name for exp_dir in args.exp_dirs]
+    labels = args.labels or [scripts.name_of(exp_dir) for exp_dir in args.exp_dirs]
     check(
         len(labels) == len(args.exp_dirs), "labels", labels, f"{len(args.exp_dirs)}, one a folder"
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -9,11 +10,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from asteroid_sinudae.utils.errors import INTERRUPTED, attempt
-from asteroid_sinudae.utils.schema import validated  # before asteroid, which it makes importable
+from asteroid_sinudae.utils.extras import require
 
-# isort: split
+try:  # a script's other imports come after this module's
+    require("recipe")
+    require("report")
+except ImportError as error:
+    sys.exit(f"{Path(sys.argv[0]).name}: {error}")
 
-from utils.conf import from_text, read_conf, read_yaml, type_of
+# ruff: noqa: E402
+from asteroid_sinudae.runs.conf import from_text, read_conf, read_yaml, type_of
+from asteroid_sinudae.utils.schema import validated
 
 LOCAL = Path(__file__).resolve().parents[1] / "local"
 BASE_CONF = LOCAL / "conf.yml"
@@ -40,12 +47,22 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def name_of(folder: Path) -> str:
+    """A folder's own name, also of one given as `.` or by a link."""
+    return os.path.basename(os.path.realpath(folder))  # Path.resolve raises for links in a circle
+
+
+def base_conf() -> dict:
+    """The configuration of all keys of a run, with their defaults."""
+    return read_yaml(BASE_CONF)
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a script; whatever stops it ends it with one line and status 1, an interruption 130."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    # Lightning's advertisements, and its use of what torch has deprecated.
+    # Lightning's advertisements, its advice, and its use of what torch has deprecated.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
     outcome = attempt(main)
     script = Path(sys.argv[0]).name
     if outcome.status == INTERRUPTED:

@@ -1,0 +1,229 @@
+"""The command `sinudae`: its subcommands and their options.
+
+What they do is in :mod:`.commands`, which is imported once they are to run: `sinudae --help` and a
+mistyped option need not wait for torch.
+"""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import shtab
+
+from .. import __version__
+from ..utils.errors import attempt
+
+RULES = ("binary", "ratio", "energy_ratio")  # of masks.RULES
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; a mistake that its user can mend ends it with one line.
+
+    Args:
+        argv (list of str, optional): Arguments after the command's name, :data:`sys.argv`'s if
+            None.
+
+    Returns:
+        int: The exit status: 0, or 1 after a mistake, or 130 after an interruption.
+
+    Raises:
+        SystemExit: from :mod:`argparse`, with status 2 for arguments that are none of the
+            command's, or 0 for `--help`.
+    """
+    args = make_parser().parse_args(argv)
+    outcome = attempt(lambda: _run(args))
+    if outcome.line:
+        print(f"sinudae: {outcome.line}", file=sys.stderr)
+    return outcome.status
+
+
+def _run(args: argparse.Namespace) -> None:
+    """Import the commands, and run the one that was asked for."""
+    commands = importlib.import_module(".commands", __name__)
+    getattr(commands, args.command)(args)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Parser of all subcommands; each stores as `command` the name of what runs it."""
+    parser = argparse.ArgumentParser(
+        prog="sinudae", description="A learned, interpretable representation of the singing voice."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    shtab.add_argument_to(parser, help="print what completes the command in this shell, and exit")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_separate(commands)
+    add_mask(commands)
+    add_encode(commands)
+    add_decode(commands)
+    add_info(commands)
+    add_command(commands, "models", "list the models that come with the package")
+    add_import_weights(commands)
+    add_asteroid_infer(commands)
+    return parser
+
+
+def add_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
+    """Parser of a subcommand, which a function of the same name in :mod:`.commands` runs."""
+    description = f"{summary[0].upper()}{summary[1:]}."
+    parser = commands.add_parser(name, help=summary, description=description)
+    parser.set_defaults(command=name.replace("-", "_"))
+    return parser
+
+
+def add_chunk_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommands that take a signal through a model."""
+    parser.add_argument(
+        "--chunk",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="what is in memory at a time, in s (default: %(default)g)",
+    )
+    parser.add_argument("--device", help="of PyTorch's (default: a GPU if there is one)")
+
+
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """Option of the subcommands that read songs."""
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse a song that breaks off or is damaged, which otherwise is a warning",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    """Where to write, and whether over what is there."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=text)
+    add_force(parser)
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Option to replace files."""
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+
+
+def add_separate(commands) -> None:
+    """Subcommand `separate`."""
+    summary = "separate a song of any length by a model (a SinuDAE alone gives its reconstruction)"
+    parser = add_command(commands, "separate", summary)
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        help="file of an Asteroid model, or name of one that comes with the package",
+    )
+    parser.add_argument("song", metavar="SONG", type=Path, help="audio file")
+    add_output(parser, "DIR", "folder for SONG_<source>.wav")
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        metavar="SECONDS",
+        help="over which chunks fade into each other, in s (default: a tenth of a chunk); those of "
+        "a SinuDAE alone do not",
+    )
+    add_chunk_options(parser)
+    add_strict(parser)
+
+
+def add_mask(commands) -> None:
+    """Subcommand `mask`."""
+    summary = "separate a mixture by a mask that knows the vocals"
+    parser = add_command(commands, "mask", summary)
+    parser.add_argument("mixture", metavar="MIX", type=Path, help="audio file")
+    parser.add_argument("vocals", metavar="VOCALS", type=Path, help="the vocals in it")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        nargs="?",
+        help="file of a SinuDAE, or name of one that comes with the package",
+    )
+    parser.add_argument("--stft", action="store_true", help="use Asteroid's STFT instead")
+    add_output(parser, "DIR", "folder for MIX_vocals.wav and MIX_accompaniment.wav")
+    parser.add_argument(
+        "--rule",
+        choices=RULES,
+        default="binary",
+        help="binary: vocals are where |v| > threshold * |rest|; ratio: weigh by |v| / (|v| + "
+        "|rest|); energy_ratio: vocals are where v^2 / (v^2 + rest^2) > threshold (default: "
+        "%(default)s)",
+    )
+    parser.add_argument("--threshold", type=float, help="of the rule (default: 0.5; ratio: none)")
+    add_chunk_options(parser)
+    add_strict(parser)
+
+
+def add_encode(commands) -> None:
+    """Subcommand `encode`."""
+    summary = "write the representation of a song and its frequencies to a .npz file"
+    parser = add_command(commands, "encode", summary)
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        help="file of a SinuDAE, or name of one that comes with the package",
+    )
+    parser.add_argument("song", metavar="SONG", type=Path, help="audio file")
+    add_output(
+        parser,
+        "FILE.npz",
+        "file of A (channels, C, frames), frequencies (Hz), stride, sample_rate and length",
+    )
+    add_chunk_options(parser)
+    add_strict(parser)
+
+
+def add_decode(commands) -> None:
+    """Subcommand `decode`."""
+    summary = "turn a .npz file of `sinudae encode`, perhaps edited, into audio"
+    parser = add_command(commands, "decode", summary)
+    parser.add_argument("model", metavar="MODEL", type=Path, help="file or name of the SinuDAE")
+    parser.add_argument("file", metavar="FILE.npz", type=Path, help="file of sinudae encode")
+    add_output(parser, "OUT.wav", "file to write, at the model's sample rate")
+    add_chunk_options(parser)
+
+
+def add_info(commands) -> None:
+    """Subcommand `info`."""
+    parser = add_command(commands, "info", "print what a model file holds, as YAML")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        help="file of an Asteroid model, or name of one that comes with the package",
+    )
+
+
+def add_import_weights(commands) -> None:
+    """Subcommand `import-weights`."""
+    summary = "turn a checkpoint that the paper's authors published into a SinuDAE file"
+    parser = add_command(commands, "import-weights", summary)
+    parser.add_argument("encoder", metavar="ENC", type=Path, help="state dict of the encoder")
+    parser.add_argument("decoder", metavar="DEC", type=Path, help="state dict of the decoder")
+    parser.add_argument("out", metavar="OUT", type=Path, help="file to write")
+    parser.add_argument(
+        "--stride", type=int, default=256, help="hop in samples (default: %(default)d)"
+    )
+    parser.add_argument(
+        "--sample_rate", type=float, default=44100.0, help="in Hz (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--smooth_dilation",
+        type=int,
+        default=10,
+        help="of conv_a2, in frames (default: %(default)d)",
+    )
+    add_force(parser)
+
+
+def add_asteroid_infer(commands) -> None:
+    """Subcommand `asteroid-infer`."""
+    parser = commands.add_parser(
+        "asteroid-infer",
+        help="run Asteroid's own asteroid-infer, which then knows the models of this package",
+        prefix_chars="\0",  # every option, --help too, is Asteroid's
+        add_help=False,
+    )
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    parser.set_defaults(command="asteroid_infer")
