@@ -26,10 +26,10 @@ import importlib
 import logging
 import sys
 import traceback
-
-from ._registration import add_names, hook
 from collections.abc import Callable
 from typing import Any
+
+from ._registration import add_names, hook
 
 logger = logging.getLogger(__name__)
 
