@@ -799,6 +799,12 @@ def test_encode_and_decode(songs_folder, capsys):
     np.testing.assert_allclose(decoded, soundfile.read("song_reconstruction.wav")[0], atol=1e-6)
 
 
+def test_link_that_leads_nowhere_needs_force(songs_folder, capsys):
+    os.symlink("unmounted/a.npz", "a.npz")
+    message = mistake(capsys, main(["encode", "dae.pth", "song.wav", "-o", "a.npz"]))
+    assert message.startswith("a.npz exists already") and os.path.islink("a.npz")
+
+
 def test_existing_encoded_file_needs_force(songs_folder, capsys):
     arguments = ["encode", "dae.pth", "song.wav", "-o", "a.npz"]
     assert main(arguments) == main([*arguments, "--force"]) == 0

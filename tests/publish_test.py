@@ -145,6 +145,20 @@ def test_published_again(exp_dir, monkeypatch):
     assert sorted(os.listdir(folder)) == ["small.md", "small.pth"]
 
 
+@pytest.mark.parametrize("suffix", ["md", "pth"])
+def test_what_was_not_published_is_not_replaced(exp_dir, suffix):
+    path = exp_dir.parent / "models" / f"small.{suffix}"
+    path.parent.mkdir()
+    if suffix == "md":
+        path.write_text("precious")
+    else:
+        torch.save(SinuDAE(n_filters=20, kernel_size=128, stride=32).serialize(), path)
+    before = path.read_bytes()
+    with pytest.raises(SystemExit, match=f"{path} is in the way: expected "):
+        publish(exp_dir)
+    assert os.listdir(path.parent) == [path.name] and path.read_bytes() == before
+
+
 def test_experiment_that_is_not_done(exp_dir):
     path = exp_dir / "final_metrics.json"
     content = path.read_text()

@@ -776,6 +776,16 @@ class TestFolder:
             report.build_page(self.small, tmp_path / "report")
         assert (tmp_path / "report" / "notes.txt").is_file()
 
+    @pytest.mark.parametrize("name", ["audio/take.wav", "figures/figure.png", "audio/more/a.wav"])
+    def test_what_was_added_to_a_folder_of_a_report_is_left_alone(self, tmp_path, name):
+        report.build_page(self.small, tmp_path / "report")
+        path = tmp_path / "report" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        with pytest.raises(ValueError, match="is in the way"):
+            report.build_page(self.small, tmp_path / "report")
+        assert path.read_text() == "mine"
+
     def test_file_in_the_way(self, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(ValueError, match="output must be a folder, got"):

@@ -6,7 +6,9 @@ training data is described by --data.
 
 import hashlib
 import math
+import os
 import re
+from pathlib import Path
 
 from utils import scripts
 
@@ -42,18 +44,27 @@ def main() -> None:
     is_plain = is_line and not re.search(r"(^|\s)[/~]", args.data)
     check(is_plain, "data", args.data, "one line of text without a path")
 
+    model_path = pretrained.model_path(args.output, args.name)
+    card_path = pretrained.card_path(args.output, args.name)
+    check_in_place(args.name, model_path, card_path)
     package, metrics = read_run(Run(args.exp_dir))
     stored = in_half_precision(package)
     check_size(stored)
     quality = check_quality(package, stored, metrics)
     stored["infos"] = make_infos(package, metrics, args.data, quality)
 
-    model_path = pretrained.model_path(args.output, args.name)
-    card_path = pretrained.card_path(args.output, args.name)
     save_atomically(stored, model_path)
     sha256 = hashlib.sha256(model_path.read_bytes()).hexdigest()
     write_text(card_path, make_card(args.name, stored, sha256))
     print(model_path, card_path, sep="\n")
+
+
+def check_in_place(name: str, model: Path, card: Path) -> None:
+    """Raise a ValueError if a file would be replaced that is no published model, nor its card."""
+    if os.path.lexists(model) and "licence" not in load_safely(model).get("infos", {}):
+        raise ValueError(f"{model} is in the way: expected a published model, or none")
+    if os.path.lexists(card) and not card.read_bytes().startswith(f"# {name}\n".encode()):
+        raise ValueError(f"{card} is in the way: expected the card of {name}, or none")
 
 
 def read_run(run: Run) -> tuple[dict, dict]:
