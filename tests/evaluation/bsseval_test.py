@@ -13,8 +13,8 @@ import pytest
 import soundfile
 import torch
 import yaml
+from helpers import RECIPE, call, environment
 from mutations import mutated_json
-from recipe_test import RECIPE, call, environment
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation
 from asteroid_sinudae.data.segments import SAMPLE_RATE, Manifest, Track

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from recipe_test import call, environment
+from helpers import call, environment
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation, report
 from asteroid_sinudae.data.segments import SAMPLE_RATE, Manifest, Track

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import RECIPE
 from mutations import mutated_bytes, mutated_values
 
 from asteroid_sinudae.data.segments import Track
 from asteroid_sinudae.runs import conf, declaration, limits, representations
 from asteroid_sinudae.runs.folder import Run
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "musdb18"
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(RECIPE))
     scripts = importlib.import_module("utils.scripts")

@@ -1,13 +1,11 @@
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
 
 from asteroid_sinudae.utils import provenance as provenance_module
 from asteroid_sinudae.utils.provenance import provenance
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_versions_and_device():

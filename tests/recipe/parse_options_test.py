@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
+from helpers import RECIPE
 
-PARSER = Path(__file__).resolve().parents[1] / "recipes/musdb18/utils/parse_options.sh"
+PARSER = RECIPE / "utils" / "parse_options.sh"
 
 SCRIPT = f"""#!/usr/bin/env bash
 # Train and evaluate.

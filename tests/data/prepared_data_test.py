@@ -1,22 +1,20 @@
 """What preparation does with users' files, damaged data, strange sources, and killed processes."""
 
-import contextlib
 import json
 import os
 import pickle
-import runpy
 import shutil
 import signal
 import struct
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from helpers import RECIPE, call, environment, is_running, wait_for
 from mutations import mutated_bytes, mutated_json
 
 from asteroid_sinudae.data import musdb18
@@ -26,8 +24,6 @@ from asteroid_sinudae.data.prepare import check_prepared, prepare_musdb18
 from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.utils.locks import locked
 
-ROOT = Path(__file__).resolve().parents[1]
-RECIPE = ROOT / "recipes" / "musdb18"
 NAMES = ("train/A - 1", "train/B - 2", "test/C - 3")
 
 
@@ -74,17 +70,6 @@ def contents(folder):
 
 def audio(folder):
     return {path: read for path, read in contents(folder).items() if path.endswith(".wav")}
-
-
-def call(script, *arguments, **options):
-    """Runs a script in this process; SystemExit has its one line."""
-    argv = [str(RECIPE / script), *map(str, arguments)]
-    for name, value in options.items():
-        argv += [f"--{name}", str(value)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", argv)
-        patch.syspath_prepend(str(RECIPE))
-        runpy.run_path(argv[0], run_name="__main__")
 
 
 # ------------------------------------------------------------------------ the source is kept
@@ -544,25 +529,11 @@ def test_a_worker_that_is_killed(data_dir, source, monkeypatch):
 def start(data_dir, source):
     argv = [sys.executable, RECIPE / "local/prepare.py", "--num_workers", "2"]
     argv += ["--data_dir", data_dir, "--musdb18_dir", source]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{RECIPE}"}
-    return subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen(argv, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 def children(pid):
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def wait_for(condition, seconds=90):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_running(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] != "Z"
-    return False
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="there is no /proc")

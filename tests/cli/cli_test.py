@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from helpers import environment, is_running, wait_for
 from mutations import mutated_bytes
 
 import asteroid_sinudae
@@ -26,8 +27,6 @@ from asteroid_sinudae.utils.files import load_safely
 # isort: split
 
 from asteroid.models import ConvTasNet
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -235,8 +234,7 @@ def test_as_a_module(weights):
     Path("file").touch()
     command = [sys.executable, "-m", "asteroid_sinudae", "import-weights"]
     command += ["encoder.pytorch", "decoder.pytorch", "file/model.pth", "--stride", "16"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("sinudae: cannot write file/model.pth: ")
     assert done.stderr.count("\n") == 1
@@ -482,9 +480,8 @@ def test_interruption_from_outside(songs_folder):
     """Ctrl-C while the files are written leaves none."""
     soundfile.write("song.wav", noise(600 * RATE), RATE)
     command = [sys.executable, "-m", "asteroid_sinudae", "separate", "named.pth", "song.wav"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    options = dict(stderr=subprocess.PIPE, text=True)
-    with subprocess.Popen([*command, "-o", "out", "--chunk", "0.5"], env=env, **options) as process:
+    options = dict(stderr=subprocess.PIPE, text=True, env=environment())
+    with subprocess.Popen([*command, "-o", "out", "--chunk", "0.5"], **options) as process:
         for _ in range(600):
             parts = list(Path().glob("out/.sinudae-*.part"))
             if sum(part.stat().st_size for part in parts) > 100_000 or process.poll() is not None:
@@ -607,10 +604,9 @@ def test_names_that_the_terminal_cannot_show(songs_folder, encoding):
     assert run("separate", "dae.pth", name, "-o", "out", PYTHONIOENCODING=encoding).returncode == 1
 
 
-def run(*arguments, **environment):
+def run(*arguments, **variables):
     command = [sys.executable, "-m", "asteroid_sinudae", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, env=env, capture_output=True)
+    return subprocess.run(command, env=environment(**variables), capture_output=True)
 
 
 @pytest.mark.parametrize(
@@ -647,12 +643,7 @@ def test_ffmpeg_ends_with_its_caller(songs_folder, number):
     Path("bin/ffmpeg").chmod(0o755)
     Path("song.mp3").write_bytes(b"ID3")
     command = [sys.executable, "-m", "asteroid_sinudae", "separate", "dae.pth", "song.mp3"]
-    env = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PATH": f"{Path('bin').resolve()}",
-        "TMPDIR": "/no",
-    }
+    env = environment(PATH=str(Path("bin").resolve()), TMPDIR="/no")
     with subprocess.Popen([*command, "-o", "out"], env=env, stderr=subprocess.PIPE) as process:
         wait_for(lambda: Path("pid").exists() and Path("pid").read_text())
         pid = int(Path("pid").read_text())
@@ -664,28 +655,13 @@ def test_ffmpeg_ends_with_its_caller(songs_folder, number):
     assert not Path("out").exists()
 
 
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_for(condition):
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it does not come about")
-
-
 def test_leftovers_are_removed(songs_folder, capsys):
     """By the next call, which writes into the same folder."""
     code = (
         "import os; from asteroid_sinudae.utils.files import atomic_path\n"
         "with atomic_path('out/song_reconstruction.wav'): os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    subprocess.run([sys.executable, "-c", code], env=environment())
     assert len(os.listdir("out")) == 1
     assert main(["separate", "dae.pth", "song.wav", "-o", "out"]) == 0
     assert os.listdir("out") == ["song_reconstruction.wav"]

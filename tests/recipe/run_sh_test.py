@@ -4,11 +4,10 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
+from helpers import RECIPE
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "musdb18"
 STUB = '#!/usr/bin/env bash\nIFS="|"; echo "CALL $*"\n'
 
 

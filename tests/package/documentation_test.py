@@ -11,17 +11,15 @@ import runpy
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import soundfile
 import torch
+from helpers import RECIPE, ROOT
 
 import asteroid_sinudae as sinudae
 from asteroid_sinudae import cli
 
-ROOT = Path(__file__).resolve().parents[1]
-RECIPE = ROOT / "recipes" / "musdb18"
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(sinudae.__path__, f"{sinudae.__name__}.")

@@ -6,12 +6,10 @@ What is imported cannot be undone, so that each case has an interpreter of its o
 import subprocess
 import sys
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 from packaging.version import Version
-
-ROOT = Path(__file__).resolve().parents[1]
 
 # Stand-ins for what torchaudio 2.11 takes from its compiled extension, for any installed torch.
 LOADS = """

@@ -20,6 +20,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from helpers import RECIPE, environment, is_running
 from mutations import mutated_bytes, mutated_json
 
 from asteroid_sinudae import SinuDAE
@@ -31,8 +32,6 @@ from asteroid_sinudae.runs import declaration, processes, results
 from asteroid_sinudae.runs import jobs as jobs_module
 from asteroid_sinudae.utils import locks
 
-ROOT = Path(__file__).resolve().parents[1]
-RECIPE = ROOT / "recipes" / "musdb18"
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(RECIPE))
     tables, scripts = (importlib.import_module(name) for name in ("tables", "utils.scripts"))
@@ -952,26 +951,19 @@ def start_waiting(tmp_path):
     return process, int(started.read_text())
 
 
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.skipif(not processes._dying_with_parent(), reason="needs setpriv of util-linux")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_script_dies_with_the_process_that_runs_it(tmp_path, number):
     if signal.getsignal(number) is signal.SIG_IGN:
         pytest.skip(f"{number.name} is ignored here, as in a shell's background")
     process, pid = start_waiting(tmp_path)
-    assert is_alive(pid)
+    assert is_running(pid)
     process.send_signal(number)
     process.wait(20)
     deadline = time.monotonic() + 10
-    while is_alive(pid) and time.monotonic() < deadline:
+    while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not is_alive(pid)
+    assert not is_running(pid)
     with locks.locked(tmp_path / ".lock", seconds=5.0):
         pass
 
@@ -982,7 +974,7 @@ def test_script_left_over_holds_its_lock(tmp_path, monkeypatch):
     process.kill()
     process.wait()
     try:
-        assert is_alive(pid)
+        assert is_running(pid)
         with pytest.raises(BlockingIOError, match=".lock is held by process"):
             with locks.locked(tmp_path / ".lock", seconds=0.0):
                 pass
@@ -1046,9 +1038,8 @@ def test_killed_at_random_ends_with_the_same_table(tmp_path, small, data_dir):
     def start(name):
         command = [sys.executable, RECIPE / "tables.py", "--experiment", "table", "--conf", conf]
         command += ["--experiments", small, "--data_dir", data_dir, "--seeds", "0", *options]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         command += ["--exp_root", tmp_path / name]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
 
     begun = time.monotonic()
     assert start("whole").wait() == 0

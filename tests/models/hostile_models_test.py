@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers import environment
 from mutations import STRANGE, mutated_bytes, mutated_values
 
 from asteroid_sinudae import (
@@ -31,7 +32,6 @@ from asteroid_sinudae.utils.files import load_safely
 
 from asteroid.models import ConvTasNet, DCUNet, LSTMTasNet
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZES = dict(n_filters=12, kernel_size=64, stride=16)
 MASKER = dict(n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=6, skip_chan=4)
 FILTERS = "encoder.filterbank._filters"
@@ -221,8 +221,7 @@ def test_sizes_that_are_declared_only_take_no_memory(folder):
     for name, make in BOMBS.items():
         torch.save(make(), name)
     command = [sys.executable, "-c", MEASURE, *BOMBS]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, capture_output=True, text=True, env=env)
+    run = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert run.returncode == 0, run.stderr
     lines = [line.split() for line in run.stdout.splitlines()]
     assert [status for status, _ in lines] == ["1"] * len(BOMBS), run.stderr

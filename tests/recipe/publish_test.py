@@ -6,18 +6,17 @@ import os
 import re
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from helpers import RECIPE
 
 from asteroid_sinudae import SinuDAE, pretrained
 from asteroid_sinudae.models.model_files import noise_si_sdr
 from asteroid_sinudae.utils.files import load_safely
 from asteroid_sinudae.utils.provenance import provenance
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "musdb18"
 MEDIANS = {
     "mod-cos DAE": {"si_sdr": 41.234, "si_sdr_bm_0.5": 7.625, "si_sdr_bm_1": 8.0},
     "STFT": {"si_sdr": 131.5, "si_sdr_bm_0.5": 13.136, "si_sdr_bm_1": 13.824},

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from trainings import RECIPE, call
+from helpers import RECIPE, call, environment
 
 from asteroid_sinudae import SinuDAE, pretrained
 from asteroid_sinudae.data.segments import Manifest
@@ -23,7 +23,6 @@ from asteroid_sinudae.evaluation.oracle import MIXTURE
 from asteroid_sinudae.evaluation.oracle import evaluate as evaluate_systems
 from asteroid_sinudae.utils import files
 
-ROOT = Path(__file__).resolve().parents[1]
 CONF = {
     "filterbank": {"n_filters": 8, "kernel_size": 256, "stride": 64},
     "data": {"segment": 4000, "segment_hop": 2000},
@@ -61,10 +60,6 @@ def data_dir(tmp_path_factory, musdb18):
     path = tmp_path_factory.mktemp("data") / "prepared"
     call("local/prepare.py", data_dir=path, musdb18_dir=musdb18, num_workers=1)
     return path
-
-
-def environment():
-    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{RECIPE}"}
 
 
 def start_training(exp_dir, **options):

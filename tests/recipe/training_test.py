@@ -13,8 +13,9 @@ import pytest
 import soundfile
 import torch
 import yaml
+from helpers import RECIPE, call, environment
 from torch.utils.data import get_worker_info
-from trainings import RECIPE, SMALL, assert_same_bits, call, write_tracks
+from trainings import SMALL, assert_same_bits, write_tracks
 
 from asteroid_sinudae import SinuDAE, pretrained
 from asteroid_sinudae.data.segments import Manifest, SetShuffleSampler, Track, TrainSegments
@@ -98,10 +99,8 @@ def test_the_lock_of_a_table_is_another_one_and_none_is_left(options):
 def start(**given):
     argv = [sys.executable, str(RECIPE / "train.py")]
     argv += [f"--{name}={value}" for name, value in given.items()]
-    path = os.pathsep.join([str(RECIPE.parents[1]), str(RECIPE)])
-    environment = {**os.environ, "PYTHONPATH": path}
     pipes = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    return subprocess.Popen(argv, env=environment, text=True, **pipes)
+    return subprocess.Popen(argv, env=environment(), text=True, **pipes)
 
 
 def test_of_two_trainings_the_second_ends_and_the_lock_dies_with_the_first(options):
