@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytorch_lightning as pl
-import soundfile
 import torch
 from helpers import RECIPE, call  # noqa: F401  for the trainings of tests
+from prepared import write_track
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.data.segments import SetShuffleSampler, Track, TrainSegments
+from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
 from asteroid_sinudae.training.checkpoints import AtomicCheckpointIO
 from asteroid_sinudae.training.dae_system import DAESystem
 
@@ -21,14 +21,7 @@ STEPS_PER_EPOCH = 3  # 5 tracks of 2 segments each, 4 pairs a batch
 def write_tracks(root):
     """Five prepared tracks of noise, of two segments each."""
     rng = np.random.default_rng(0)
-    result = []
-    for name in "abcde":
-        track = Track(name, "train", 750, 0, root / name)
-        track.folder.mkdir(parents=True)
-        for path in (track.vocals, track.accompaniment):
-            soundfile.write(path, 0.1 * rng.standard_normal(750), 44100, subtype="PCM_16")
-        result.append(track)
-    return result
+    return [write_track(root, name, *0.1 * rng.standard_normal((2, 750))) for name in "abcde"]
 
 
 def make_system(tracks, model=None, matched=False, optimizer=None, **options):

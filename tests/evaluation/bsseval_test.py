@@ -1,23 +1,18 @@
+"""BSS Eval: scores are museval's, files are whole, tracks without scores are counted."""
+
 import json
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import museval
 import numpy as np
 import pytest
 import soundfile
 import torch
-import yaml
-from helpers import RECIPE, call, environment
+from bsseval_tracks import SIZES, contents, forbidden, make_systems, sources, write_track
 from mutations import mutated_json
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation
-from asteroid_sinudae.data.segments import SAMPLE_RATE, Manifest, Track
+from asteroid_sinudae.data.segments import SAMPLE_RATE, Track
 from asteroid_sinudae.evaluation import bsseval
 from asteroid_sinudae.evaluation.bsseval import (
     METRICS,
@@ -29,73 +24,6 @@ from asteroid_sinudae.evaluation.bsseval import (
     score_track,
     summary,
 )
-
-SIZES = dict(n_filters=8, kernel_size=256, stride=64)
-CONF = {
-    "filterbank": {"decoder": "mod_cos"},
-    "baseline": {"stft_n_fft": 256, "stft_stride": 96, "stft_window": "hamming"},
-}
-
-
-def write_track(root, name, seconds, silent=None):
-    """Writes noise as vocals and as accompaniment; `silent` is a target and a slice."""
-    n_samples = round(seconds * SAMPLE_RATE)
-    track = Track(name, "test", n_samples, 0, root / "test" / name)
-    track.folder.mkdir(parents=True)
-    rng = np.random.default_rng(sum(map(ord, name)))
-    for target in TARGETS:
-        samples = 0.1 * rng.standard_normal(n_samples)
-        if silent and silent[0] == target:
-            samples[silent[1]] = 0
-        soundfile.write(getattr(track, target), samples, SAMPLE_RATE, subtype="PCM_16")
-    return track
-
-
-def make_systems(**options):
-    torch.manual_seed(0)
-    dae = SinuDAE(**SIZES, **options)
-    return {"DAE": dae, "STFT": STFT(n_fft=256, stride=96)}
-
-
-@pytest.fixture(scope="module")
-def systems():
-    return make_systems()
-
-
-@pytest.fixture(scope="module")
-def tracks(tmp_path_factory):
-    """3.3 s whose first second has no vocals, and 2 s; the name has dots and spaces."""
-    root = tmp_path_factory.mktemp("prepared")
-    first_second = ("vocals", slice(0, SAMPLE_RATE))
-    return [write_track(root, "A.b - c", 3.3, first_second), write_track(root, "D - e", 2.0)]
-
-
-@pytest.fixture(scope="module")
-def computed(tmp_path_factory, systems, tracks):
-    """A whole run and its folder."""
-    folder = tmp_path_factory.mktemp("museval")
-    return folder, evaluate_tracks(systems, tracks, folder, n_workers=1)
-
-
-@pytest.fixture
-def output_dir(tmp_path, computed):
-    """A copy of that folder."""
-    return shutil.copytree(computed[0], tmp_path / "museval")
-
-
-def sources(track):
-    read = [soundfile.read(getattr(track, target), dtype="float32")[0] for target in TARGETS]
-    return [torch.from_numpy(samples)[None, None] for samples in read]
-
-
-def contents(folder):
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
-
-
-def forbidden(*args, **kwargs):
-    raise AssertionError("computed again")
-
 
 # Estimates
 
@@ -452,34 +380,6 @@ def test_worker_that_is_killed(tmp_path, tracks):
         evaluate_tracks({"fatal": system}, tracks, tmp_path, n_workers=2)
 
 
-@pytest.mark.slow
-def test_ctrl_c_ends_the_script_in_one_line_and_it_continues(experiment):
-    experiment["n_workers"] = 2
-    process = start("eval_museval.py", **experiment)
-    folder = experiment["exp_dir"] / "museval"
-    while process.poll() is None and not list(folder.rglob("*.json")):
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    assert process.wait(timeout=30) == 1
-    lines = process.stderr.read().replace("\r", "\n").splitlines()
-    lines = [line for line in lines if line and not line.startswith("museval: ")]
-    assert lines == ["eval_museval.py: interrupted; run it again to continue"]
-    done = contents(folder)
-    assert 0 < len(done) < 4 and all(json.loads(text) for text, _ in done.values())
-    process = start("eval_museval.py", **experiment)
-    assert process.wait(timeout=100) == 0
-    assert contents(folder).items() > done.items() and len(contents(folder)) == 4
-
-
-def start(script, **options):
-    """Run a script in a process group of its own."""
-    argv = [sys.executable, str(RECIPE / script)]
-    for name, value in options.items():
-        argv += [f"--{name}", str(value)]
-    pipes = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen(argv, env=environment(), start_new_session=True, **pipes)
-
-
 # Arguments
 
 
@@ -521,82 +421,3 @@ def test_folder_that_cannot_be_written(tmp_path, systems, tracks):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=f"cannot write {tmp_path}/file/.*A.b - c.json: "):
         evaluate_tracks(systems, tracks, tmp_path / "file", n_workers=1)
-
-
-# The script
-
-
-@pytest.fixture
-def experiment(tmp_path, systems, tracks):
-    """Options of the script for an experiment's folder and its data."""
-    data_dir = tracks[0].folder.parents[1]
-    source = {"kind": "wav", "path": "somewhere", "tracks": []}
-    Manifest(SAMPLE_RATE, source, tuple(tracks), (), {}, "").save(data_dir)
-    exp_dir = tmp_path / "exp"
-    exp_dir.mkdir()
-    (exp_dir / "conf.yml").write_text(yaml.safe_dump(CONF))
-    torch.save(systems["DAE"].serialize(), exp_dir / "best_model.pth")
-    return dict(exp_dir=exp_dir, data_dir=data_dir, n_workers=1)
-
-
-def test_script_writes_scores_and_prints_the_table(experiment, capsys):
-    call("eval_museval.py", n_tracks=1, duration=2.5, threshold=1, **experiment)
-    folder = experiment["exp_dir"] / "museval"
-    names = {str(path.relative_to(folder)) for path in folder.rglob("*.json")}
-    assert names == {"mod-cos DAE/test/A.b - c.json", "STFT/test/A.b - c.json"}
-    result = json.loads((experiment["exp_dir"] / "museval.json").read_text())
-    assert result["test_tracks"] == 1 and result["threshold"] == 1 and result["duration"] == 2.5
-    assert result["silent_frames"]["A.b - c"]["vocals"] == 1
-    assert result["conf"] == CONF and result["device"] and result["failed"] == {}
-    lines = capsys.readouterr().out.splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:6]]
-    assert rows[0] == ["system", "target", *(f"{metric} (dB)" for metric in METRICS)]
-    for (name, target), row in zip(
-        [(name, target) for name in ("mod-cos DAE", "STFT") for target in TARGETS],
-        rows[2:],
-        strict=True,
-    ):
-        values = result["medians"][name][target]
-        assert row == [name, target, *(f"{values[metric]:.2f}" for metric in METRICS)]
-
-
-def test_script_reports_a_track_that_fails(experiment, tracks, caplog):
-    whole = tracks[1].vocals.read_bytes()
-    try:
-        tracks[1].vocals.write_bytes(whole[:1000])
-        with pytest.raises(
-            SystemExit, match="failed: mod-cos DAE, D - e; STFT, D - e; the medians"
-        ):
-            call("eval_museval.py", duration=2, **experiment)
-    finally:
-        tracks[1].vocals.write_bytes(whole)
-    result = json.loads((experiment["exp_dir"] / "museval.json").read_text())
-    assert list(result["failed"]) == ["mod-cos DAE, D - e", "STFT, D - e"]
-    assert result["test_tracks"] == 1
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (dict(n_tracks=0), "n_tracks must be 1 or more, got 0"),
-        (dict(duration=-1), "duration must be finite and at least 1 s, or None, got -1.0"),
-        (dict(threshold=-0.5), "threshold must be finite and not negative, got -0.5"),
-        (dict(n_workers=0), "n_workers must be 1 or more, or None, got 0"),
-        (dict(data_dir="nowhere"), "nowhere/manifest.json not found: prepare the data first"),
-        (dict(exp_dir="nowhere"), "nowhere/conf.yml not found: expected a YAML configuration"),
-    ],
-)
-def test_script_options_that_make_no_sense(experiment, options, message):
-    with pytest.raises(SystemExit, match=f"^eval_museval.py: {message}[^\n]*$"):
-        call("eval_museval.py", **{**experiment, **options})
-    assert not (experiment["exp_dir"] / "museval.json").exists()
-
-
-def test_script_with_a_model_that_does_not_fit_the_data(experiment):
-    slow = SinuDAE(**SIZES, sample_rate=16000)
-    torch.save(slow.serialize(), Path(experiment["exp_dir"]) / "best_model.pth")
-    with pytest.raises(SystemExit, match="^eval_museval.py: .*best_model.pth is for 16000 Hz, the"):
-        call("eval_museval.py", **experiment)
-    (experiment["exp_dir"] / "best_model.pth").unlink()
-    with pytest.raises(SystemExit, match="^eval_museval.py: .*best_model.pth not found"):
-        call("eval_museval.py", **experiment)

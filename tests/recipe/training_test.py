@@ -14,11 +14,12 @@ import soundfile
 import torch
 import yaml
 from helpers import RECIPE, call, environment
+from prepared import write_data, write_track
 from torch.utils.data import get_worker_info
 from trainings import SMALL, assert_same_bits, write_tracks
 
 from asteroid_sinudae import SinuDAE, pretrained
-from asteroid_sinudae.data.segments import Manifest, SetShuffleSampler, Track, TrainSegments
+from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
 from asteroid_sinudae.runs import training
 from asteroid_sinudae.runs.conf import write_conf
 from asteroid_sinudae.runs.folder import Run
@@ -40,15 +41,8 @@ MASKER = dict(n_blocks=1, n_repeats=1, bn_chan=6, hid_chan=7, skip_chan=5)
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     root = tmp_path_factory.mktemp("prepared")
-    tracks = write_tracks(root / "train")
-    test = Track("f", "test", 2000, 0, root / "test" / "f")
-    test.folder.mkdir(parents=True)
-    for path in (test.vocals, test.accompaniment):
-        samples = 0.1 * np.random.default_rng(1).standard_normal(2000)
-        soundfile.write(path, samples, 44100, subtype="PCM_16")
-    source = {"kind": "wav", "path": "nowhere", "tracks": []}
-    Manifest(44100, source, (*tracks, test), (), {}, "").save(root)
-    return root
+    samples = 0.1 * np.random.default_rng(1).standard_normal(2000)
+    return write_data(root, [*write_tracks(root), write_track(root, "f", samples, samples, "test")])
 
 
 @pytest.fixture(scope="module")
