@@ -1,25 +1,19 @@
 """Small trainings, for tests of what goes on in them and of what continues them."""
 
-import runpy
-import sys
-from pathlib import Path
-
 import numpy as np
-import pytest
 import pytorch_lightning as pl
-import soundfile
 import torch
+from helpers import RECIPE, call  # noqa: F401  for the trainings of tests
+from prepared import write_track
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
-from asteroid_sinudae.data.tracks import Track
 from asteroid_sinudae.training.checkpoints import AtomicCheckpointIO
 from asteroid_sinudae.training.dae_system import DAESystem
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "musdb18"
 SMALL = dict(n_filters=8, kernel_size=64, stride=16, sample_rate=44100)
 STEPS_PER_EPOCH = 3  # 5 tracks of 2 segments each, 4 pairs a batch
 
@@ -27,14 +21,7 @@ STEPS_PER_EPOCH = 3  # 5 tracks of 2 segments each, 4 pairs a batch
 def write_tracks(root):
     """Five prepared tracks of noise, of two segments each."""
     rng = np.random.default_rng(0)
-    result = []
-    for name in "abcde":
-        track = Track(name, "train", 750, 0, root / name)
-        track.folder.mkdir(parents=True)
-        for path in (track.vocals, track.accompaniment):
-            soundfile.write(path, 0.1 * rng.standard_normal(750), 44100, subtype="PCM_16")
-        result.append(track)
-    return result
+    return [write_track(root, name, *0.1 * rng.standard_normal((2, 750))) for name in "abcde"]
 
 
 def make_system(tracks, model=None, matched=False, optimizer=None, **options):
@@ -84,14 +71,3 @@ def state_of(system):
 def assert_same_bits(mine, theirs):
     assert mine.keys() == theirs.keys()
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
-
-
-def call(script, *arguments, **options):
-    """Run a script of the recipe in this process; SystemExit has its one line."""
-    argv = [str(RECIPE / script), *map(str, arguments)]
-    for name, value in options.items():
-        argv += [f"--{name}", str(value)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", argv)
-        patch.syspath_prepend(str(RECIPE))
-        runpy.run_path(argv[0], run_name="__main__")

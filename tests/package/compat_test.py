@@ -1,0 +1,176 @@
+"""Importing the package makes asteroid importable, whatever became of torchaudio's extension.
+
+What is imported cannot be undone, so that each case has an interpreter of its own.
+"""
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+from helpers import ROOT
+from packaging.version import Version
+
+# Stand-ins for what torchaudio 2.11 takes from its compiled extension, for any installed torch.
+LOADS = """
+from unittest import mock
+import torch
+
+torch.version.cuda = "13.0"
+torch.ops.load_library = lambda path: None
+torch.ops._torchaudio = mock.Mock(cuda_version=lambda: 13000, is_align_available=lambda: True)
+torch.ops.torchaudio = mock.Mock()
+"""
+OTHER_CUDA = LOADS + "torch.ops._torchaudio.cuda_version = lambda: 12060\n"
+DOES_NOT_LOAD = """
+import torch
+
+def load_library(path):
+    raise OSError("libcudart.so.99: cannot open shared object file")
+
+torch.ops.load_library = load_library
+"""
+
+IMPORT = """
+import logging
+logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
+import asteroid_sinudae._compat
+import asteroid
+import torch, torchaudio
+print("extension", torchaudio._extension._IS_TORCHAUDIO_EXT_AVAILABLE)
+"""
+RESAMPLE = """
+def sine(rate):
+    return torch.sin(2 * torch.pi * 100 * torch.arange(rate) / rate)
+
+resample = torchaudio.transforms.Resample(16000, 8000)
+for output in resample(sine(16000)), torchaudio.functional.resample(sine(16000), 16000, 8000):
+    # The filter sees the outside of the signal at its ends.
+    torch.testing.assert_close(output[50:-50], sine(8000)[50:-50], atol=1e-3, rtol=0)
+"""
+
+with_stand_ins = pytest.mark.skipif(
+    Version(version("torchaudio")) < Version("2.11"), reason="earlier versions load it otherwise"
+)
+
+
+def run_python(code):
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_extension_that_does_not_load_is_left_out():
+    code = """
+import importlib
+importlib.reload(asteroid_sinudae._compat)
+assert importlib.import_module("torchaudio") is torchaudio
+assert torchaudio._extension.utils._load_lib("libtorchaudio") is False
+assert torchaudio._internal.module_utils.no_op
+"""
+    done = run_python(DOES_NOT_LOAD + IMPORT + RESAMPLE + code)
+    assert "extension False" in done.stdout
+    message = (
+        "asteroid_sinudae._compat torchaudio is used without its compiled extension: "
+        "libcudart.so.99: cannot open shared object file"
+    )
+    assert done.stderr.count(message) == 1
+
+
+@with_stand_ins
+def test_extension_of_another_cuda_version_is_left_out():
+    done = run_python(OTHER_CUDA + IMPORT + RESAMPLE)
+    assert "extension False" in done.stdout
+    assert "PyTorch has CUDA version 13.0 whereas TorchAudio has CUDA version 12.6" in done.stderr
+
+
+@with_stand_ins
+def test_healthy_torchaudio_is_left_alone():
+    code = (
+        "assert torchaudio._extension.utils._load_lib.__module__ == 'torchaudio._extension.utils'"
+    )
+    done = run_python(LOADS + IMPORT + code)
+    assert "extension True" in done.stdout
+    assert "without its compiled extension" not in done.stderr
+
+
+def test_other_errors_of_torchaudio_are_not_hidden():
+    code = """
+import asteroid_sinudae._compat as compat
+
+def fail(name):
+    raise OSError("disk on fire")
+
+compat.importlib.import_module = fail
+try:
+    compat._import_torchaudio()
+except OSError as error:
+    print(error)
+"""
+    assert run_python(code).stdout == "disk on fire\n"
+
+
+def test_absent_modules_are_named():
+    code = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name == self.name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+absent = Absent()
+sys.meta_path.insert(0, absent)
+for absent.name in "torchaudio", "asteroid", "requests":
+    try:
+        import asteroid_sinudae._compat
+    except ImportError as error:
+        print(error)
+"""
+    message = "asteroid_sinudae needs the module {0}, which is not installed: pip install {1}"
+    assert run_python(code).stdout.splitlines() == [
+        message.format("torchaudio", "torchaudio"),
+        message.format("asteroid", "'asteroid>=0.7.0'"),
+        message.format("requests", "requests"),
+    ]
+
+
+def test_overlap_add_takes_the_window_that_asteroid_infer_asks_for():
+    """Its command line calls it so, and scipy has it by another name."""
+    code = """
+import asteroid_sinudae._compat
+import torch
+from asteroid.dsp import LambdaOverlapAdd
+from asteroid.scripts import asteroid_cli
+
+def infer(name):
+    return LambdaOverlapAdd(lambda x: x, n_src=None, window_size=8, window=name).window
+
+assert torch.equal(infer("hanning"), infer("hann"))
+assert LambdaOverlapAdd(lambda x: x, None, 8).window.shape == (8,)
+assert asteroid_cli.LambdaOverlapAdd is LambdaOverlapAdd
+try:
+    infer("no window")
+except ValueError as error:
+    print(error)
+"""
+    assert "no window" in run_python(code).stdout
+
+
+def test_norms_are_asteroids_own_but_in_export():
+    code = """
+import asteroid_sinudae._compat
+import torch
+from unittest import mock
+from asteroid.masknn import norms
+
+x = 3 + torch.randn(2, 5, 7)
+for name, dims in {"_glob_norm": [1, 2], "_feat_glob_norm": [2]}.items():
+    norm, own = getattr(norms, name), norms.z_norm(x, dims)
+    assert torch.equal(norm(x), own)
+    assert torch.equal(torch.jit.script(norm)(x), own)
+    with mock.patch("torch.onnx.is_in_onnx_export", return_value=True):
+        torch.testing.assert_close(norm(x), own)
+        assert not norm(torch.zeros(2, 5, 7)).any()
+"""
+    run_python(code)

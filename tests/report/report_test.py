@@ -1,0 +1,270 @@
+"""The page: its examples, its elements, and its folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from report_pieces import CONF, LENGTH, METRICS, SECONDS, Elements
+
+from asteroid_sinudae import STFT, informed_separation, report
+from asteroid_sinudae.data.tracks import SAMPLE_RATE, Track
+from asteroid_sinudae.metrics import si_sdr
+
+
+class TestExcerpts:
+    def test_different_tracks_first(self, tmp_path):
+        tracks = []
+        for name in "abc":
+            tracks.append(Track(name, "test", 3 * LENGTH, 0, tmp_path / name))
+            tracks[-1].folder.mkdir()
+            noise = 0.1 * np.random.default_rng(1).standard_normal((2, 3 * LENGTH))
+            soundfile.write(tracks[-1].vocals, noise[0], SAMPLE_RATE)
+            soundfile.write(tracks[-1].accompaniment, noise[1], SAMPLE_RATE)
+        chosen = report.choose_excerpts(tracks, 7, SECONDS, seed=3)
+        names = [excerpt.track.name for excerpt in chosen]
+        assert sorted(names[:3]) == sorted(names[3:6]) == ["a", "b", "c"]
+        assert len({(e.track.name, e.start) for e in chosen}) == 7
+        assert {e.start for e in chosen} <= {0, LENGTH, 2 * LENGTH}
+        assert report.choose_excerpts(tracks, 7, SECONDS, seed=3) == chosen
+        assert report.choose_excerpts(tracks, 7, SECONDS, seed=4) != chosen
+
+    def test_only_audible_ones(self, tracks, caplog):
+        chosen = report.choose_excerpts(tracks, 9, SECONDS, seed=0)
+        where = {(excerpt.track.name, excerpt.start) for excerpt in chosen}
+        assert where == {("a@b", 0), ("a@b", LENGTH), ("a@b", 3 * LENGTH)}
+        assert "3 of 9 examples: no more audible excerpts of 0.0907029 s" in caplog.text
+
+    def test_short_track_is_taken_whole(self, tracks):
+        (excerpt,) = report.choose_excerpts(tracks[:1], 1, 2.0, seed=0)
+        assert [wav.shape for wav in excerpt.read()] == [(1, 1, 4 * LENGTH)] * 2
+
+    def test_named(self, tracks):
+        excerpt = report.named_excerpt("a@b@0.1", tracks, SECONDS)
+        assert (excerpt.track, excerpt.start, str(excerpt)) == (tracks[0], 4410, "a@b at 0.1 s")
+        expected, _ = soundfile.read(tracks[0].vocals, dtype="float32")
+        np.testing.assert_array_equal(excerpt.read()[0][0, 0], expected[4410 : 4410 + LENGTH])
+
+    def test_none_audible(self, tracks):
+        with pytest.raises(ValueError, match="no audible excerpt in 1 test tracks, expected one"):
+            report.choose_excerpts(tracks[1:], 1, SECONDS, seed=0)
+
+
+@pytest.fixture(scope="module")
+def systems(model):
+    return {"mod-cos DAE": model, "STFT": STFT(n_fft=256, stride=64)}
+
+
+@pytest.fixture(scope="module")
+def example(tracks, systems):
+    return report.make_example(1, report.named_excerpt("a@b@0", tracks, SECONDS), systems)
+
+
+@pytest.fixture(scope="module")
+def page(example, model):
+    losses = pd.DataFrame({"neg_snr": [-1.0], "neg_snr_epoch": [np.nan], "tv": [0.5]}, index=[9])
+    return report.Page(
+        title="Experiment <one>",
+        introduction="What was compared.",
+        tables=[report.medians_table(METRICS)],
+        examples=[example],
+        kernels=report.kernel_pictures(model, n=2),
+        training=report.loss_pictures(losses),
+        configuration=CONF,
+        provenance=report.provenance_facts(METRICS),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(page, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report"
+    report.build_page(page, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def elements(folder):
+    return Elements((folder / "index.html").read_text(encoding="utf-8"))
+
+
+class TestExample:
+    def test_players_are_the_systems_outputs(self, tracks, systems, example):
+        vocals, accompaniment = report.named_excerpt("a@b@0", tracks, SECONDS).read()
+        mixture = vocals + accompaniment
+        expected = {"Mixture": (mixture, None), "True voice": (vocals, None)}
+        with torch.no_grad():
+            for name, system in systems.items():
+                for label, wav in (("Mixture", mixture), ("Voice", vocals)):
+                    decoded = system.decode(system.encode(wav), LENGTH)
+                    expected[f"{label} by {name}"] = (decoded, wav)
+                masked = informed_separation(system, mixture, vocals, accompaniment, 0.5)
+                expected[f"Voice masked by {name}"] = (masked, vocals)
+        players = [player for group in example.groups for player in group.players]
+        assert len(players) == 8 and {player.label for player in players} == expected.keys()
+        for player in players:
+            wav, target = expected[player.label]
+            torch.testing.assert_close(player.audio, wav[0, 0])
+            if target is None:
+                assert player.si_sdr is None
+            else:
+                assert player.si_sdr == pytest.approx(si_sdr(wav, target).item(), abs=1e-3)
+        assert "threshold 0.5" in example.groups[2].note
+
+    def test_maps_say_what_is_seen(self, example):
+        assert [picture.name for picture in example.pictures] == ["1-map-mixture", "1-map-voice"]
+        for picture in example.pictures:
+            assert "16 channels" in picture.alt and "from 30 Hz to 22050 Hz" in picture.alt
+        images = [np.asarray(p.figure.axes[0].images[0].get_array()) for p in example.pictures]
+        assert max(image.max() for image in images) == pytest.approx(0)
+        assert min(image.max() for image in images) < -0.01  # one reference for both
+
+    def test_loud_players_are_turned_down_together(self, tmp_path):
+        quiet, loud = torch.full((100,), 0.5), torch.linspace(-2.0, 1.0, 100)
+        players = [report.Player("quiet", "Quiet", quiet), report.Player("loud", "Loud", loud)]
+        example = report.Example("x", [report.PlayerGroup("h", "n", players)], [])
+        page = report.Page("t", "i", examples=[example])
+        report.build_page(page, tmp_path / "report")
+        for name, expected in (("quiet", quiet / 2), ("loud", loud / 2)):
+            samples, rate = soundfile.read(tmp_path / "report" / "audio" / f"{name}.wav")
+            assert rate == SAMPLE_RATE
+            np.testing.assert_allclose(samples, expected, atol=2**-14)
+        html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+        assert "turned down by the same 6.02 dB" in html and "No losses were logged" in html
+
+
+class TestPage:
+    def test_nothing_is_asked_of_a_network(self, folder, elements):
+        for tag, attributes, _ in elements.found:
+            for key in ("src", "href", "srcset"):
+                link = attributes.get(key, "#")
+                is_local = link.startswith(("#", "data:")) or (folder / link).is_file()
+                assert is_local, (tag, link)
+        assert "http" not in (folder / "style.css").read_text()
+        named = {a.get(key) for _, a, _ in elements.found for key in ("src", "srcset")}
+        written = {str(path.relative_to(folder)) for path in folder.glob("*/*")}
+        assert written == named - {None}
+
+    def test_audio_is_what_it_says(self, folder, elements, example):
+        assert len(elements.of("audio")) == 8
+        players = {p.name: p for group in example.groups for p in group.players}
+        for attributes, _ in elements.of("audio"):
+            player = players[Path(attributes["src"]).stem]
+            assert attributes["aria-label"] == f"Example 1: {player.label}"
+            assert "controls" in attributes and attributes["preload"] == "metadata"
+            info = soundfile.info(folder / attributes["src"])
+            assert (info.subtype, info.samplerate, info.channels) == ("PCM_16", 44100, 1)
+            samples, _ = soundfile.read(folder / attributes["src"])
+            expected = example.gain * player.audio.numpy()
+            np.testing.assert_allclose(samples, expected, atol=2**-14)
+        captions = [" ".join(text.split()) for _, text in elements.of("figcaption")]
+        for player in players.values():
+            value = "" if player.si_sdr is None else f" {player.si_sdr:.1f} dB".replace("-", "−")
+            assert player.label + value in captions
+
+    def test_pictures_have_texts_and_sizes(self, elements):
+        images = elements.of("img")
+        assert len(images) == 2 + 5 + 1
+        for attributes, _ in images:
+            assert len(attributes["alt"]) > 40
+            assert min(int(attributes["width"]), int(attributes["height"])) > 200
+        texts = {Path(attributes["src"]).stem: attributes["alt"] for attributes, _ in images}
+        assert "channel 0: 30 Hz" in texts["kernels"]
+        assert "channel 15: 22050 Hz, largest at 22050 Hz" in texts["responses"]
+        captions = " ".join(text for _, text in elements.of("figcaption"))
+        assert "In 16 of 16 kernels the largest magnitude is within 172 Hz" in captions
+
+    def test_structure(self, elements):
+        assert elements.of("html")[0][0]["lang"] == "en"
+        assert elements.of("title") == [({}, "Experiment <one>")]
+        assert all(elements.of(landmark) for landmark in ("header", "nav", "main", "footer"))
+        levels = [int(tag[1]) for tag, _, _ in elements.found if tag in {"h1", "h2", "h3", "h4"}]
+        assert levels[0] == 1 and levels.count(1) == 1 and max(np.diff(levels)) == 1
+        ids = [a["id"] for _, a, _ in elements.found if "id" in a]
+        assert len(ids) == len(set(ids))
+        pointers = [a["href"][1:] for a, _ in elements.of("a")]
+        pointers += [a["aria-labelledby"] for _, a, _ in elements.found if "aria-labelledby" in a]
+        assert set(pointers) <= set(ids)
+        assert elements.of("a")[0] == ({"class": "skip", "href": "#main"}, "Skip to the content")
+
+    def test_table(self, elements):
+        (caption,) = elements.of("caption")
+        assert caption[1] == "Medians over 93 segments of 5 test tracks"
+        assert [a["scope"] for a, _ in elements.of("th")] == ["col"] * 4 + ["row"] * 2
+        cells = [text for _, text in elements.of("td")]
+        assert cells == ["17.81", "−7.05", "0.25", "–", "−2.32", "–"]
+
+    def test_provenance_and_configuration(self, elements):
+        ((_, footer),) = elements.of("footer")
+        for text in ("2026-01-02T03:04:05+00:00", "a processor", "0123abc", "torch 2.13.0"):
+            assert text in footer
+        assert "musdb" not in footer
+        ((_, details),) = elements.of("details")
+        assert "stft_window" in details and "hamming" in details
+
+
+class TestFolder:
+    small = report.Page("first", "i")
+
+    def test_replaces_a_report(self, tmp_path):
+        output = tmp_path / "new" / "report"
+        report.build_page(self.small, output)
+        report.build_page(report.Page("second", "i"), output)
+        assert "<title>second</title>" in (output / "index.html").read_text()
+        assert [path.name for path in output.parent.iterdir()] == ["report"]
+        assert output.stat().st_mode == output.parent.stat().st_mode
+
+    def test_empty_folder_is_taken(self, tmp_path):
+        report.build_page(self.small, tmp_path)
+        assert (tmp_path / "index.html").is_file()
+
+    @pytest.mark.parametrize("name", ["notes.txt", "index.html"])
+    def test_other_folders_are_left_alone(self, tmp_path, name):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(ValueError, match=f"{tmp_path} is in the way: expected a report"):
+            report.build_page(self.small, tmp_path)
+        assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
+
+    def test_what_was_added_to_a_report_is_left_alone(self, tmp_path):
+        report.build_page(self.small, tmp_path / "report")
+        (tmp_path / "report" / "notes.txt").write_text("mine")
+        with pytest.raises(ValueError, match="is in the way"):
+            report.build_page(self.small, tmp_path / "report")
+        assert (tmp_path / "report" / "notes.txt").is_file()
+
+    @pytest.mark.parametrize("name", ["audio/take.wav", "figures/figure.png", "audio/more/a.wav"])
+    def test_what_was_added_to_a_folder_of_a_report_is_left_alone(self, tmp_path, name):
+        report.build_page(self.small, tmp_path / "report")
+        path = tmp_path / "report" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        with pytest.raises(ValueError, match="is in the way"):
+            report.build_page(self.small, tmp_path / "report")
+        assert path.read_text() == "mine"
+
+    def test_file_in_the_way(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(ValueError, match="output must be a folder, got"):
+            report.build_page(self.small, tmp_path / "file")
+        with pytest.raises(OSError, match=f"cannot write {tmp_path}/file/report: "):
+            report.build_page(self.small, tmp_path / "file" / "report")
+
+    @pytest.mark.parametrize("method", ["write", "rename"])
+    def test_failure_leaves_the_old_report(self, tmp_path, monkeypatch, method):
+        report.build_page(self.small, tmp_path / "report")
+
+        def full(*args, **kwargs):
+            raise OSError(28, "No space left on device")
+
+        rename = Path.rename
+        if method == "write":
+            monkeypatch.setattr(Path, "write_text", full)
+        else:
+            monkeypatch.setattr(
+                Path, "rename", lambda a, b: full() if a.name == "new" else rename(a, b)
+            )
+        with pytest.raises(OSError, match="cannot write .*report: No space left on device"):
+            report.build_page(report.Page("second", "i"), tmp_path / "report")
+        assert "<title>first</title>" in (tmp_path / "report" / "index.html").read_text()
+        assert [path.name for path in tmp_path.iterdir()] == ["report"]
