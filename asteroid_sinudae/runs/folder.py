@@ -157,6 +157,20 @@ class Run:
         infos = load_safely(self.model_file).get("infos", {})
         return validated(Infos, infos, f"{self.model_file}: infos").get("training", {})
 
+    def check_trained_as(self, conf: dict) -> None:
+        """Raise a ValueError if a configuration asks for another length than the model has.
+
+        So it is where a training that is continued has written `conf_file` and was cut off.
+        """
+        trained = self.read_training().get("conf", {}).get("training", {})
+        for key in ("epochs", "max_steps"):
+            asked, there = conf.get("training", {}).get(key), trained.get(key)
+            if None not in (asked, there) and asked != there:
+                raise ValueError(
+                    f"{self.model_file} was trained with {key}={there}, {self.conf_file} asks for "
+                    f"{asked}: finish the training (stage 2)"
+                )
+
     def read_metrics(self, kind: type = Metrics) -> dict:
         """Read `metrics_file`.
 

@@ -1,6 +1,7 @@
 """What the recipe's trainings share: configuration, order of the data, trainer, continuation."""
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from torch.utils.data import DataLoader
 from typing_extensions import TypedDict
 
 from ..data.segments import SetShuffleSampler, TrainSegments
-from ..data.tracks import Manifest
+from ..data.tracks import SOURCES, Manifest
 from ..training.checkpoint_state import check_finite_weights, check_state, schedulers
 from ..training.checkpoints import (
     AtomicCheckpointIO,
@@ -99,6 +100,14 @@ def make_dataset(manifest: Manifest, conf: dict) -> TrainSegments:
     tracks, hop = manifest.subset("train"), data["segment_hop"]
     limits.check_segments(tracks, hop)
     return TrainSegments(tracks, data["segment"], hop, keep_on=data["keep_on"] or None)
+
+
+def data_digest(manifest: Manifest) -> str:
+    """SHA-256 of the checksums of all that is trained on, in its order."""
+    files = [
+        track.record.files[name].sha256 for track in manifest.subset("train") for name in SOURCES
+    ]
+    return hashlib.sha256("".join(files).encode()).hexdigest()
 
 
 def make_loader(dataset: TrainSegments, conf: dict, matched: bool = False) -> DataLoader:

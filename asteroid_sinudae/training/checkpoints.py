@@ -28,6 +28,8 @@ MAY_CHANGE = (
 )
 # Values that those keys had, as it were, which older checkpoints do not have.
 SINCE = {"init_from": ""}
+# Facts of a run that older checkpoints do not tell, so that nothing can be said of them.
+UNTOLD = ("train_data",)
 
 
 def read_checkpoint(path: str | Path, map_location: object = "cpu") -> dict:
@@ -66,6 +68,8 @@ def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:
         )
     for group, values in config.items():
         for key, value in values.items():
+            if key in UNTOLD and key not in before.get(group, {}):
+                continue
             old = before.get(group, {}).get(key, SINCE.get(key))
             if key not in MAY_CHANGE and not _is_same(old, value):
                 raise ValueError(

@@ -57,6 +57,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     else:
         evaluated, names = pair_name(conf), conf["baseline"].get("pretrained", "").split()
         representations = load_representations(run, conf, manifest, device, names)
+        run.check_trained_as(conf)
         training = run.read_training()
     results, n_silent = evaluate(
         representations,

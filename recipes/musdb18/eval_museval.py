@@ -58,6 +58,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     run = Run(args.exp_dir)
     conf = run.read_conf(scripts.base_conf(), OF_TABLE)
     manifest = Manifest.load(args.data_dir)
+    run.check_trained_as(conf)
     scores = evaluate_tracks(
         load_representations(run, conf, manifest),
         manifest.subset("test")[: args.n_tracks],

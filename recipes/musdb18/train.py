@@ -54,6 +54,7 @@ def train(run: Run, data_dir: Path, conf: dict, given: set[str]) -> None:
     facts = {
         "train_tracks": len(manifest.subset("train")),
         "train_segments": len(dataset),
+        "train_data": training.data_digest(manifest),
         "decay_steps": decay_steps,
     }
     if initial is not None:

@@ -64,7 +64,12 @@ def train_both(args: argparse.Namespace, conf: dict) -> None:
     pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
     separators = make_separators(pair, stft_sizes(pair_conf), conf["masker"])
     # What a resumed run must share with its checkpoint.
-    shared = {"pair": model_digest(pair), "train_segments": len(dataset), **stft_conf(pair_conf)}
+    shared = {
+        "pair": model_digest(pair),
+        "train_segments": len(dataset),
+        "train_data": training.data_digest(manifest),
+        **stft_conf(pair_conf),
+    }
     for name, separator in separators.items():
         print(f"{name}: {args.exp_dir / name}")
         facts = shared

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -281,6 +282,42 @@ def test_checkpoints_from_before_a_key_are_continued():
     now["training"]["init_from"] = "model.pth"
     with pytest.raises(ValueError, match="was trained with init_from='', asked for 'model.pth'"):
         check_resumable({"training_config": before}, now, Path("last.ckpt"))
+
+
+def test_other_data_of_the_same_length_does_not_continue_a_run():
+    before, now = ({"run": {"train_data": digest}} for digest in "ab")
+    with pytest.raises(ValueError, match="was trained with train_data='a', asked for 'b'"):
+        check_resumable({"training_config": before}, now, Path("last.ckpt"))
+    check_resumable({"training_config": {"run": {}}}, now, Path("last.ckpt"))  # from before it
+
+
+def test_what_is_trained_on_is_told_by_its_checksums(options):
+    manifest = Manifest.load(options["data_dir"])
+    digest = training.data_digest(manifest)
+    assert digest == training.data_digest(Manifest.load(options["data_dir"]))
+    tracks = manifest.tracks
+    file = replace(tracks[0].files["vocals"], sha256=64 * "0")
+    changed = replace(tracks[0], files={**tracks[0].files, "vocals": file})
+    assert training.data_digest(replace(manifest, tracks=(changed, *tracks[1:]))) != digest
+    call("train.py", **options)
+    facts = package_of(options["exp_dir"])["infos"]["training"]["conf"]["run"]
+    assert facts["train_data"] == digest
+
+
+@pytest.mark.parametrize("script", ["eval.py", "eval_museval.py"])
+def test_a_continuation_that_was_cut_off_is_not_evaluated(options, script):
+    """Its configuration is written at its start, its model at its end."""
+    call("train.py", **options)
+    run = Run(options["exp_dir"])
+    conf = yaml.safe_load(run.conf_file.read_text())
+    write_conf({**conf, "training": {**conf["training"], "epochs": 3}}, run.conf_file)
+    line = "best_model.pth was trained with epochs=2, .*conf.yml asks for 3: finish the training"
+    with pytest.raises(SystemExit, match=f"^{script}: .*{line}"):
+        call(script, exp_dir=run.folder, data_dir=options["data_dir"])
+    assert not run.metrics_file.exists() and not run.museval_file.exists()
+    if script == "eval.py":
+        call("train.py", **options, epochs=3)
+        call(script, exp_dir=run.folder, data_dir=options["data_dir"])
 
 
 # From an existing model
