@@ -1,18 +1,25 @@
 """Songs on disk, whole, damaged and from ffmpeg, for tests of what reads them."""
 
 import contextlib
+import os
 import resource
 import signal
 import subprocess
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 RATE = 8000
 
 
 def noise(length, channels=2):
     return np.random.default_rng(0).uniform(-0.5, 0.5, (length, channels)).astype(np.float32)
+
+
+def write(path, samples, rate=44100, **options):
+    soundfile.write(os.fsencode(path), samples, rate, **options)
+    return Path(path)
 
 
 def ffmpeg(*arguments):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from helpers import RECIPE, call  # noqa: F401  for the trainings of tests
 from prepared import write_track
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger

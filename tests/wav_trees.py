@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-import soundfile
+from songs_on_disk import write
 
 from asteroid_sinudae.data.musdb18 import SourceTrack, read_sources
 from asteroid_sinudae.data.prepare import prepare_musdb18
@@ -20,10 +20,6 @@ def write_track(folder, seed=0, n_samples=5000):
     folder.mkdir(parents=True)
     for number, stem in enumerate(("vocals", "drums", "bass", "other")):
         write(folder / f"{stem}.wav", noise(10 * seed + number, n_samples))
-
-
-def write(path, samples, rate=44100, **options):
-    soundfile.write(os.fsencode(path), samples, rate, **options)
 
 
 def prepare(data_dir, source, **options):

@@ -4,7 +4,8 @@ import os
 
 import pytest
 from helpers import call
-from wav_trees import audio, contents, noise, prepare, write
+from songs_on_disk import write
+from wav_trees import audio, contents, noise, prepare
 
 from asteroid_sinudae.data import prepare as preparation
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 from mutations import mutated_bytes, mutated_json
-from wav_trees import prepare, read_folder, write, write_track
+from songs_on_disk import write
+from wav_trees import prepare, read_folder, write_track
 
 from asteroid_sinudae.data.tracks import Manifest
 

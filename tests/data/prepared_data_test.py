@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import soundfile
 from helpers import RECIPE, call, environment, is_running, wait_for
-from wav_trees import audio, noise, prepare, write, write_track
+from songs_on_disk import write
+from wav_trees import audio, noise, prepare, write_track
 
 from asteroid_sinudae.data import prepare as preparation
 from asteroid_sinudae.data.prepare import check_prepared

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 from helpers import call
-from wav_trees import noise, prepare, read_folder, write, write_track
+from songs_on_disk import write
+from wav_trees import noise, prepare, read_folder, write_track
 
 from asteroid_sinudae.data import prepare as preparation
 from asteroid_sinudae.data.musdb18 import list_tracks

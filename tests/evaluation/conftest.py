@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from bsseval_tracks import make_systems, write_track
+from small_separators import write_separation_data
 
 from asteroid_sinudae.data.tracks import SAMPLE_RATE
 from asteroid_sinudae.evaluation.bsseval_runs import evaluate_tracks
@@ -33,3 +34,9 @@ def computed(tmp_path_factory, systems, tracks):
 def output_dir(tmp_path, computed):
     """A copy of that folder."""
     return shutil.copytree(computed[0], tmp_path / "museval")
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """Tracks of tones, on which separators train."""
+    return write_separation_data(tmp_path_factory.mktemp("prepared"))

@@ -1,21 +1,18 @@
 """Separators on the pair and on the STFT: one masker, one objective, the same batches; scores."""
 
-import json
-import subprocess
-
 import museval
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 import torch
-import yaml
+from helpers import RECIPE
+from small_separators import MASKER, NAMES, PAIR, SIZES, make_both, make_pair, write_noisy_tone
 from torch.utils.data import DataLoader
-from trainings import RECIPE, STEPS_PER_EPOCH, assert_same_bits, call, every_step, fit, state_of
+from trainings import STEPS_PER_EPOCH, assert_same_bits, every_step, fit, state_of
 
-from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet
+from asteroid_sinudae import STFT, SinuDAE
 from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
-from asteroid_sinudae.data.tracks import SAMPLE_RATE, SOURCES, Manifest, Track
+from asteroid_sinudae.data.tracks import SAMPLE_RATE, SOURCES, Manifest
 from asteroid_sinudae.evaluation.blind import evaluate_separation
 from asteroid_sinudae.evaluation.bsseval import score_track
 from asteroid_sinudae.evaluation.bsseval_runs import evaluate_tracks
@@ -29,57 +26,8 @@ from asteroid_sinudae.evaluation.tables import MIXTURE
 from asteroid_sinudae.losses import bounded_neg_snr
 from asteroid_sinudae.models.model_files import model_digest
 from asteroid_sinudae.models.separators import STFTConvTasNet
-from asteroid_sinudae.training.separator_system import NORMS, SeparatorSystem, make_separators
-from asteroid_sinudae.utils.files import load_safely, save_atomically
-
-PAIR = dict(n_filters=8, kernel_size=64, stride=16)
-SIZES = dict(n_fft=64, stride=24, window="hamming")
-MASKER = dict(
-    n_blocks=2,
-    n_repeats=1,
-    bn_chan=6,
-    hid_chan=7,
-    skip_chan=5,
-    conv_kernel_size=3,
-    norm_type="gLN",
-    mask_act="sigmoid",
-)
-NAMES = ("sinudae", "stft")
-
-
-def make_pair():
-    torch.manual_seed(0)
-    return SinuDAE(**PAIR)
-
-
-def make_both(pair=None, **options):
-    return make_separators(pair or make_pair(), SIZES, {**MASKER, **options})
-
-
-def write_track(root, subset, name, n_samples, silent=None):
-    """A tone and a little noise as vocals, noise as the other; `silent` is a source and a slice."""
-    track = Track(name, subset, n_samples, 0, root / subset / name)
-    track.folder.mkdir(parents=True)
-    rng = np.random.default_rng(sum(map(ord, name)))
-    tone = 0.2 * np.sin(rng.uniform(0.3, 0.6) * np.arange(n_samples))
-    for source, level in zip(SOURCES, (0.01, 0.1), strict=True):
-        samples = level * rng.standard_normal(n_samples) + (tone if source == "vocals" else 0)
-        if silent and silent[0] == source:
-            samples[silent[1]] = 0
-        soundfile.write(getattr(track, source), samples, SAMPLE_RATE, subtype="PCM_16")
-    return track
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    """A prepared folder: five tracks to train on, two to test."""
-    root = tmp_path_factory.mktemp("prepared")
-    tracks = [write_track(root, "train", name, 750) for name in "abcde"]
-    tracks.append(write_track(root, "test", "f", 2 * SAMPLE_RATE))
-    tracks.append(write_track(root, "test", "g", 2500, ("accompaniment", slice(1000, 2000))))
-    source = {"kind": "wav", "path": "nowhere", "tracks": []}
-    Manifest(SAMPLE_RATE, source, tuple(tracks), (), {}, "").save(root)
-    return root
+from asteroid_sinudae.training.separator_system import NORMS, SeparatorSystem
+from asteroid_sinudae.utils.files import save_atomically
 
 
 @pytest.fixture
@@ -335,7 +283,7 @@ def test_nothing_to_evaluate(tmp_path):
     with pytest.raises(ValueError, match="no test tracks to evaluate, expected at least one"):
         evaluate_separation(estimators, [])
     for source in SOURCES:
-        track = write_track(tmp_path / source, "test", "h", 2000, (source, slice(None)))
+        track = write_noisy_tone(tmp_path / source, "test", "h", 2000, (source, slice(None)))
         with pytest.raises(ValueError, match="none of 2 test segments has both sources"):
             evaluate_separation(estimators, [track], segment=1000)
 
@@ -378,217 +326,3 @@ def test_digest_knows_the_masker():
         torch.manual_seed(0)
         digests.append(model_digest(STFTConvTasNet(2, **{**SIZES, **MASKER, **masker})))
     assert digests[0] != digests[1]
-
-
-# The recipe
-
-
-@pytest.fixture
-def pair_dir(tmp_path):
-    """An experiment's folder as far as it matters: the trained pair and its configuration."""
-    folder = tmp_path / "pair"
-    save_pair(folder, make_pair())
-    conf = {
-        "filterbank": {"decoder": "mod_cos", "kernel_size": 64},
-        "baseline": {f"stft_{key}": value for key, value in SIZES.items()},
-    }
-    (folder / "conf.yml").write_text(yaml.safe_dump(conf))
-    return folder
-
-
-def save_pair(folder, pair):
-    save_atomically(pair.serialize(), folder / "best_model.pth")
-
-
-@pytest.fixture
-def conf(tmp_path):
-    path = tmp_path / "conf_small.yml"
-    content = {
-        "masker": MASKER,
-        "data": {"segment": 500, "segment_hop": 250},
-        "optim": {"lr_decay": False},
-        "training": {"batch_size": 4, "epochs": 9, "max_steps": 4, "num_workers": 0},
-    }
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
-@pytest.fixture
-def options(tmp_path, pair_dir, data_dir):
-    return dict(exp_dir=tmp_path / "separators", pair_dir=pair_dir, data_dir=data_dir)
-
-
-def package_of(options, name):
-    return load_safely(options["exp_dir"] / name / "best_model.pth")
-
-
-def test_both_stages(options, conf, capsys, monkeypatch):
-    heard = []
-    original = SeparatorSystem.training_step
-
-    def training_step(self, batch, batch_nb):
-        heard.append((type(self.model).__name__, [source.clone() for source in batch]))
-        return original(self, batch, batch_nb)
-
-    monkeypatch.setattr(SeparatorSystem, "training_step", training_step)
-    call("train_separator.py", conf=conf, **options)
-    batches = {
-        cls.__name__: [batch for name, batch in heard if name == cls.__name__]
-        for cls in (SinuDAEConvTasNet, STFTConvTasNet)
-    }
-    assert [len(seen) for seen in batches.values()] == [4, 4]
-    for one, other in zip(*batches.values(), strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-    pair = load_safely(options["pair_dir"] / "best_model.pth")["state_dict"]
-    packages = {name: package_of(options, name) for name in NAMES}
-    kept = packages["sinudae"]["state_dict"]
-    assert all(torch.equal(kept[key], value) for key, value in pair.items())
-    for package in packages.values():
-        assert package["infos"]["sources"] == ["vocals", "accompaniment"]
-        assert package["infos"]["training"]["steps"] == 4
-
-    capsys.readouterr()
-    call("eval_separator.py", "--museval", n_tracks=1, duration=1, n_workers=1, **options)
-    printed = capsys.readouterr().out
-    exp_dir = options["exp_dir"]
-    segments = pd.read_csv(exp_dir / "segments.csv")
-    metrics = json.loads((exp_dir / "final_metrics.json").read_text())
-    masks = [f"{name}, informed mask {t}" for name in ("mod-cos DAE", "STFT") for t in ("0.5", "1")]
-    systems = ["mod-cos DAE, separator", "STFT, separator", *masks, MIXTURE]
-    assert list(segments["system"].unique()) == list(metrics["medians"]) == systems
-    for system in systems:
-        rows = segments[segments["system"] == system]
-        assert len(rows) == metrics["segments"]
-        for column, median in metrics["medians"][system].items():
-            assert median == pytest.approx(rows[column].median(), abs=1e-9)
-            by_track = metrics["medians_by_track"]["g"][system][column]
-            assert by_track == pytest.approx(rows[rows["track"] == "g"][column].median(), abs=1e-9)
-    assert metrics["separators"]["stft"]["steps"] == 4
-    assert metrics["conf"]["masker"] == MASKER
-    table = (exp_dir / "table.md").read_text()
-    assert table in printed and "SI-SDRi accompaniment (dB)" in table
-    scores = json.loads((exp_dir / "museval.json").read_text())
-    informed = ["mod-cos DAE, informed mask", "STFT, informed mask"]
-    assert list(scores["medians"]) == [*systems[:2], *informed]
-    assert scores["test_tracks"] == 1 and scores["failed"] == {}
-
-
-def test_continued_training_ends_where_a_whole_one_ends(tmp_path, options, conf):
-    whole = {**options, "exp_dir": tmp_path / "whole"}
-    call("train_separator.py", conf=conf, **{**whole, "max_steps": 7})
-    call("train_separator.py", conf=conf, **options)
-    call("train_separator.py", conf=conf, **{**options, "max_steps": 7})
-    for name in NAMES:
-        assert_same_bits(
-            package_of(options, name)["state_dict"], package_of(whole, name)["state_dict"]
-        )
-    with pytest.raises(SystemExit, match="last.ckpt was trained with n_blocks=2, asked for 3"):
-        call("train_separator.py", conf=conf, n_blocks=3, **options)
-    save_pair(options["pair_dir"], SinuDAE(**PAIR))
-    with pytest.raises(SystemExit, match="^train_separator.py: .*last.ckpt was trained with pair="):
-        call("train_separator.py", conf=conf, **options)
-    with pytest.raises(SystemExit, match="best_model.pth was trained on another pair, or beside"):
-        call("eval_separator.py", **options)
-
-
-def test_both_train_in_bf16(options, conf):
-    call("train_separator.py", conf=conf, precision="bf16", **options)
-    for name in NAMES:
-        package = package_of(options, name)
-        assert package["infos"]["training"]["conf"]["training"]["precision"] == "bf16"
-        assert all(value.dtype == torch.float32 for value in package["state_dict"].values())
-
-
-def test_separators_that_cannot_be_compared(options, conf):
-    with pytest.raises(SystemExit, match="^eval_separator.py: .*sinudae/best_model.pth not found"):
-        call("eval_separator.py", **options)
-    call("train_separator.py", conf=conf, **options)
-    path = options["exp_dir"] / "stft" / "best_model.pth"
-    package = load_safely(path)
-    package["infos"]["training"]["steps"] = 3
-    torch.save(package, path)
-    with pytest.raises(SystemExit, match="were not trained alike, after 4 and 3 updates: train"):
-        call("eval_separator.py", **options)
-    with pytest.raises(SystemExit, match="^eval_separator.py: n_tracks must be 1 or more, got 0"):
-        call("eval_separator.py", n_tracks=0, **options)
-
-
-@pytest.mark.parametrize(
-    "given, message",
-    [
-        (dict(n_blocks=0), "n_blocks must be an integer of at least 1, got 0"),
-        (dict(norm_type="BN"), "norm_type must be one of 'gLN', 'fgLN', 'cLN', 'cgLN', 'bN', got"),
-        (dict(norm_type="_LayerNorm"), "norm_type must be one of 'gLN', .* got '_LayerNorm'"),
-        (
-            dict(segment=63, segment_hop=60),
-            "segment=63 is shorter than a kernel, expected at least 64",
-        ),
-        (dict(clip_norm=0.0), "clip_norm must be positive, got 0.0"),
-        (dict(snr_max=-1.0), r"snr_max must be positive \(dB\), got -1.0"),
-        (dict(epochs=0), "epochs must be at least 1 and max_steps -1 or more, got epochs=0"),
-        (dict(lr=1e30), "loss must be finite, got nan after . updates: choose a lower lr"),
-        (dict(data_dir="nowhere"), "nowhere/manifest.json not found: prepare the data first"),
-        (dict(pair_dir="nowhere"), "nowhere/best_model.pth not found: train the pair .* .stage 2."),
-    ],
-)
-def test_options_that_make_no_sense(options, conf, given, message):
-    with pytest.raises(SystemExit, match=f"^train_separator.py: {message}[^\n]*$"):
-        call("train_separator.py", **{**options, "conf": conf, **given})
-    assert not list(options["exp_dir"].rglob("best_model.pth"))
-
-
-def test_configurations_that_make_no_sense(tmp_path, options):
-    path = tmp_path / "conf.yml"
-    for text in ("masker:\n  n_blokcs: 8\n", "filterbank:\n  n_filters: 8\n"):
-        path.write_text(text)
-        with pytest.raises(SystemExit, match="^train_separator.py: .*unknown key "):
-            call("train_separator.py", conf=path, **options)
-
-
-def test_pairs_that_make_no_sense(options, conf):
-    path = options["pair_dir"] / "best_model.pth"
-    save_pair(options["pair_dir"], SinuDAE(**PAIR, sample_rate=16000))
-    for script, given in (("train_separator.py", {"conf": conf}), ("eval_separator.py", {})):
-        message = f"^{script}: {path} is for 16000 Hz, the data has 44100 Hz"
-        with pytest.raises(SystemExit, match=message):
-            call(script, **given, **options)
-    save_atomically(make_both()["stft"].serialize(), path)
-    with pytest.raises(SystemExit, match="holds a model 'STFTConvTasNet', expected 'SinuDAE'"):
-        call("train_separator.py", conf=conf, **options)
-
-
-def test_demo_configuration_has_known_keys():
-    base, demo = (
-        yaml.safe_load((RECIPE / "local" / name).read_text())
-        for name in ("conf_separator.yml", "conf_separator_demo.yml")
-    )
-    for group, values in demo.items():
-        assert values.items() - base[group].items() and values.keys() <= base[group].keys()
-
-
-def run_stages(tmp_path, *arguments):
-    """Command lines that run.sh gives its interpreter."""
-    fake = tmp_path / "python"
-    log = tmp_path / "log"
-    fake.write_text(f'#!/bin/sh\necho "$*" >>{log}\n')
-    fake.chmod(0o755)
-    command = [RECIPE / "run.sh", "--python_path", fake, "--tag", "t", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done, log.read_text().splitlines() if log.exists() else []
-
-
-def test_stages_6_and_7_run_when_asked_for(tmp_path):
-    _, lines = run_stages(tmp_path)
-    assert lines and not any("separator" in line for line in lines)
-    (tmp_path / "log").unlink()
-    arguments = ["--stage", "6", "--stop_stage", "7", "--data_dir", "d", "--museval", "true"]
-    done, lines = run_stages(tmp_path, *arguments, "--separator_args", "--n_blocks 6 --lr 1.0")
-    assert done.returncode == 0
-    folders = "--exp_dir exp/train_separator_t --pair_dir exp/train_sinudae_t --data_dir d"
-    assert lines == [
-        f"train_separator.py --conf local/conf_separator.yml {folders} --n_blocks 6 --lr 1.0",
-        f"eval_separator.py {folders} --museval",
-    ]
-    done, _ = run_stages(tmp_path, *arguments, "--experiment", "table1")
-    assert done.returncode == 2 and "stages 6 and 7 need a --tag" in done.stderr

@@ -11,20 +11,14 @@ import pytest
 import soundfile
 import torch
 from mutations import mutated_bytes
-from songs_on_disk import ffmpeg, halve, noise
+from songs_on_disk import ffmpeg, halve, noise, write
 
 from asteroid_sinudae.songs import audio  # before torchaudio, which it makes importable
 from asteroid_sinudae.songs.audio import (
     PIECE,
-    like,
     open_audio,
     write_wavs,
 )
-
-
-def write(name, samples, rate=44100, **options):
-    soundfile.write(name, samples, rate, **options)
-    return Path(name)
 
 
 def read(path):
@@ -429,47 +423,6 @@ def test_pieces_are_bounded_in_bytes():
     write("a.wav", noise(2**15, 512), subtype="PCM_16")
     with open_audio("a.wav") as file:
         assert max(piece.numel() * 4 for piece in file.pieces()) <= audio.MAX_PIECE
-
-
-# Two files together
-
-
-def test_files_that_go_together():
-    """Of lengths that differ by what codecs add, and of another rate."""
-    first = noise(10_000)
-    write("a.wav", first, subtype="FLOAT")
-    for name, samples, rate in [
-        ("same", first, 44100),
-        ("long", np.pad(first, [(0, 2048), (0, 0)], constant_values=1), 44100),
-        ("short", first[:-2048], 44100),
-        ("rate", noise(20_000), 88200),
-    ]:
-        write(f"{name}.wav", samples, rate, subtype="FLOAT")
-        with open_audio("a.wav") as other, open_audio(f"{name}.wav") as file:
-            found = torch.cat(list(like(file, other)), dim=-1)
-        assert found.shape == (2, 10_000)
-        if name in ("same", "long"):
-            assert np.array_equal(found.T, first)
-        if name == "short":
-            assert np.array_equal(found.T[:-2048], first[:-2048]) and not found[:, -2048:].any()
-
-
-def test_files_that_do_not_go_together():
-    write("a.wav", noise(10_000))
-    write("mono.wav", noise(10_000, 1))
-    write("short.wav", noise(10_000 - 2049))
-    write("long.wav", noise(10_000 + 2049))
-    write("rate.wav", noise(10_000), 44101)
-    expected = {
-        "mono": "channels of mono.wav must be that of a.wav, 2 channels, got 1",
-        "short": "length of short.wav must be at most 2048 samples from that of a.wav, 10000, got",
-        "long": "length of long.wav must be at most 2048 samples from that of a.wav, 10000, got",
-        "rate": "sample_rate of rate.wav must be that of a.wav, 44100 Hz, or one in a simple ratio",
-    }
-    with open_audio("a.wav") as first:
-        for name, message in expected.items():
-            with open_audio(f"{name}.wav") as second, pytest.raises(ValueError, match=message):
-                like(second, first)
 
 
 # Damaged files
