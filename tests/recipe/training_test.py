@@ -21,6 +21,7 @@ from trainings import SMALL, assert_same_bits, write_tracks
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
+from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.models import registry
 from asteroid_sinudae.runs import training
 from asteroid_sinudae.runs.conf import write_conf
