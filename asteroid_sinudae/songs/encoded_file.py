@@ -162,7 +162,7 @@ class EncodedFile:
         return int(value)
 
     def check_fits(self, model: SinuDAE) -> None:
-        """Raise a ValueError if a model does not decode such files."""
+        """Raise a ValueError if a model does not decode such files, or another one encoded it."""
         stride, rate = model.encoder.stride, self.signal.sample_rate
         check(self.stride == stride, f"stride of {self.path}", self.stride, f"the model's {stride}")
         is_rate = rate == model.sample_rate
@@ -171,6 +171,24 @@ class EncodedFile:
         expected = f"(channels, {rows[0]}, {rows[1]}), of the model and the length"
         is_shape = self.shape[1:] == rows and min(self.shape) > 0
         check(is_shape, f"shape of A in {self.path}", self.shape, expected)
+        if "frequencies.npy" in self.archive.namelist():
+            with _reading(self.path, "is not of this model"):
+                self._check_frequencies(carriers(model))
+
+    def _check_frequencies(self, expected: np.ndarray) -> None:
+        """Raise a ValueError if they are not those of a model, up to half precision."""
+        with self.archive.open(self._member("frequencies")) as member:
+            shape, _, dtype, start = _read_header(member)
+            check(shape == expected.shape, "shape of frequencies", shape, str(expected.shape))
+            check(dtype.kind == "f", "type of frequencies", str(dtype), "floating-point")
+            member.seek(start)
+            found = np.frombuffer(member.read(len(expected) * dtype.itemsize), dtype)
+        is_same = np.isclose(found, expected, rtol=0.01, atol=1.0)
+        is_same |= ~np.isfinite(expected)  # no carriers, or weights whose fault is told later
+        if not is_same.all():
+            row = int(is_same.argmin())
+            name, wanted = f"frequency of row {row}", f"the model's {expected[row]:g} Hz"
+            check(False, name, float(found[row]), wanted)
 
     def pieces(self) -> Iterator[torch.Tensor]:
         """Stream of the representation, float32 of shape `(channels, C, frames)`.

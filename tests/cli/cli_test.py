@@ -17,6 +17,7 @@ from songs_on_disk import RATE, noise
 import asteroid_sinudae
 from asteroid_sinudae import SinuDAE, masks, pretrained
 from asteroid_sinudae.cli import RULES, main
+from asteroid_sinudae.utils.files import load_safely
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,17 @@ def test_encode_and_decode(songs_folder, capsys):
     decoded, rate = soundfile.read("b.wav")
     assert rate == RATE
     np.testing.assert_allclose(decoded, soundfile.read("song_reconstruction.wav")[0], atol=1e-6)
+
+
+def test_encoded_file_of_another_model_of_the_same_sizes(songs_folder, capsys):
+    assert main(["encode", "dae.pth", "song.wav", "-o", "a.npz"]) == 0
+    package = load_safely("dae.pth")
+    package["state_dict"]["decoder.filterbank.frequency"] *= 1.1
+    torch.save(package, "other.pth")
+    capsys.readouterr()
+    message = mistake(capsys, main(["decode", "other.pth", "a.npz", "-o", "a.wav"]))
+    assert message.startswith("a.npz is not of this model: frequency of row 2 must be the model's")
+    assert not os.path.exists("a.wav")
 
 
 def test_link_that_leads_nowhere_needs_force(songs_folder, capsys):
