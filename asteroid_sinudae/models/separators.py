@@ -112,7 +112,7 @@ def _load_pair(pretrained, asked):
     return pair
 
 
-class SinuDAEConvTasNet(_on_pair(ConvTasNet)):
+class SinuDAEConvTasNet(_on_pair(ConvTasNet)):  # type: ignore[misc]  # a base that a function makes
     """:class:`~asteroid.models.ConvTasNet` on a learned pair.
 
     Args:
@@ -147,7 +147,7 @@ class SinuDAEConvTasNet(_on_pair(ConvTasNet)):
     """
 
 
-class SinuDAEDPRNNTasNet(_on_pair(DPRNNTasNet)):
+class SinuDAEDPRNNTasNet(_on_pair(DPRNNTasNet)):  # type: ignore[misc]  # a base that a function makes
     """:class:`~asteroid.models.DPRNNTasNet` on a learned pair.
 
     Args:
@@ -165,7 +165,7 @@ class SinuDAEDPRNNTasNet(_on_pair(DPRNNTasNet)):
     """
 
 
-class SinuDAEDPTNet(_on_pair(DPTNet)):
+class SinuDAEDPTNet(_on_pair(DPTNet)):  # type: ignore[misc]  # a base that a function makes
     """:class:`~asteroid.models.DPTNet` on a learned pair.
 
     Args:
@@ -183,7 +183,7 @@ class SinuDAEDPTNet(_on_pair(DPTNet)):
     """
 
 
-class SinuDAELSTMTasNet(_on_pair(LSTMTasNet)):
+class SinuDAELSTMTasNet(_on_pair(LSTMTasNet)):  # type: ignore[misc]  # a base that a function makes
     """:class:`~asteroid.models.LSTMTasNet` on a learned pair, without its gated encoder.
 
     Args:

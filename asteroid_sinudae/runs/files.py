@@ -26,7 +26,7 @@ class Training(TypedDict):
 class Metrics(TypedDict):
     """What every `final_metrics.json` holds; what more there is depends on the script."""
 
-    __pydantic_config__ = ConfigDict(extra="allow")
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # read by pydantic
 
     medians: Named
     segments: Annotated[int, Field(ge=1)]
@@ -42,7 +42,7 @@ class Metrics(TypedDict):
 class ModelTraining(TypedDict):
     """How a model was trained, as its file tells it."""
 
-    __pydantic_config__ = ConfigDict(extra="allow")
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # read by pydantic
 
     conf: dict[str, dict[str, Any]]
     steps: Count
@@ -57,7 +57,7 @@ class ModelTraining(TypedDict):
 class Infos(TypedDict):
     """What the file of a model tells besides the model."""
 
-    __pydantic_config__ = ConfigDict(extra="allow")
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # read by pydantic
 
     training: NotRequired[ModelTraining]
 
@@ -73,7 +73,7 @@ def read_training(path: Path) -> dict:
         ValueError: naming the key, its value and what was expected, if the file tells it otherwise.
     """
     infos = load_safely(path).get("infos", {})
-    return validated(Infos, infos, f"{path}: infos").get("training", {})
+    return {**validated(Infos, infos, f"{path}: infos").get("training", {})}
 
 
 def read_metrics(exp_dir: Path, kind: type = Metrics) -> dict:

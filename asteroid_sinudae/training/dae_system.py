@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,8 @@ class DAESystem(System):
         check(seed >= 0, "seed", seed, "0 or more")
         check(noise_std >= 0, "noise_std", noise_std, "0 or more")
         check_choice("snr_per", snr_per, SNR_PER)
-        check_objectives(objectives, is_matched=train_loader.batch_sampler.matched)
+        sampler: Any = train_loader.batch_sampler  # a SetShuffleSampler
+        check_objectives(objectives, is_matched=sampler.matched)
         super().__init__(
             model, optimizer, neg_snr, train_loader, scheduler=scheduler, config=config
         )
