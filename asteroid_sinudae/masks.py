@@ -149,6 +149,10 @@ def make_mask(
     return RULES[rule].mask(vocals, accompaniment, **options)
 
 
+# From the magnitudes of vocals and accompaniment to a mask of the vocals.
+Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
 class EncodedSources(NamedTuple):
     """A mixture and its true sources as one representation has them.
 
@@ -196,7 +200,7 @@ def encode_sources(
 def decode_masked(
     representation: Representation,
     encoded: EncodedSources,
-    masks: Iterable[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]],
+    masks: Iterable[Mask],
     length: int,
     unmasked: Sequence[torch.Tensor] = (),
 ) -> tuple[torch.Tensor, ...]:
@@ -220,9 +224,9 @@ def decode_masked(
     magnitudes = [
         representation.magnitude(source) for source in (encoded.vocals, encoded.accompaniment)
     ]
-    masked = [encoded.mixture * mask(*magnitudes) for mask in masks]
-    waveforms = representation.decode(torch.cat([*unmasked, *masked]), length)
-    return waveforms.split(len(encoded.mixture))
+    signals = [*unmasked, *(encoded.mixture * mask(*magnitudes) for mask in masks)]
+    # Unlike the size of a batch, their number is the same for all inputs of a trace.
+    return representation.decode(torch.cat(signals), length).chunk(len(signals))
 
 
 def informed_separation(
@@ -287,5 +291,5 @@ def estimate_both(
     check_rule(rule, threshold)
     encoded = encode_sources(representation, mixture, vocals, accompaniment)
     mask = partial(make_mask, threshold=threshold, rule=rule)
-    masks = [mask, lambda *magnitudes: 1 - mask(*magnitudes)]
+    masks: list[Mask] = [mask, lambda *magnitudes: 1 - mask(*magnitudes)]
     return decode_masked(representation, encoded, masks, mixture.shape[-1])

@@ -139,7 +139,7 @@ def takes_pair(
                 raise TypeError(f"{name}: {error}") from None
             return function(**{key: plain(value) for key, value in given.items()})
 
-        call.__signature__ = shown
+        call.__signature__ = shown  # type: ignore[attr-defined]  # which inspect reads
         return call
 
     return decorate
