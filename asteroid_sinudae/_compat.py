@@ -29,6 +29,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from ._registration import add_names, hook
+
 logger = logging.getLogger(__name__)
 
 # Modules without which asteroid 0.7.0 does not import, and what pip calls them.
@@ -153,8 +155,10 @@ def _name_window() -> None:
     LambdaOverlapAdd.__init__ = make_with_window
 
 
-_import_torchaudio()
-_import("asteroid")
+with hook.resting():
+    _import_torchaudio()
+    _import("asteroid")
 _mend_model_files()
 _mend_export()
 _name_window()
+add_names()

@@ -11,7 +11,9 @@ matter which package is imported first:
     True
 """
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -43,9 +45,9 @@ MODELS = {
 
 def register_with_asteroid() -> None:
     """Add the names to the modules of Asteroid that are imported, now or later."""
-    _add_names()
-    if not any(isinstance(finder, _Completing) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Completing())
+    add_names()
+    if not any(type(finder).__name__ == "_Completing" for finder in sys.meta_path):  # a reload
+        sys.meta_path.insert(0, hook)
 
 
 class _Completing(MetaPathFinder, Loader):
@@ -56,21 +58,28 @@ class _Completing(MetaPathFinder, Loader):
     """
 
     def __init__(self) -> None:
-        self.is_busy = False
+        self.is_resting = False
         self.specs: dict[str, ModuleSpec | None] = {}
         self.modules: dict[str, ModuleType] = {}
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Leave the imports in a block to Python's other finders."""
+        before, self.is_resting = self.is_resting, True
+        try:
+            yield
+        finally:
+            self.is_resting = before
 
     def find_spec(
         self, fullname: str, path: object = None, target: object = None
     ) -> ModuleSpec | None:
-        if fullname not in COMPLETED or fullname in sys.modules or self.is_busy:
+        importer = COMPLETED.get(fullname)
+        if importer is None or self.is_resting or {fullname, importer} & sys.modules.keys():
             return None
-        self.is_busy = True
-        try:
-            import_module(COMPLETED[fullname])
-        finally:
-            self.is_busy = False
-        _add_names()
+        with self.resting():
+            import_module(importer)
+        add_names()
         # The module is taken out of sys.modules until exec_module, or Python would import it again.
         self.modules[fullname] = sys.modules.pop(fullname)
         return ModuleSpec(fullname, self)
@@ -84,7 +93,11 @@ class _Completing(MetaPathFinder, Loader):
         module.__spec__ = self.specs.pop(module.__name__)  # that of the import by other finders
 
 
-def _add_names() -> None:
+hook = _Completing()
+
+
+def add_names() -> None:
+    """Add the names to what is imported of Asteroid by now."""
     if "asteroid_filterbanks" in sys.modules:
         _add_filterbanks()
     if "asteroid" in sys.modules:

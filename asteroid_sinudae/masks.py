@@ -154,6 +154,10 @@ def make_mask(
     return RULES[rule].mask(vocals, accompaniment, **options)
 
 
+# From the magnitudes of vocals and accompaniment to a mask of the vocals.
+Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
 class EncodedSources(NamedTuple):
     """A mixture and its true sources as one representation has them.
 
@@ -224,9 +228,9 @@ def decode_masked(
     """
     vocals = representation.magnitude(encoded.vocals)
     accompaniment = representation.magnitude(encoded.accompaniment)
-    masked = [encoded.mixture * mask(vocals, accompaniment) for mask in masks]
-    waveforms = representation.decode(torch.cat([*unmasked, *masked]), length)
-    return waveforms.split(len(encoded.mixture))
+    signals = [*unmasked, *(encoded.mixture * mask(vocals, accompaniment) for mask in masks)]
+    # Unlike the size of a batch, their number is the same for all inputs of a trace.
+    return representation.decode(torch.cat(signals), length).chunk(len(signals))
 
 
 def informed_separation(

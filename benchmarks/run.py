@@ -4,7 +4,6 @@ All that a suite compares runs in turn in one process. Prints tables, and writes
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 
 from asteroid_sinudae.utils.checks import check
 from asteroid_sinudae.utils.errors import one_line
-from asteroid_sinudae.utils.files import atomic_path
+from asteroid_sinudae.utils.files import atomic_path, write_json
 from asteroid_sinudae.utils.provenance import provenance
 
 
@@ -59,8 +58,7 @@ def main() -> None:
         **provenance(setting.device),
         "tables": tables,
     }
-    with atomic_path(args.output) as temporary:
-        temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    write_json(args.output, content)
     print(f"\n{args.output}: what was measured, with versions and device")
 
 

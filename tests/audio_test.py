@@ -394,6 +394,16 @@ def test_without_ffmpeg(name, is_sure, monkeypatch):
     assert 0.5 < seconds < 1.6 and message.startswith(f"{name} ")
 
 
+@pytest.mark.parametrize("suffix", ["flac", "wav", "aiff", "caf", "au", "m4a"])
+def test_joined_files_of_which_the_first_is_read(suffix):
+    for name in ("a", "b"):
+        make(f"{name}.{suffix}")
+    joined(f"both.{suffix}", f"a.{suffix}", f"b.{suffix}")
+    seconds, (message,) = seconds_and_warnings(f"both.{suffix}")
+    assert seconds < 1.1 and f"both.{suffix} is damaged: " in message
+    assert "another file follows it" in message or "duplicated MOOV" in message
+
+
 def test_joined_files_without_ffmpeg(monkeypatch):
     make("a.ogg", "-serial_offset", "1")
     make("b.ogg", "-serial_offset", "2")

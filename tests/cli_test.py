@@ -548,8 +548,21 @@ def ffmpeg(*arguments):
     subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *arguments], check=True)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
-def test_model_whose_weights_are_at_fault(songs_folder, capsys, value):
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        (float("nan"), ("dae.pth ", " must be finite, got 1536 NaN or infinite of 1536 values")),
+        (float("inf"), ("dae.pth ", " must be finite, got 1536 NaN or infinite of 1536 values")),
+        (
+            1e30,
+            (
+                "SinuDAE gives NaN or infinite values at 0 s of ",
+                ", which is finite: the model's weights are at fault",
+            ),
+        ),
+    ],
+)
+def test_model_whose_weights_are_at_fault(songs_folder, capsys, value, said):
     """No command writes what is not finite."""
     assert main(["encode", "dae.pth", "song.wav", "-o", "good.npz"]) == 0
     capsys.readouterr()
@@ -564,8 +577,7 @@ def test_model_whose_weights_are_at_fault(songs_folder, capsys, value):
         *([] if value == 1e30 else [("decode", "dae.pth", "good.npz", "-o", "out/a.wav")]),
     ]:
         message = mistake(capsys, main([command, *arguments]))
-        assert message.startswith("SinuDAE gives NaN or infinite values at 0 s of ")
-        assert message.endswith(", which is finite: the model's weights are at fault")
+        assert message.startswith(said[0]) and message.endswith(said[1])
         assert not Path("out").exists() or os.listdir("out") == []
 
 
@@ -785,6 +797,12 @@ def test_encode_and_decode(songs_folder, capsys):
     decoded, rate = soundfile.read("b.wav")
     assert rate == RATE
     np.testing.assert_allclose(decoded, soundfile.read("song_reconstruction.wav")[0], atol=1e-6)
+
+
+def test_link_that_leads_nowhere_needs_force(songs_folder, capsys):
+    os.symlink("unmounted/a.npz", "a.npz")
+    message = mistake(capsys, main(["encode", "dae.pth", "song.wav", "-o", "a.npz"]))
+    assert message.startswith("a.npz exists already") and os.path.islink("a.npz")
 
 
 def test_existing_encoded_file_needs_force(songs_folder, capsys):

@@ -10,15 +10,14 @@ import pytest
 import yaml
 from mutations import mutated_bytes, mutated_values
 
-from asteroid_sinudae.data.segments import Track
+from asteroid_sinudae.data.tracks import Track
+from asteroid_sinudae.runs import conf, declaration, limits, representations
+from asteroid_sinudae.runs.folder import Run
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "musdb18"
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(RECIPE))
-    conf, experiments, limits, scripts, systems = (
-        importlib.import_module(f"utils.{name}")
-        for name in ("conf", "experiments", "limits", "scripts", "systems")
-    )
+    scripts = importlib.import_module("utils.scripts")
 
 BASE = conf.read_yaml(scripts.BASE_CONF)
 SEPARATOR = conf.read_yaml(RECIPE / "local" / "conf_separator.yml")
@@ -188,12 +187,12 @@ def test_text_that_looks_like_a_number_is_written_as_text(tmp_path, read):
 def test_what_a_run_needs_of_its_configuration(tmp_path):
     conf.write_conf({"baseline": {"stft_n_fft": 64}}, tmp_path / "conf.yml")
     with pytest.raises(ValueError, match="conf.yml: baseline.stft_stride is missing$"):
-        systems.read_run_conf(tmp_path, systems.OF_STFT)
+        Run(tmp_path).read_conf(BASE, representations.OF_STFT)
     stft = {"baseline": BASE["baseline"]}
     conf.write_conf(stft, tmp_path / "conf.yml")
-    assert systems.read_run_conf(tmp_path, systems.OF_STFT) == stft
+    assert Run(tmp_path).read_conf(BASE, representations.OF_STFT) == stft
     with pytest.raises(ValueError, match="conf.yml: filterbank is missing$"):
-        systems.read_run_conf(tmp_path)
+        Run(tmp_path).read_conf(BASE, representations.OF_TABLE)
 
 
 # Bounds
@@ -239,7 +238,7 @@ def test_what_a_run_needs_of_its_configuration(tmp_path):
 )
 def test_numbers_that_no_machine_could_serve(values, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        limits.check_limits(experiments.override(BASE, values))
+        limits.check_limits(declaration.override(BASE, values))
 
 
 @pytest.mark.parametrize(
@@ -254,16 +253,16 @@ def test_numbers_that_no_machine_could_serve(values, message):
 )
 def test_maskers_that_no_machine_could_train(values, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        limits.check_limits(experiments.override(SEPARATOR, values))
+        limits.check_limits(declaration.override(SEPARATOR, values))
 
 
 def test_what_ships_is_within_the_bounds(monkeypatch):
     monkeypatch.setattr(limits, "device_memory", lambda: 2 * 10**9)
     limits.check_limits(SEPARATOR)
     for name in conf.read_yaml(EXPERIMENTS):
-        experiment = experiments.load_experiment(EXPERIMENTS, name, BASE)
+        experiment = declaration.load_table(EXPERIMENTS, name, BASE)
         rows = list(experiment.rows)
-        for job in experiments.make_jobs(experiment, BASE, rows, [0], Path()):
+        for job in declaration.make_jobs(experiment, BASE, rows, [0], Path()):
             limits.check_limits(job.conf)
     songs = [Track(str(i), "train", 240 * 44100, 0, Path()) for i in range(100)]
     limits.check_segments(songs, 1024)
@@ -294,7 +293,7 @@ def test_damaged_experiments_are_read_or_refused(tmp_path):
     for text in damaged:
         path.write_bytes(text)
         try:
-            experiments.load_experiment(path, "table1", BASE)
+            declaration.load_table(path, "table1", BASE)
         except (ValueError, OSError):
             refused += 1
     assert 150 < refused < 300

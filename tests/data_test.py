@@ -8,10 +8,10 @@ import torch
 from asteroid_sinudae.data.segments import (
     SetShuffleSampler,
     TestSegments,
-    Track,
     TrainSegments,
     segment_starts,
 )
+from asteroid_sinudae.data.tracks import Track
 
 SEGMENT, HOP = 40, 20
 LENGTHS = (100, 95, 30, 141, 60, 61)  # samples; 4, 4, 1, 7, 2 and 3 segments

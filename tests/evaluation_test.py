@@ -5,7 +5,8 @@ import soundfile
 import torch
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation
-from asteroid_sinudae.data.segments import TestSegments, Track
+from asteroid_sinudae.data.segments import TestSegments
+from asteroid_sinudae.data.tracks import Track
 from asteroid_sinudae.evaluation.oracle import costs, evaluate, segment_metrics
 from asteroid_sinudae.evaluation.segments import audible_segments
 from asteroid_sinudae.evaluation.tables import MIXTURE, markdown_table, medians

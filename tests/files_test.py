@@ -83,7 +83,13 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     (tmp_path / ".keep.part").touch()
     (tmp_path / ".sinudae-folder.part").mkdir()
     os.symlink(tmp_path / ".keep.part", tmp_path / ".sinudae-link.part")
-    theirs = {".keep.part", ".sinudae-folder.part", ".sinudae-link.part"}
+    (tmp_path / ".sinudae-notes of mine.part").touch()
+    theirs = {
+        ".keep.part",
+        ".sinudae-notes of mine.part",
+        ".sinudae-folder.part",
+        ".sinudae-link.part",
+    }
     with atomic_path(tmp_path / "one") as one:
         with atomic_path(tmp_path / "two"):
             assert one.exists()

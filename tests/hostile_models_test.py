@@ -192,6 +192,28 @@ BOMBS = {
         "model_args": {"n_filters": 20_000, "sample_rate": 8000},
         "state_dict": {},
     },
+    "Asteroid's sincs": lambda: {
+        "model_name": "ConvTasNet",
+        "model_args": {
+            "n_src": 2,
+            "fb_name": "param_sinc",
+            "n_filters": 2 * 10**8,
+            "kernel_size": 17,
+            "sample_rate": 8000,
+        },
+        "state_dict": {"weight": torch.zeros(3)},
+    },
+    "Asteroid's gammatones": lambda: {
+        "model_name": "ConvTasNet",
+        "model_args": {
+            "n_src": 2,
+            "fb_name": "mpgtf",
+            "n_filters": 512,
+            "kernel_size": 10**6,
+            "sample_rate": 8000,
+        },
+        "state_dict": {"weight": torch.zeros(3)},
+    },
     "DCUNet": lambda: {
         "model_name": "DCUNet",
         "model_args": {

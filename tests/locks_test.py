@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.utils.locks import locked
 
 
@@ -35,3 +36,20 @@ def test_a_link_is_not_written_through(tmp_path):
     with pytest.raises(OSError), locked(tmp_path / ".lock"):
         pass
     assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.parametrize("content", ["precious", "process 1 on here\n"])
+def test_a_file_of_another_name_is_not_written_to(tmp_path, content):
+    (tmp_path / "precious").write_text(content)
+    os.link(tmp_path / "precious", tmp_path / ".lock")
+    with pytest.raises(ValueError, match="is no lock, and is in the way of one: move it"):
+        with locked(tmp_path / ".lock"):
+            pass
+    assert (tmp_path / "precious").read_text() == content
+
+
+def test_what_is_no_lock_stays_as_it_is(tmp_path):
+    (tmp_path / ".run").write_text("precious")
+    with pytest.raises(ValueError, match="is no lock"), run_lock(tmp_path):
+        pass
+    assert (tmp_path / ".run").read_text() == "precious"

@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 import asteroid_sinudae as sinudae
-from asteroid_sinudae.data.segments import Track
+from asteroid_sinudae.data.tracks import Track
 from asteroid_sinudae.evaluation.estimates import masked_estimates
 from asteroid_sinudae.evaluation.oracle import segment_metrics
 from asteroid_sinudae.masks import (

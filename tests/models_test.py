@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import pickle
+import pydoc
 import subprocess
 import sys
 
@@ -12,6 +13,9 @@ import asteroid_sinudae as sinudae  # before the first import of asteroid
 import asteroid.models
 import pytest
 import torch
+from asteroid.models.base_models import BaseEncoderMaskerDecoder
+
+from asteroid_sinudae.filterbanks.pairs import PairArguments
 
 SIZES = dict(n_filters=8, kernel_size=16, stride=8, sample_rate=16000)
 UNET = dict(n_src=2, bn_chan=4, num_blocks=1, upsampling_depth=2)
@@ -416,7 +420,7 @@ def test_waveforms_that_make_no_sense(name):
 @pair_models
 def test_models_can_be_copied_and_subclassed(name):
     model = make_pair_model(name, **SIZES).eval()
-    assert isinstance(model, asteroid.models.get(name.removeprefix("SinuDAE")))
+    assert isinstance(model, BaseEncoderMaskerDecoder)
     wav = torch.randn(1, 1, 100)
     assert torch.equal(pickle.loads(pickle.dumps(model))(wav), model(wav))
 
@@ -426,3 +430,24 @@ def test_models_can_be_copied_and_subclassed(name):
 
     assert list(inspect.signature(Vocals).parameters) == ["hidden"]
     assert Vocals().get_model_args()["decoder"] == "cos"
+
+
+@pair_models
+def test_arguments_of_the_pair_are_written_down_once_and_shown_everywhere(name):
+    pair = inspect.signature(PairArguments).parameters
+    separator = inspect.signature(getattr(sinudae, name)).parameters
+    for shown in (sinudae.SinuDAE, sinudae.make_enc_dec):
+        assert inspect.signature(shown).parameters == pair
+    assert [(key, separator[key].default) for key in list(separator)[-len(pair) :]] == [
+        (key, parameter.default) for key, parameter in pair.items()
+    ]
+    assert "smooth_groups: int = 1" in pydoc.render_doc(getattr(sinudae, name))
+
+
+def test_pair_by_place():
+    enc, dec = sinudae.make_enc_dec("sinc_smooth", "cos", 8, 16, 8)
+    assert (enc.filterbank.n_filters, enc.stride, dec.stride) == (8, 8, 8)
+    assert sinudae.SinuDAE("sinc_smooth", "cos", 8).get_model_args()["n_filters"] == 8
+    for function, word in ((sinudae.make_enc_dec, "make_enc_dec"), (sinudae.SinuDAE, "SinuDAE")):
+        with pytest.raises(TypeError, match=f"^{word}: got an unexpected .* 'n_filter'$"):
+            function(n_filter=8)

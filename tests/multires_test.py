@@ -249,3 +249,14 @@ def test_starts_that_make_no_sense_are_refused(arguments, message):
 
 def test_band_defaults_to_a_cross_fade_of_500_hz():
     assert Band(256, 8000.0, 4).fade == 500.0
+
+
+def test_bands_of_any_sample_rate_survive_their_text():
+    """Ten digits of half the sample rate would not be half the sample rate."""
+    rate = 44100 / 1.001
+    bands = [Band(256, 2000.0, 4), Band(64, rate / 2, 2)]
+    assert parse_bands(format_bands(bands)) == bands
+    sizes = dict(kernel_size=256, stride=32, sample_rate=rate)
+    n_filters = n_kernels(bands, rate)
+    pair = SinuDAE(n_filters=n_filters, init="multires", bands=bands, **sizes)
+    assert SinuDAE(**pair.get_model_args()).get_model_args() == pair.get_model_args()

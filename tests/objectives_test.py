@@ -11,6 +11,7 @@ from asteroid_sinudae.training.objectives import (
     Additivity,
     EncodedBatch,
     MaskAware,
+    Reconstruction,
     Sinkhorn,
     TotalVariation,
     make_objectives,
@@ -231,9 +232,11 @@ def test_mask_aware_training_changes_the_mask_also_where_the_mixture_is_given(ba
 
 
 def test_objectives_of_weights():
-    assert make_objectives() == [TotalVariation(0.5, "mixture", "l1")]
-    assert make_objectives(tv_weight=0.0) == []
+    reconstruction = Reconstruction(1.0, "signal")
+    assert make_objectives() == [reconstruction, TotalVariation(0.5, "mixture", "l1")]
+    assert make_objectives(tv_weight=0.0) == [reconstruction]
     chosen = make_objectives(
+        snr_per="batch",
         tv_weight=0.1,
         tv_on="vocals",
         tv_norm="l2",
@@ -245,20 +248,23 @@ def test_objectives_of_weights():
         mask_threshold=0.5,
     )
     assert chosen == [
+        Reconstruction(1.0, "batch"),
         TotalVariation(0.1, "vocals", "l2"),
         Sinkhorn(0.2, "mixture", 2, 1.3),
         Additivity(0.3),
         MaskAware(0.4, 0.5),
     ]
-    assert [each.name for each in chosen] == ["tv", "sinkhorn", "additivity", "mask"]
-    assert [each.needs_matched for each in chosen] == [False, False, True, True]
-    assert [each.is_mean for each in chosen] == [False, True, True, True]
-    assert TotalVariation(0.5).is_mean
+    assert [each.name for each in chosen] == ["neg_snr", "tv", "sinkhorn", "additivity", "mask"]
+    assert [each.needs_matched for each in chosen] == [False, False, False, True, True]
+    assert [each.is_mean for each in chosen] == [False, False, True, True, True]
+    assert TotalVariation(0.5).is_mean and reconstruction.is_mean
 
 
 @pytest.mark.parametrize(
     "make, message",
     [
+        (lambda: Reconstruction(0.0), "neg_snr_weight must be positive and finite, or 0, got 0.0"),
+        (lambda: Reconstruction(per="song"), "snr_per must be one of 'signal', 'batch', got 's"),
         (lambda: TotalVariation(0.0), "tv_weight must be positive and finite, or 0, got 0.0"),
         (lambda: make_objectives(tv_weight=-1.0), "tv_weight must be positive and finite, or 0"),
         (lambda: make_objectives(mask_weight=float("nan")), "mask_weight must be .*, got nan"),

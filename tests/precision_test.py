@@ -5,7 +5,7 @@ import torch
 from trainings import assert_same_bits, make_system, write_tracks
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.training.objectives import MaskAware, Sinkhorn, TotalVariation
+from asteroid_sinudae.training.objectives import MaskAware, Reconstruction, Sinkhorn, TotalVariation
 from asteroid_sinudae.training.precision import choose_precision, resolve_precision, time_precisions
 from asteroid_sinudae.training.separator_system import SeparatorSystem, make_separators
 
@@ -51,7 +51,7 @@ def test_the_faster_one_is_chosen(of_32, of_bf16, expected):
 
 
 def dae_system(tracks):
-    objectives = [TotalVariation(0.5), Sinkhorn(0.2), MaskAware(0.25)]
+    objectives = [Reconstruction(), TotalVariation(0.5), Sinkhorn(0.2), MaskAware(0.25)]
     return make_system(tracks, matched=True, objectives=objectives)
 
 

@@ -14,7 +14,8 @@ from asteroid_sinudae.data import musdb18
 from asteroid_sinudae.data import prepare as preparation
 from asteroid_sinudae.data.musdb18 import download_sample
 from asteroid_sinudae.data.prepare import prepare_musdb18
-from asteroid_sinudae.data.segments import Manifest, TrainSegments
+from asteroid_sinudae.data.segments import TrainSegments
+from asteroid_sinudae.data.tracks import Manifest
 
 STEMS = ("vocals", "drums", "bass", "other")
 HALF_STEP = 0.5 / 2**15
@@ -218,9 +219,21 @@ def missing_vocals(folder, stems):
 
 
 def truncated(folder, stems):
-    path = folder / "vocals.wav"
-    n_header = path.stat().st_size - 5000 * 2 * 4
-    path.write_bytes(path.read_bytes()[: n_header + 1000 * 2 * 4])
+    """All files alike, so that none is shorter than the others."""
+    for path in folder.iterdir():
+        n_header = path.stat().st_size - 5000 * 2 * 4
+        path.write_bytes(path.read_bytes()[: n_header + 3000 * 2 * 4])
+    return "mixture.wav breaks off after 24000 of 40000 bytes: truncated"
+
+
+def followed(folder, stems):
+    content = (folder / "vocals.wav").read_bytes()
+    (folder / "vocals.wav").write_bytes(content + content)
+    return "vocals.wav is followed by another file in it: expected one file"
+
+
+def incomplete(folder, stems):
+    write_stem(folder, "vocals", stems["vocals"][:1000])
     return f"vocals.wav has 1000 samples where {folder}/mixture.wav has 5000: truncated or"
 
 
@@ -262,6 +275,8 @@ BAD_TRACKS = [
     missing_and_no_mixture,
     missing_vocals,
     truncated,
+    followed,
+    incomplete,
     unreadable,
     wrong_rate,
     not_finite,

@@ -133,7 +133,7 @@ def test_no_path_is_published(exp_dir):
 
 def test_system_that_was_evaluated_by_its_path(exp_dir):
     change(exp_dir, medians={**MEDIANS, "/models/other.pth": MEDIANS["STFT"]})
-    refused(exp_dir, "name of an evaluated system must be one without a path, got '/models/other")
+    refused(exp_dir, "name of an evaluated model must be one without a path, got '/models/other")
 
 
 def test_published_again(exp_dir, monkeypatch):
@@ -145,18 +145,32 @@ def test_published_again(exp_dir, monkeypatch):
     assert sorted(os.listdir(folder)) == ["small.md", "small.pth"]
 
 
+@pytest.mark.parametrize("suffix", ["md", "pth"])
+def test_what_was_not_published_is_not_replaced(exp_dir, suffix):
+    path = exp_dir.parent / "models" / f"small.{suffix}"
+    path.parent.mkdir()
+    if suffix == "md":
+        path.write_text("precious")
+    else:
+        torch.save(SinuDAE(n_filters=20, kernel_size=128, stride=32).serialize(), path)
+    before = path.read_bytes()
+    with pytest.raises(SystemExit, match=f"{path} is in the way: expected "):
+        publish(exp_dir)
+    assert os.listdir(path.parent) == [path.name] and path.read_bytes() == before
+
+
 def test_experiment_that_is_not_done(exp_dir):
     path = exp_dir / "final_metrics.json"
     content = path.read_text()
     path.unlink()
-    refused(exp_dir, f"{path} not found: evaluate the experiment first")
+    refused(exp_dir, f"{path} not found: evaluate the run first")
     path.write_text(content)
     change(exp_dir, training={"steps": 1750, "epochs": 3, "seconds": 71.5})
     refused(exp_dir, f"{path} is of another training than {exp_dir}/best_model.pth: evaluate again")
     path.write_text("{}")
     refused(exp_dir, f"{path}: medians is missing: evaluate again")
     (exp_dir / "best_model.pth").unlink()
-    refused(exp_dir, f"{exp_dir}/best_model.pth not found: train the experiment first")
+    refused(exp_dir, f"{exp_dir}/best_model.pth not found: train the run first")
     refused(exp_dir / "none", f"{exp_dir}/none/best_model.pth not found: train")
 
 

@@ -18,7 +18,7 @@ import yaml
 from trainings import RECIPE, call
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.evaluation.oracle import evaluate as evaluate_systems
 from asteroid_sinudae.evaluation.tables import MIXTURE
 from asteroid_sinudae.models import registry

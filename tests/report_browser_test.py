@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 from asteroid_sinudae import STFT, SinuDAE, report
-from asteroid_sinudae.data.segments import Track
+from asteroid_sinudae.data.tracks import Track
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -16,12 +16,12 @@ import torch
 from recipe_test import call, environment
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation, report
-from asteroid_sinudae.data.segments import SAMPLE_RATE, Manifest, Track
+from asteroid_sinudae.data.tracks import SAMPLE_RATE, Manifest, Track
 from asteroid_sinudae.metrics import si_sdr
 from asteroid_sinudae.models.pretrained import describe_sizes
 from asteroid_sinudae.report import bank, plots
 from asteroid_sinudae.report.experiment import TERMS
-from asteroid_sinudae.training.objectives import Additivity, MaskAware, Sinkhorn, TotalVariation
+from asteroid_sinudae.training.objectives import make_objectives
 
 SIZES = dict(n_filters=16, kernel_size=256, stride=64)
 LENGTH = 4000  # samples of a track's excerpts
@@ -430,8 +430,10 @@ class TestLosses:
         assert report.loss_pictures(losses)[0].caption.endswith("negative SNR, Eq. (4)")
 
     def test_terms_are_those_of_the_objectives(self):
-        objectives = (Additivity, MaskAware, Sinkhorn, TotalVariation)
-        assert TERMS.keys() == {objective.name for objective in objectives}
+        weights = dict(sinkhorn_weight=1.0, additivity_weight=1.0, mask_weight=1.0)
+        reconstruction, *others = make_objectives(**weights)
+        assert {each.name: each.label for each in others} == TERMS
+        assert reconstruction.name not in TERMS
 
     def test_learning_curves(self, tmp_path):
         (tmp_path / "a").mkdir()
@@ -774,6 +776,16 @@ class TestFolder:
             report.build_page(self.small, tmp_path / "report")
         assert (tmp_path / "report" / "notes.txt").is_file()
 
+    @pytest.mark.parametrize("name", ["audio/take.wav", "figures/figure.png", "audio/more/a.wav"])
+    def test_what_was_added_to_a_folder_of_a_report_is_left_alone(self, tmp_path, name):
+        report.build_page(self.small, tmp_path / "report")
+        path = tmp_path / "report" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        with pytest.raises(ValueError, match="is in the way"):
+            report.build_page(self.small, tmp_path / "report")
+        assert path.read_text() == "mine"
+
     def test_file_in_the_way(self, tmp_path):
         (tmp_path / "file").touch()
         with pytest.raises(ValueError, match="output must be a folder, got"):
@@ -825,7 +837,7 @@ class TestScript:
         output = options["exp_dir"] / "report"
         assert f"{output / 'index.html'}: the results page" in capsys.readouterr().out
         elements = Elements((output / "index.html").read_text(encoding="utf-8"))
-        assert [text for _, text in elements.of("h1")] == ["Experiment exp"]
+        assert [text for _, text in elements.of("h1")] == ["Run exp"]
         assert [text[:4] for _, text in elements.of("h3")] == ["1. a", "filt", "base"]
         assert [text for _, text in elements.of("caption")][1] == "table1"
         assert len(elements.of("audio")) == 8 and "1.23" in [t for _, t in elements.of("td")]
@@ -870,7 +882,7 @@ class TestScript:
             (dict(seed=-1), "seed must be 0 or more, got -1"),
             (dict(tables="none.csv"), "none.csv not found: expected a table .CSV."),
             (dict(data_dir="none"), "none/manifest.json not found: prepare the data first"),
-            (dict(exp_dir="none"), "none/final_metrics.json not found: evaluate the experiment"),
+            (dict(exp_dir="none"), "none/final_metrics.json not found: evaluate the run"),
         ],
     )
     def test_options_that_make_no_sense(self, options, changes, message):

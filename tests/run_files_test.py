@@ -8,8 +8,13 @@ import pytest
 import torch
 from mutations import mutated_bytes, mutated_json, mutated_values
 
-from asteroid_sinudae.report import medians_table, provenance_facts, read_losses, read_table
-from asteroid_sinudae.runs.files import read_metrics, read_training
+from asteroid_sinudae.report.experiment import (
+    medians_table,
+    provenance_facts,
+    read_losses,
+    read_table,
+)
+from asteroid_sinudae.runs.folder import Run
 
 METRICS = {
     "medians": {"mod-cos DAE": {"si_sdr": 30.5, "si_sdr_rm": 8.0}, "mixture": {"si_sdr_rm": -2.0}},
@@ -36,7 +41,7 @@ LOG = "step,epoch,neg_snr,neg_snr_epoch,tv\n0,0,1.5,,0.25\n10,0,0.5,1.0,\n"
 
 def test_metrics_are_read_whole(tmp_path):
     (tmp_path / "final_metrics.json").write_text(json.dumps(METRICS))
-    assert read_metrics(tmp_path) == METRICS
+    assert Run(tmp_path).read_metrics() == {**METRICS, "evaluated": "mod-cos DAE"}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +70,7 @@ def test_metrics_of_another_shape(tmp_path, change, message):
     path = tmp_path / "final_metrics.json"
     path.write_text(json.dumps({**METRICS, **change}))
     with pytest.raises(ValueError, match=f"^{path}: {message}.*: evaluate again .stage 3.$"):
-        read_metrics(tmp_path)
+        Run(tmp_path).read_metrics()
 
 
 def test_damaged_metrics_are_read_or_refused(tmp_path):
@@ -73,7 +78,7 @@ def test_damaged_metrics_are_read_or_refused(tmp_path):
     for text in [*mutated_json(METRICS, 400), b"", b"\xff", b"[" * 10**5]:
         path.write_bytes(text)
         try:
-            metrics = read_metrics(tmp_path)
+            metrics = Run(tmp_path).read_metrics()
             medians_table(metrics), provenance_facts(metrics)
         except ValueError as error:
             assert str(error).startswith(str(path))
@@ -85,19 +90,19 @@ def test_damaged_metrics_are_read_or_refused(tmp_path):
 def test_places_without_metrics(tmp_path, place):
     (tmp_path / "folder" / "final_metrics.json").mkdir(parents=True)
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(FileNotFoundError, match="final_metrics.json not found: evaluate the exper"):
-        read_metrics(tmp_path / place)
+    with pytest.raises(FileNotFoundError, match="final_metrics.json not found: evaluate the run"):
+        Run(tmp_path / place).read_metrics()
 
 
 def test_what_a_model_tells_of_its_training(tmp_path):
-    path, refused = tmp_path / "model.pth", 0
+    path, refused = tmp_path / "best_model.pth", 0
     for infos in ({}, {"training": TRAINING}, {"training": TRAINING, "sources": ["a"]}):
         torch.save({"infos": infos}, path)
-        assert read_training(path) == infos.get("training", {})
+        assert Run(tmp_path).read_training() == infos.get("training", {})
     for infos in mutated_values({"training": TRAINING}, 200):
         torch.save({"infos": infos}, path)
         try:
-            training = read_training(path)
+            training = Run(tmp_path).read_training()
             assert not training or math.isfinite(training["seconds"]) and training["steps"] >= 0
         except ValueError as error:
             assert str(error).startswith(f"{path}: infos: ")

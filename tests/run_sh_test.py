@@ -1,6 +1,7 @@
 """run.sh with options that make no sense, and wherever it is called from."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -197,6 +198,36 @@ def test_script_is_found_from_anywhere(tmp_path, run_sh):
         assert done.stderr == "" and calls == [["local/get_data.py"]]
         done, _ = run_sh("--help", script=script, cwd=cwd, CDPATH=str(decoy))
         assert done.returncode == 0 and done.stdout.startswith("Train the denoising auto-encoder")
+
+
+def test_a_stage_that_fails_is_the_last(run_sh, stub):
+    stub.write_text(STUB + "[[ $1 != *prepare.py ]] || exit 3\n")
+    done, calls = run_sh("--data_dir", "d")
+    assert done.returncode == 3 and [call[0] for call in calls] == [
+        "local/get_data.py",
+        "local/prepare.py",
+    ]
+    stub.write_text(STUB + "[[ $1 != compare.py ]] || exit 4\n")
+    done, calls = run_sh("--data_dir", "d")
+    assert done.returncode == 4 and calls[-1][0] == "compare.py"
+
+
+def test_switches_are_passed_on(run_sh):
+    done, calls = run_sh("--download", "true", "--strict", "true", "--stop_stage", "1")
+    assert calls[0] == ["local/get_data.py", "--musdb18_dir", "data/musdb18-7", "--download"]
+    assert calls[1][-1] == "--strict" and calls[1][2] == "data/prepared_musdb18-7"
+    done, calls = run_sh("--musdb18_dir", "music_", "--strict", "false", "--stop_stage", "1")
+    assert calls[1] == ["local/prepare.py"] + [
+        *("--data_dir", "data/prepared_music_", "--musdb18_dir", "music_")
+    ]
+
+
+def test_help_names_every_option(run_sh):
+    done, _ = run_sh("--help")
+    script = (RECIPE / "run.sh").read_text()
+    options = re.findall(r"^([a-z0-9_]+)=", script, re.MULTILINE)
+    assert len(options) == 22 and len(script.splitlines()) < 150
+    assert [name for name in options if f"--{name}" not in done.stdout] == []
 
 
 def test_variables_of_the_environment_are_no_options(run_sh):

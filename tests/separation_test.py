@@ -14,14 +14,8 @@ from torch.utils.data import DataLoader
 from trainings import RECIPE, STEPS_PER_EPOCH, assert_same_bits, call, every_step, fit, state_of
 
 from asteroid_sinudae import STFT, SinuDAE, SinuDAEConvTasNet
-from asteroid_sinudae.data.segments import (
-    SAMPLE_RATE,
-    Manifest,
-    SetShuffleSampler,
-    Track,
-    TrainSegments,
-)
-from asteroid_sinudae.data.tracks import SOURCES
+from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
+from asteroid_sinudae.data.tracks import SAMPLE_RATE, SOURCES, Manifest, Track
 from asteroid_sinudae.evaluation.blind import evaluate_separation
 from asteroid_sinudae.evaluation.bsseval import score_track
 from asteroid_sinudae.evaluation.bsseval_runs import evaluate_tracks

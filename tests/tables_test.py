@@ -23,20 +23,19 @@ import yaml
 from mutations import mutated_bytes, mutated_json
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.data.segments import Manifest, Track
+from asteroid_sinudae.data.tracks import Manifest, Track
 from asteroid_sinudae.evaluation.tables import MIXTURE
 from asteroid_sinudae.filterbanks.bands import as_bands, n_kernels
+from asteroid_sinudae.runs import conf as configurations
+from asteroid_sinudae.runs import declaration, processes, results
+from asteroid_sinudae.runs import jobs as jobs_module
 from asteroid_sinudae.utils import locks
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "musdb18"
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(RECIPE))
-    tables = importlib.import_module("tables")
-    configurations, experiments, processes, results, scripts = (
-        importlib.import_module(f"utils.{name}")
-        for name in ("conf", "experiments", "processes", "results", "scripts")
-    )
+    tables, scripts = (importlib.import_module(name) for name in ("tables", "utils.scripts"))
 
 BASE = configurations.read_yaml(scripts.BASE_CONF)
 SHIPPED = RECIPE / "local" / "experiments.yml"
@@ -150,10 +149,10 @@ def write_baseline(folder, conf, **changes):
 
 def jobs_of(path, tmp_path, seeds=(0,), **values):
     """The experiment, its baselines, and the runs of its rows."""
-    conf = experiments.override(BASE, values)
-    experiment = experiments.load_experiment(path, "table", conf)
-    rows = experiments.parse_rows(None, experiment)
-    jobs = experiments.make_jobs(experiment, conf, rows, seeds, tmp_path / "exp")
+    conf = declaration.override(BASE, values)
+    experiment = declaration.load_table(path, "table", conf)
+    rows = declaration.parse_rows(None, experiment)
+    jobs = declaration.make_jobs(experiment, conf, rows, seeds, tmp_path / "exp")
     n_baselines = len(experiment.stft)
     return experiment, jobs[:n_baselines], jobs[n_baselines:]
 
@@ -169,12 +168,13 @@ class Runner:
     """Stands for the scripts: records their calls, and writes what eval.py would write."""
 
     def __init__(self, fails=()):
-        self.calls, self.confs, self.fails = [], {}, fails
+        self.calls, self.words, self.confs, self.fails = [], [], {}, fails
 
     def __call__(self, script, arguments, lock):
         folder = Path(arguments[1])
         call = (script.name, folder.name)
         self.calls.append(call)
+        self.words.append([script.name, *arguments])
         if call in self.fails:
             raise self.fails[call]
         if script.name == "train.py":
@@ -197,7 +197,7 @@ def run_tables(tmp_path, small, data_dir, monkeypatch):
         argv = ["tables.py", "--experiment", experiment, "--exp_root", tmp_path / "exp", *arguments]
         argv += [word for name, value in options.items() for word in (f"--{name}", value)]
         monkeypatch.setattr(sys, "argv", [str(word) for word in argv])
-        monkeypatch.setattr(tables, "run_script", runner or Runner())
+        monkeypatch.setattr(jobs_module, "run_script", runner or Runner())
         scripts.run(tables.main)
 
     return run
@@ -224,8 +224,8 @@ def test_options_hold_for_all_rows_and_are_written_down(tmp_path, run_tables):
 
 @pytest.mark.parametrize("name, n_rows", [("table1", 7), ("table2", 6)])
 def test_shipped_rows_have_the_papers_parameters(name, n_rows):
-    experiment = experiments.load_experiment(SHIPPED, name, BASE)
-    jobs = experiments.make_jobs(experiment, BASE, list(experiment.rows), [0], Path())
+    experiment = declaration.load_table(SHIPPED, name, BASE)
+    jobs = declaration.make_jobs(experiment, BASE, list(experiment.rows), [0], Path())
     assert len(jobs) == n_rows and len(experiment.stft) == (name == "table2")
     for job in jobs:
         with torch.device("meta"):
@@ -235,8 +235,8 @@ def test_shipped_rows_have_the_papers_parameters(name, n_rows):
 
 
 def test_shipped_experiments_are_the_papers():
-    table1 = experiments.load_experiment(SHIPPED, "table1", BASE)
-    jobs = experiments.make_jobs(table1, BASE, list(table1.rows), [0], Path())
+    table1 = declaration.load_table(SHIPPED, "table1", BASE)
+    jobs = declaration.make_jobs(table1, BASE, list(table1.rows), [0], Path())
     for job in jobs:
         assert job.conf["objective"]["tv_weight"] == 0 and not job.conf["objective"]["sort"]
         assert job.conf["training"]["early_stop"] and job.conf["training"]["epochs"] == 10
@@ -257,8 +257,8 @@ def test_shipped_experiments_are_the_papers():
     si_sdr = [row.paper["si_sdr"] for row in table1.rows.values()]
     assert si_sdr == [20.83, 22.34, 31.25, 30.5, 28.72, 32.62, 26.82]
 
-    table2 = experiments.load_experiment(SHIPPED, "table2", BASE)
-    jobs = experiments.make_jobs(table2, BASE, list(table2.rows), [0], Path())
+    table2 = declaration.load_table(SHIPPED, "table2", BASE)
+    jobs = declaration.make_jobs(table2, BASE, list(table2.rows), [0], Path())
     assert [
         (job.conf["filterbank"]["n_filters"], job.conf["objective"]["tv_on"]) for job in jobs
     ] == [(c, on) for c in (400, 800, 1600) for on in ("vocals", "mixture")]
@@ -270,8 +270,8 @@ def test_shipped_experiments_are_the_papers():
 
 
 def test_shipped_rows_of_table3_keep_their_budgets():
-    table3 = experiments.load_experiment(SHIPPED, "table3", BASE)
-    jobs = experiments.make_jobs(table3, BASE, list(table3.all_rows()), [0], Path())
+    table3 = declaration.load_table(SHIPPED, "table3", BASE)
+    jobs = declaration.make_jobs(table3, BASE, list(table3.all_rows()), [0], Path())
     numbers = {"s256": 800 / 256, "s512": 3.15, "half": 2.7, "whole": 5.34}
     for job in jobs:
         if job.is_baseline:
@@ -380,6 +380,15 @@ BAD_NAME = "name of a row must be made of a-z, 0-9 and _, and not begin with stf
         ),
         ([*STFT, "label"], None, "table.stft.stft_plain.label is missing"),
         (["other"], {}, "other.title is missing"),
+        (["table", "report_row"], 1, "table.report_row must be a valid string, got 1"),
+        *[
+            (
+                ["table", "report_row"],
+                row,
+                "table.report_row must be one of the table's rows that are trained, got",
+            )
+            for row in ("curved", "stft_plain")
+        ],
     ],
 )
 def test_experiments_that_make_no_sense(tmp_path, run_tables, path, value, message):
@@ -403,6 +412,7 @@ def test_experiments_that_make_no_sense(tmp_path, run_tables, path, value, messa
         ),
         (["--rows", "plain", "plain"], {}, "row must be given once, got 'plain'"),
         (["--seeds", "0", "x"], {}, "seed must be an integer, 0 or more, got 'x'"),
+        (["--seeds", "4294967296"], {}, "seed must be at most 4294967295, got 4294967296"),
         (["--seeds=-1"], {}, "seed must be an integer, 0 or more, got '-1'"),
         (["--seeds", "1", "01"], {}, "seed must be given once, got 1"),
         (["--shard", "3/2"], {}, "shard must be i/n with i from 1 to n, got '3/2'"),
@@ -448,23 +458,35 @@ def test_jobs_are_a_run_of_every_row_before_the_next_run(tmp_path, small):
         "plain seed 1",
         "squared seed 1",
     ]
-    assert jobs[0].folder == tmp_path / "exp" / "table" / "plain_seed3"
-    expected = experiments.override(
+    assert jobs[0].run.folder == tmp_path / "exp" / "table" / "plain_seed3"
+    expected = declaration.override(
         BASE,
         dict(lr=0.5, n_filters=8, tv_weight=0.0, sort=False, decoder="conv", seed=3),
     )
     expected["baseline"]["stft_stride"] = 512
     assert jobs[0].conf == expected and jobs[1].conf["filterbank"]["decoder"] == "mod_cos"
-    assert str(baseline) == "stft_plain" and baseline.folder == tmp_path / "exp/table/stft_plain"
+    assert (
+        str(baseline) == "stft_plain" and baseline.run.folder == tmp_path / "exp/table/stft_plain"
+    )
     assert baseline.conf == {  # what its figures depend on
         "data": {"segment": 44100},
         "baseline": {"stft_n_fft": 2048, "stft_stride": 512, "stft_window": "hamming"},
     }
 
 
-def test_options_of_a_job_are_its_configuration(tmp_path, small):
-    _, _, jobs = jobs_of(small, tmp_path, lr=1e-7, max_steps=-1, precision="32")
-    assert parsed(jobs[0].options()) == jobs[0].conf
+def test_a_job_is_trained_from_a_file(tmp_path, small, data_dir, monkeypatch):
+    bands = "64x4:22050"
+    _, _, jobs = jobs_of(small, tmp_path, lr=1e-7, max_steps=7, precision="32", bands=bands)
+    runner, run = Runner(), jobs[0].run
+    run.folder.mkdir(parents=True)
+    run.conf_file.write_text("of what is there already")
+    monkeypatch.setattr(jobs_module, "run_script", runner)
+    source = results.describe_source(SOURCE)
+    assert jobs_module.run_jobs(jobs[:1], RECIPE, data_dir, source) == {}
+    where = ["--exp_dir", str(run.folder), "--data_dir", str(data_dir)]
+    assert runner.words[0] == ["train.py", *where, "--conf", str(run.job_file)]
+    assert runner.confs[run.folder] == jobs[0].conf
+    assert run.conf_file.read_text() == "of what is there already"
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 5])
@@ -487,7 +509,7 @@ def test_a_result_is_done_with_its_own_configuration_only(tmp_path, small):
     _, _, (job, _) = jobs_of(small, tmp_path, max_steps=7)
     source = results.describe_source(SOURCE)
     assert results.read_result(job, source) is None
-    write_result(job.folder, experiments.override(job.conf, {"num_workers": 5, "devices": 4}))
+    write_result(job.run.folder, declaration.override(job.conf, {"num_workers": 5, "devices": 4}))
     result = results.read_result(job, source)
     assert (result.steps, result.seconds, result.parameters) == (7, 60.0, 6_476_800)
     assert result.costs == COSTS
@@ -510,9 +532,11 @@ def test_a_result_is_done_with_its_own_configuration_only(tmp_path, small):
 )
 def test_a_result_of_another_configuration_is_refused(tmp_path, small, asked, steps, message):
     _, _, (job, _) = jobs_of(small, tmp_path)
-    write_result(job.folder, job.conf, steps=steps)
+    write_result(job.run.folder, job.conf, steps=steps)
     _, _, (job, _) = jobs_of(small, tmp_path, **asked)
-    with pytest.raises(ValueError, match=f"^{job.folder} belongs to another config.*: {message}"):
+    with pytest.raises(
+        ValueError, match=f"^{job.run.folder} belongs to another config.*: {message}"
+    ):
         results.read_result(job, results.describe_source(SOURCE))
 
 
@@ -526,18 +550,36 @@ def test_a_result_of_another_configuration_is_refused(tmp_path, small, asked, st
 def test_result_of_a_baseline_depends_on_little(tmp_path, small, asked, message):
     _, (job,), _ = jobs_of(small, tmp_path)
     source = results.describe_source(SOURCE)
-    write_baseline(job.folder, job.conf)
+    write_baseline(job.run.folder, job.conf)
     _, (same,), _ = jobs_of(small, tmp_path, lr=0.5, n_filters=3, max_steps=2, epochs=1)
     result = results.read_result(same, source)
     assert result.steps is None and result.costs == TRAINED["STFT"] and len(result.segments) == 5
     _, (job,), _ = jobs_of(small, tmp_path, **asked)
-    with pytest.raises(ValueError, match=f"^{job.folder} belongs to another config.*: {message}"):
+    with pytest.raises(
+        ValueError, match=f"^{job.run.folder} belongs to another config.*: {message}"
+    ):
         results.read_result(job, source)
+
+
+def test_the_evaluated_model_is_named(tmp_path, small):
+    _, _, (job, _) = jobs_of(small, tmp_path)
+    source = results.describe_source(SOURCE)
+    backwards = dict(reversed(TRAINED.items()))
+    write_result(job.run.folder, job.conf, systems=backwards, evaluated="conv DAE")
+    result = results.read_result(job, source)
+    assert result.costs == COSTS
+    expected = segments_of(0).query("system == 'conv DAE'")["si_sdr"]
+    np.testing.assert_allclose(result.segments["si_sdr"], expected)
+    medians = {name: {"si_sdr": 10.0} for name in (*TRAINED, MIXTURE)}
+    for name, where in (("other", "medians"), (MIXTURE, "systems")):
+        write_result(job.run.folder, job.conf, medians=medians, evaluated=name)
+        with pytest.raises(ValueError, match=f"{where} has no '{name}', as evaluated"):
+            results.read_result(job, source)
 
 
 def test_a_result_on_other_data_is_refused(tmp_path, small):
     _, _, (job, _) = jobs_of(small, tmp_path)
-    write_result(job.folder, job.conf, source={"kind": "stems", "path": "elsewhere"})
+    write_result(job.run.folder, job.conf, source={"kind": "stems", "path": "elsewhere"})
     message = "data is stems of elsewhere there, wav of music asked for; choose another"
     with pytest.raises(ValueError, match=message):
         results.read_result(job, results.describe_source(SOURCE))
@@ -608,22 +650,24 @@ def test_a_result_on_other_data_is_refused(tmp_path, small):
 )
 def test_a_damaged_result_is_refused(tmp_path, small, name, damage, message):
     _, _, (job, _) = jobs_of(small, tmp_path)
-    write_result(job.folder, job.conf)
-    path = job.folder / name
+    write_result(job.run.folder, job.conf)
+    path = job.run.folder / name
     if damage is None:
         path.unlink()
     else:
         path.write_text(damage(path.read_text()), "utf-8", "surrogateescape")
-    expected = f"^{job.folder} holds a damaged result, delete final_metrics.json in it .*{message}"
+    expected = (
+        f"^{job.run.folder} holds a damaged result, delete final_metrics.json in it .*{message}"
+    )
     with pytest.raises(ValueError, match=expected):
         results.read_result(job, results.describe_source(SOURCE))
 
 
 def test_damaged_results_are_read_or_refused(tmp_path, small):
     _, _, (job, _) = jobs_of(small, tmp_path)
-    write_result(job.folder, job.conf)
+    write_result(job.run.folder, job.conf)
     refused, source = 0, results.describe_source(SOURCE)
-    paths = [job.folder / name for name in ("final_metrics.json", "segments.csv")]
+    paths = [job.run.folder / name for name in ("final_metrics.json", "segments.csv")]
     metrics, segments = (path.read_bytes() for path in paths)
     damaged = [(paths[0], text) for text in mutated_json(json.loads(metrics), 300)]
     damaged += [(paths[1], text) for text in mutated_bytes(segments, 150)]
@@ -635,7 +679,7 @@ def test_damaged_results_are_read_or_refused(tmp_path, small):
             result = results.read_result(job, source)
             assert np.isfinite(result.segments.to_numpy()).all()
         except ValueError as error:
-            assert str(error).startswith(f"{job.folder} ")
+            assert str(error).startswith(f"{job.run.folder} ")
             refused += 1
     assert 200 < refused < 450
 
@@ -646,8 +690,10 @@ def test_damaged_results_are_read_or_refused(tmp_path, small):
 def test_cells_are_medians_over_segments_and_runs(tmp_path, small):
     experiment, baselines, jobs = jobs_of(small, tmp_path, seeds=(0, 1))
     for job in jobs[:3]:  # both runs of the first row, one of the second
-        write_result(job.folder, job.conf, job.seed, n_segments=5 + job.seed, steps=7 + job.seed)
-    write_baseline(baselines[0].folder, baselines[0].conf, n_segments=6)
+        write_result(
+            job.run.folder, job.conf, job.seed, n_segments=5 + job.seed, steps=7 + job.seed
+        )
+    write_baseline(baselines[0].run.folder, baselines[0].conf, n_segments=6)
     jobs = [*baselines, *jobs]
     read = [results.read_result(job, results.describe_source(SOURCE)) for job in jobs]
     table = results.make_table(experiment, jobs, read)
@@ -822,7 +868,7 @@ def test_training_beyond_what_was_asked_for_is_not_a_result(run_tables):
 
 
 def test_job_of_another_process_is_left_out(tmp_path, run_tables, monkeypatch, capsys):
-    monkeypatch.setattr(tables, "locked", lambda path: locks.locked(path, seconds=0.0))
+    monkeypatch.setattr(jobs_module, "locked", lambda path: locks.locked(path, seconds=0.0))
     folder = tmp_path / "exp" / "table"
     with locks.locked(folder / "plain_seed0" / ".lock"):
         with locks.locked(folder / "stft_plain" / ".lock"):
@@ -889,7 +935,8 @@ def start_waiting(tmp_path):
     script, started = tmp_path / "script.py", tmp_path / "started"
     script.write_text(WAITS)
     code = (
-        "import sys; from pathlib import Path; from utils.processes import run_script\n"
+        "import sys; from pathlib import Path\n"
+        "from asteroid_sinudae.runs.processes import run_script\n"
         "from asteroid_sinudae.utils.locks import locked\n"
         "with locked(Path(sys.argv[1])) as lock: run_script(Path(sys.argv[2]), sys.argv[3:], lock)"
     )
@@ -1068,6 +1115,16 @@ def test_run_sh_runs_an_experiment(run_sh):
     done, calls = run_sh("--experiment", "table3", "--rows", "stft_4096_768", "--museval", "true")
     assert done.returncode == 0 and list(calls)[2:] == ["tables.py"]
     assert done.stderr == "run.sh: note: without a --report_row there is no museval and no page\n"
+
+    assert run_sh("--experiment", "table1")[1]["report.py"][1].endswith(
+        "/conv_modcos_squared_seed0"
+    )
+    one = ["--stage", "5", "--report_row", "c400_am", "--rows", "c400_av"]
+    calls = run_sh("--experiment", "table2", *one)[1]
+    assert calls["report.py"][1] == "exp/table2/c400_am_seed0" and list(calls) == ["report.py"]
+    assert calls["report.py"][4] == "--tables"
+    done, calls = run_sh("--experiment", "no_table")  # which tables.py refuses
+    assert calls["tables.py"][1] == "no_table" and "report.py" not in calls
 
     done, calls = run_sh("--experiment", "table1", "--shard", "2/3", "--stage", "2")
     assert calls["tables.py"][-2:] == ["--shard", "2/3"] and list(calls) == ["tables.py"]

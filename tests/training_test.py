@@ -17,8 +17,12 @@ from torch.utils.data import get_worker_info
 from trainings import RECIPE, SMALL, assert_same_bits, call, write_tracks
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.data.segments import Manifest, SetShuffleSampler, Track, TrainSegments
+from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
+from asteroid_sinudae.data.tracks import Manifest, Track
 from asteroid_sinudae.models import registry
+from asteroid_sinudae.runs import training
+from asteroid_sinudae.runs.conf import write_conf
+from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.training.checkpoints import MAY_CHANGE, check_resumable
 from asteroid_sinudae.training.precision import Choice
 from asteroid_sinudae.utils.files import load_safely
@@ -58,13 +62,6 @@ def conf(tmp_path_factory):
 @pytest.fixture
 def options(data_dir, conf, tmp_path):
     return dict(data_dir=data_dir, conf=conf, exp_dir=tmp_path / "exp")
-
-
-@pytest.fixture
-def training(monkeypatch):
-    """The module that the scripts import."""
-    monkeypatch.syspath_prepend(str(RECIPE))
-    return importlib.import_module("utils.training")
 
 
 def package_of(exp_dir):
@@ -232,7 +229,7 @@ def test_a_finished_training_goes_on_over_a_longer_decay(
         call("train.py", **options, **after, seed=1)
 
 
-def test_updates_of_the_decay(training):
+def test_updates_of_the_decay():
     loader = range(7)
 
     def steps(epochs, max_steps, lr_decay=True):
@@ -340,6 +337,29 @@ def test_a_training_from_a_model_of_the_package(options, tmp_path, monkeypatch):
             call("train.py", **{**options, "exp_dir": tmp_path / "other"}, init_from=name)
 
 
+def test_nothing_is_left_out_of_the_configuration_that_a_table_asks_for(options, tmp_path):
+    source, run = tmp_path / "source.pth", Run(options["exp_dir"])
+    torch.save(SinuDAE(**{**SMALL, "n_filters": 6}).serialize(), source)
+    conf = yaml.safe_load((RECIPE / "local" / "conf.yml").read_text())
+    for group, values in CONF.items():
+        conf[group].update(values)
+    conf["filterbank"]["n_filters"] = 800  # the default, which a row may ask for
+    conf["training"]["init_from"] = str(source)
+    write_conf(conf, run.job_file)
+    line = f"^train.py: n_filters must be that of init_from={source}, 6, or left out, got 800$"
+    with pytest.raises(SystemExit, match=line):
+        call("train.py", **{**options, "conf": run.job_file})
+    assert not run.conf_file.exists()
+    conf["filterbank"]["n_filters"] = 6
+    write_conf(conf, run.job_file)
+    call("train.py", **{**options, "conf": run.job_file})
+    assert (
+        run.read_conf(conf)["filterbank"]
+        == conf["filterbank"]
+        == package_of(run.folder)["model_args"]
+    )
+
+
 def test_separators_from_the_maskers_of_others(options, tmp_path):
     call("train.py", **options)
     path = tmp_path / "separators.yml"
@@ -366,7 +386,7 @@ def test_separators_from_the_maskers_of_others(options, tmp_path):
 # The precision that is chosen by time
 
 
-def test_the_precision_is_chosen_once_a_run(options, tmp_path, training, monkeypatch, capsys):
+def test_the_precision_is_chosen_once_a_run(options, tmp_path, monkeypatch, capsys):
     choice = Choice("bf16", {"32": 0.32, "bf16": 0.14})
     asked = []
     monkeypatch.setattr(training, "time_precisions", lambda *args: asked.append(args) or choice)
@@ -399,7 +419,7 @@ def test_the_precision_is_chosen_once_a_run(options, tmp_path, training, monkeyp
         call("train.py", **options, precision="auto", max_steps=4)
 
 
-def test_processes_that_train_together_agree_on_the_precision(training, monkeypatch):
+def test_processes_that_train_together_agree_on_the_precision(monkeypatch):
     class System:
         config = {"run": {}}
 

@@ -246,7 +246,7 @@ def check_output(out: Path, force: bool, inputs: Iterable[Path], suffix: str = "
     # Unlike Path.resolve, realpath accepts links that lead in a circle.
     if os.path.realpath(out) in map(os.path.realpath, inputs):
         raise ValueError(f"{out} is also to be read, expected another file to write")
-    if out.exists() and not force:
+    if os.path.lexists(out) and not force:  # also a link that leads nowhere
         raise ValueError(f"{out} exists already, expected a new file, or --force")
 
 

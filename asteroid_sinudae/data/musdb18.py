@@ -26,6 +26,7 @@ import stempeg
 import torch
 
 from ..songs.audio import rate_ratio, resampled
+from ..songs.containers import find_data, has_successor
 from ..utils.locks import locked
 from .tracks import FULL_SCALE, MAX_SECONDS, SAMPLE_RATE, SOURCES, SUBSETS, SourceName, Subset
 
@@ -266,6 +267,13 @@ def _mono(pieces: Iterable[np.ndarray], label: str, rate: int) -> np.ndarray:
 
 
 def _read_audio_file(path: Path) -> tuple[np.ndarray, int]:
+    data = find_data(path)
+    if data is not None and (data.declared or 0) > data.available:  # libsndfile does not tell
+        raise ValueError(
+            f"{path} breaks off after {data.available} of {data.declared} bytes: truncated"
+        )
+    if has_successor(path):
+        raise ValueError(f"{path} is followed by another file in it: expected one file")
     with _reading(str(path), "a WAV or FLAC file"):
         file = soundfile.SoundFile(os.fsencode(path))  # names need not be UTF-8
     with file:

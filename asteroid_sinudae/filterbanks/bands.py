@@ -70,7 +70,16 @@ def format_bands(bands: Sequence[Band]) -> str:
         >>> format_bands([Band(2048, 1400.0, 4), Band(512, 22050.0, 2)])
         '2048x4:1400:500 512x2:22050:500'
     """
-    return " ".join(f"{b.window}x{b.phases}:{b.upper:.10g}:{b.fade:.10g}" for b in bands)
+    return " ".join(
+        f"{band.window}x{band.phases}:{_as_text(band.upper)}:{_as_text(band.fade)}"
+        for band in bands
+    )
+
+
+def _as_text(number: float) -> str:
+    """Ten digits, or as many as it takes to read the same number again."""
+    text = f"{number:.10g}"
+    return text if float(text) == number else repr(float(number))
 
 
 def as_bands(

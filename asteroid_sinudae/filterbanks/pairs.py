@@ -1,17 +1,20 @@
 """Pairs of an encoder and a decoder, each with a filterbank of its own family."""
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from inspect import Parameter
+from typing import TypeVar
 
-from ..utils.checks import check, check_choice, check_filterbank_sizes, takes_plain
-from .bands import Band, as_bands
+from ..utils.checks import check, check_choice, check_filterbank_sizes, plain
+from .bands import Band, as_bands, format_bands
 from .conv_fb import ConvFB
 from .conv_smooth_fb import ConvSmoothFB
 from .enc_dec import Decoder, Encoder
 from .mod_cos_fb import CosFB, ModCosFB
 from .multires import start_multires
 from .sinc_smooth_fb import SincSmoothFB
-from .smoothing import SmoothFB
 
 ENCODERS: dict[str, type[ConvSmoothFB | SincSmoothFB]] = {
     "conv_smooth": ConvSmoothFB,
@@ -20,25 +23,15 @@ ENCODERS: dict[str, type[ConvSmoothFB | SincSmoothFB]] = {
 DECODERS = ("mod_cos", "cos", "conv", "conv_tanh")
 INITS = ("paper", "multires")
 
+Result = TypeVar("Result")
 
-@takes_plain
-def make_enc_dec(
-    encoder: str = "conv_smooth",
-    decoder: str = "mod_cos",
-    n_filters: int = 800,
-    kernel_size: int = 2048,
-    stride: int = 256,
-    sample_rate: float = 44100.0,
-    exponent: int = 2,
-    frequency_init: str = "mel",
-    smooth_kernel_size: int = 5,
-    smooth_dilation: int = 10,
-    smooth_groups: int = 1,
-    init: str = "paper",
-    bands: str | Sequence[Band] = "",
-    cover_edges: bool | None = None,
-) -> tuple[Encoder, Decoder]:
-    """Creates an encoder and a decoder, each with a filterbank of its own family.
+
+@dataclass(frozen=True)
+class PairArguments:
+    """What a pair of encoder and decoder is made from; the defaults are the paper's best sizes.
+
+    All values are plain ones, as model files keep them. Where `bands` or `cover_edges` is left
+    open, it is filled in.
 
     Args:
         encoder (str): Among [``'conv_smooth'``, ``'sinc_smooth'``].
@@ -63,6 +56,103 @@ def make_enc_dec(
             reconstruction needs, see :class:`.Encoder`. If None (the default), they are added with
             ``'multires'`` only.
 
+    Raises:
+        ValueError: naming the argument that makes no sense.
+    """
+
+    encoder: str = "conv_smooth"
+    decoder: str = "mod_cos"
+    n_filters: int = 800
+    kernel_size: int = 2048
+    stride: int = 256
+    sample_rate: float = 44100.0
+    exponent: int = 2
+    frequency_init: str = "mel"
+    smooth_kernel_size: int = 5
+    smooth_dilation: int = 10
+    smooth_groups: int = 1
+    init: str = "paper"
+    bands: str | Sequence[Band] = ""
+    cover_edges: bool | None = None
+
+    def __post_init__(self):
+        for field in fields(self):
+            self._set(field.name, plain(getattr(self, field.name)))
+        check_filterbank_sizes(**self.sizes())
+        check_choice("encoder", self.encoder, tuple(ENCODERS))
+        check_choice("decoder", self.decoder, DECODERS)
+        check_choice("init", self.init, INITS)
+        check_choice("cover_edges", self.cover_edges, (None, False, True))
+        if self.init == "multires":
+            is_pair = (self.encoder, self.decoder) == ("conv_smooth", "mod_cos")
+            expected = "'paper' for any pair but conv_smooth and mod_cos"
+            check(is_pair, "init", self.init, expected)
+            self._set("bands", format_bands(as_bands(self.bands, **self.sizes())))
+        else:
+            check(not self.bands, "bands", self.bands, "empty, unless init is 'multires'")
+            self._set("bands", "")
+        if self.cover_edges is None:
+            self._set("cover_edges", self.init == "multires")
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)  # frozen, but not before it is complete
+
+    def sizes(self) -> dict:
+        """Arguments of every filterbank."""
+        return self._some("n_filters", "kernel_size", "stride", "sample_rate")
+
+    def smoothing(self) -> dict:
+        """Further arguments of an encoder's filterbank."""
+        return self._some("smooth_kernel_size", "smooth_dilation", "smooth_groups")
+
+    def carriers(self) -> dict:
+        """Further arguments of a cosine decoder's filterbank."""
+        return self._some("exponent", "frequency_init")
+
+    def _some(self, *names: str) -> dict:
+        return {name: getattr(self, name) for name in names}
+
+
+def takes_pair(
+    kind=Parameter.KEYWORD_ONLY,
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Show the arguments of :class:`PairArguments` in a signature, in the place of `**pair`.
+
+    The function is given those that its caller gives, all values as :func:`.plain` ones. Any other
+    argument is a TypeError that names the function, or the class whose constructor it is.
+
+    Args:
+        kind: Whether they are also taken by place, see :class:`inspect.Parameter`.
+    """
+
+    def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
+        *own, _ = inspect.signature(function).parameters.values()
+        pair = inspect.signature(PairArguments).parameters.values()
+        shown = inspect.Signature([*own, *(each.replace(kind=kind) for each in pair)])
+        name = function.__qualname__.removesuffix(".__init__")
+
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            try:
+                given = shown.bind(*args, **kwargs).arguments
+            except TypeError as error:
+                raise TypeError(f"{name}: {error}") from None
+            return function(**{key: plain(value) for key, value in given.items()})
+
+        call.__signature__ = shown  # type: ignore[attr-defined]  # which inspect reads
+        return call
+
+    return decorate
+
+
+@takes_pair(Parameter.POSITIONAL_OR_KEYWORD)
+def make_enc_dec(**pair):
+    """Creates an encoder and a decoder, each with a filterbank of its own family.
+
+    Args:
+        **pair: The arguments of :class:`.PairArguments`, by place or by name, as
+            :class:`.SinuDAE` takes them.
+
     Returns:
         :class:`.Encoder`, :class:`.Decoder`
 
@@ -75,38 +165,17 @@ def make_enc_dec(
         >>> spec.shape, dec(spec, length=1001).shape
         (torch.Size([2, 20, 126]), torch.Size([2, 1, 1001]))
     """
-    check_choice("encoder", encoder, tuple(ENCODERS))
-    check_choice("decoder", decoder, DECODERS)
-    check_choice("init", init, INITS)
-    check_choice("cover_edges", cover_edges, (None, False, True))
-    check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate)
-    sizes: dict[str, Any] = dict(
-        n_filters=n_filters, kernel_size=kernel_size, stride=stride, sample_rate=sample_rate
-    )
-    smoothing: dict[str, Any] = dict(
-        smooth_kernel_size=smooth_kernel_size,
-        smooth_dilation=smooth_dilation,
-        smooth_groups=smooth_groups,
-    )
-    carriers: dict[str, Any] = dict(exponent=exponent, frequency_init=frequency_init)
-    analysis: SmoothFB = ENCODERS[encoder](**sizes, **smoothing)
-    synthesis: CosFB | ConvFB
-    if decoder == "mod_cos":
-        synthesis = ModCosFB(**sizes, **carriers)
-    elif decoder == "cos":
-        synthesis = CosFB(**sizes, **carriers)
+    arguments = PairArguments(**pair)
+    sizes = arguments.sizes()
+    analysis = ENCODERS[arguments.encoder](**sizes, **arguments.smoothing())
+    if arguments.decoder == "mod_cos":
+        synthesis = ModCosFB(**sizes, **arguments.carriers())
+    elif arguments.decoder == "cos":
+        synthesis = CosFB(**sizes, **arguments.carriers())
     else:
-        activation = "tanh" if decoder == "conv_tanh" else "linear"
+        activation = "tanh" if arguments.decoder == "conv_tanh" else "linear"
         synthesis = ConvFB(**sizes, output_activation=activation)
-    if init == "multires":
-        is_pair = (encoder, decoder) == ("conv_smooth", "mod_cos")
-        expected = "'paper' for any pair but conv_smooth and mod_cos"
-        check(is_pair, "init", init, expected)
-        assert isinstance(analysis, ConvSmoothFB) and isinstance(synthesis, ModCosFB)
-        layout = as_bands(bands, n_filters, kernel_size, stride, sample_rate)
-        start_multires(analysis, synthesis, layout)
-    else:
-        check(not bands, "bands", bands, "empty, unless init is 'multires'")
-    if cover_edges is None:
-        cover_edges = init == "multires"
-    return Encoder(analysis, cover_edges=cover_edges), Decoder(synthesis, cover_edges=cover_edges)
+    if arguments.init == "multires":
+        start_multires(analysis, synthesis, as_bands(arguments.bands, **sizes))
+    edges = dict(cover_edges=arguments.cover_edges)
+    return Encoder(analysis, **edges), Decoder(synthesis, **edges)

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import reprlib
 import threading
 import warnings
@@ -19,6 +20,7 @@ from ..utils.files import load_safely
 from ..utils.schema import validated
 
 RATES = (1.0, 1e7)  # Hz, of models in files
+MAX_SIZE = 10**7  # of an argument that more numbers than a file holds may follow from
 SPARE = 100  # parameters of layers that a constructor replaces
 KEYS = ("model_name", "model_args", "state_dict")
 
@@ -145,8 +147,11 @@ def fit_package(
         rate = args.get("sample_rate", RATES[0])
         check_rate(rate)
         check(RATES[0] <= rate <= RATES[1], "sample_rate", rate, "1 to 1e7 (Hz)")
+        n_numbers = sum(value.numel() for value in state.values())
+        if not issubclass(model_class, SafeModel):
+            _check_sizes(args, n_numbers)
         if not issubclass(model_class, SafeModel) or "n_fft" in args:
-            _check_transform(args, sum(value.numel() for value in state.values()))
+            _check_transform(args, n_numbers)
         with torch.device("meta"), _at_most(2 * len(state) + SPARE):
             model = model_class(**args)
         model.load_state_dict(_converted(state, model.state_dict(), copy), assign=True)
@@ -167,6 +172,19 @@ def _failing_with(failure: str) -> Iterator[None]:
 
 def _shortened(text: str, length: int = 500) -> str:
     return text if len(text) <= length else f"{text[:length]} ..."
+
+
+def _check_sizes(args: dict, n_numbers: int) -> None:
+    """Some of Asteroid's filterbanks are computed by NumPy before there is a weight to compare."""
+    limit = max(MAX_SIZE, 16 * n_numbers)
+    for name, value in args.items():
+        if isinstance(value, int):
+            check(value <= limit, name, value, f"at most {limit}, for {n_numbers} numbers")
+    if "mpgt" in str(args.get("fb_name", "")).lower():
+        sizes = [args.get(name) for name in ("n_filters", "kernel_size")]
+        if all(isinstance(size, int) for size in sizes):
+            is_held = math.prod(sizes) <= limit
+            check(is_held, "n_filters and kernel_size", sizes, f"those of {n_numbers} numbers")
 
 
 def _check_transform(args: dict, n_numbers: int) -> None:

@@ -4,86 +4,71 @@ Only the masker is Asteroid's. The pair keeps its own edges, so that estimates h
 the mixture, and is not gated or rectified again: it is non-negative.
 """
 
-import inspect
-from inspect import Parameter
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from asteroid.models import ConvTasNet, DPRNNTasNet, DPTNet, LSTMTasNet
+from asteroid.masknn import DPRNN, DPTransformer, LSTMMasker, TDConvNet
+from asteroid.models.base_models import BaseEncoderMaskerDecoder
 from asteroid_filterbanks.scripting import script_if_tracing
 from asteroid_filterbanks.transforms import apply_mag_mask, mag
+from torch import nn
 
+from ..filterbanks.pairs import takes_pair
 from ..utils.checks import check, check_positive_int, takes_plain
 from .base_model import SafeModel
 from .sinudae import SinuDAE
 from .stft import STFT
 
-# Arguments of Asteroid's models that the pair makes pointless.
-_FIXED_BY_PAIR = {"in_chan", "out_chan", "fb_name", "encoder_activation", "fb_kwargs"}
-_PAIR_PARAMETERS = dict(inspect.signature(SinuDAE).parameters)
 
+class PairSeparator(SafeModel, BaseEncoderMaskerDecoder):
+    """A masker between the encoder and the decoder of a learned pair.
 
-def _on_pair(asteroid_model):
-    """Base class: `asteroid_model` with a :class:`SinuDAE`'s encoder and decoder.
-
-    Its constructor takes the arguments of the masker as `asteroid_model` does, and by name those
-    of :class:`SinuDAE`, `pretrained` and `freeze`.
+    Args:
+        make_masker (callable): Takes the number of channels, and `masker_args` by name.
+        masker_args (dict): With `n_src`, the number of sources.
+        pair_args (dict): Arguments of :class:`.SinuDAE` that were given.
+        pretrained (str, Path, dict or SinuDAE, optional): see :class:`SinuDAEConvTasNet`.
+        freeze (bool): see :class:`SinuDAEConvTasNet`.
     """
-    masker_parameters = {
-        name: parameter
-        for name, parameter in inspect.signature(asteroid_model).parameters.items()
-        if name not in _FIXED_BY_PAIR | _PAIR_PARAMETERS.keys()
-    }
-    by_name = [
-        *_PAIR_PARAMETERS.values(),
-        Parameter("pretrained", Parameter.KEYWORD_ONLY, default=None),
-        Parameter("freeze", Parameter.KEYWORD_ONLY, default=False),
-    ]
-    signature = inspect.Signature(
-        [
-            Parameter("self", Parameter.POSITIONAL_ONLY),
-            *masker_parameters.values(),
-            *(parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in by_name),
-        ]
-    )
 
-    class PairModel(SafeModel, asteroid_model):
-        @takes_plain
-        def __init__(self, *args, **kwargs):
-            try:
-                bound = signature.bind(self, *args, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{type(self).__name__}: {error}") from None
-            asked = {k: v for k, v in bound.arguments.items() if k in _PAIR_PARAMETERS}
-            bound.apply_defaults()
-            pretrained, freeze = bound.arguments["pretrained"], bound.arguments["freeze"]
-            masker_args = {name: bound.arguments[name] for name in masker_parameters}
-            check_positive_int("n_src", masker_args["n_src"])
-            check(isinstance(freeze, bool), "freeze", freeze, "True or False")
-            pair = SinuDAE(**asked) if pretrained is None else _load_pair(pretrained, asked)
-            pair_args = pair.get_model_args()
-            # Asteroid's models make their filterbanks themselves, from one class: the smallest
-            # keep the place of the pair.
-            super().__init__(
-                **masker_args,
-                fb_name="free",
-                n_filters=pair_args["n_filters"],
-                kernel_size=1,
-                stride=1,
-                sample_rate=pair_args["sample_rate"],
-                encoder_activation=None,
-            )
-            self.encoder, self.decoder = pair.encoder, pair.decoder
-            if freeze:
-                self.encoder.requires_grad_(False)
-                self.decoder.requires_grad_(False)
-            self._model_args = {**masker_args, **pair_args, "freeze": freeze}
+    def __init__(
+        self,
+        make_masker: Callable[..., nn.Module],
+        masker_args: dict,
+        pair_args: dict,
+        pretrained: str | Path | dict | SinuDAE | None,
+        freeze: bool,
+    ):
+        check_positive_int("n_src", masker_args["n_src"])
+        check(isinstance(freeze, bool), "freeze", freeze, "True or False")
+        pair = SinuDAE(**pair_args) if pretrained is None else _load_pair(pretrained, pair_args)
+        masker = make_masker(pair.encoder.n_feats_out, **masker_args)
+        super().__init__(pair.encoder, masker, pair.decoder)
+        if freeze:
+            self.encoder.requires_grad_(False)
+            self.decoder.requires_grad_(False)
+        self._model_args = {**masker_args, **pair.get_model_args(), "freeze": freeze}
 
-        def forward_encoder(self, wav: torch.Tensor) -> torch.Tensor:
-            """Representation of a waveform of shape `(batch, 1, time)`."""
-            return super().forward_encoder(_check_mono(wav))
+    def forward_encoder(self, wav: torch.Tensor) -> torch.Tensor:
+        """Representation of a waveform of shape `(batch, 1, time)`."""
+        return super().forward_encoder(_check_mono(wav))
 
-    PairModel.__init__.__signature__ = signature
-    return PairModel
+
+def make_tdconvnet(in_chan: int, *, norm_type: str, causal: bool, **arguments) -> TDConvNet:
+    """The masker of :class:`~asteroid.models.ConvTasNet`, as that makes it.
+
+    Args:
+        in_chan (int): Number of channels.
+        norm_type (str): Of the layers; one that sees the future is `cLN` in a causal masker.
+        causal (bool): Whether the masker must not see the future.
+        **arguments: Others of :class:`~asteroid.masknn.TDConvNet`.
+    """
+    if causal and norm_type not in ("cgLN", "cLN"):
+        warnings.warn(f"a causal masker has no {norm_type}: cLN takes its place", stacklevel=4)
+        norm_type = "cLN"
+    return TDConvNet(in_chan, norm_type=norm_type, causal=causal, **arguments)
 
 
 @script_if_tracing
@@ -112,7 +97,7 @@ def _load_pair(pretrained, asked):
     return pair
 
 
-class SinuDAEConvTasNet(_on_pair(ConvTasNet)):  # type: ignore[misc]  # a base that a function makes
+class SinuDAEConvTasNet(PairSeparator):
     """:class:`~asteroid.models.ConvTasNet` on a learned pair.
 
     Args:
@@ -146,8 +131,40 @@ class SinuDAEConvTasNet(_on_pair(ConvTasNet)):  # type: ignore[misc]  # a base t
         torch.Size([1, 2, 1001])
     """
 
+    @takes_pair()
+    def __init__(
+        self,
+        n_src,
+        n_blocks=8,
+        n_repeats=3,
+        bn_chan=128,
+        hid_chan=512,
+        skip_chan=128,
+        conv_kernel_size=3,
+        norm_type="gLN",
+        mask_act="sigmoid",
+        causal=False,
+        *,
+        pretrained=None,
+        freeze=False,
+        **pair,
+    ):
+        masker_args = dict(
+            n_src=n_src,
+            n_blocks=n_blocks,
+            n_repeats=n_repeats,
+            bn_chan=bn_chan,
+            hid_chan=hid_chan,
+            skip_chan=skip_chan,
+            conv_kernel_size=conv_kernel_size,
+            norm_type=norm_type,
+            mask_act=mask_act,
+            causal=causal,
+        )
+        super().__init__(make_tdconvnet, masker_args, pair, pretrained, freeze)
 
-class SinuDAEDPRNNTasNet(_on_pair(DPRNNTasNet)):  # type: ignore[misc]  # a base that a function makes
+
+class SinuDAEDPRNNTasNet(PairSeparator):
     """:class:`~asteroid.models.DPRNNTasNet` on a learned pair.
 
     Args:
@@ -164,8 +181,46 @@ class SinuDAEDPRNNTasNet(_on_pair(DPRNNTasNet)):  # type: ignore[misc]  # a base
         torch.Size([1, 2, 1001])
     """
 
+    @takes_pair()
+    def __init__(
+        self,
+        n_src,
+        bn_chan=128,
+        hid_size=128,
+        chunk_size=100,
+        hop_size=None,
+        n_repeats=6,
+        norm_type="gLN",
+        mask_act="sigmoid",
+        bidirectional=True,
+        rnn_type="LSTM",
+        num_layers=1,
+        dropout=0,
+        use_mulcat=False,
+        *,
+        pretrained=None,
+        freeze=False,
+        **pair,
+    ):
+        masker_args = dict(
+            n_src=n_src,
+            bn_chan=bn_chan,
+            hid_size=hid_size,
+            chunk_size=chunk_size,
+            hop_size=hop_size,
+            n_repeats=n_repeats,
+            norm_type=norm_type,
+            mask_act=mask_act,
+            bidirectional=bidirectional,
+            rnn_type=rnn_type,
+            num_layers=num_layers,
+            dropout=dropout,
+            use_mulcat=use_mulcat,
+        )
+        super().__init__(DPRNN, masker_args, pair, pretrained, freeze)
 
-class SinuDAEDPTNet(_on_pair(DPTNet)):  # type: ignore[misc]  # a base that a function makes
+
+class SinuDAEDPTNet(PairSeparator):
     """:class:`~asteroid.models.DPTNet` on a learned pair.
 
     Args:
@@ -182,8 +237,42 @@ class SinuDAEDPTNet(_on_pair(DPTNet)):  # type: ignore[misc]  # a base that a fu
         torch.Size([1, 2, 1001])
     """
 
+    @takes_pair()
+    def __init__(
+        self,
+        n_src,
+        n_heads=4,
+        ff_hid=256,
+        chunk_size=100,
+        hop_size=None,
+        n_repeats=6,
+        norm_type="gLN",
+        ff_activation="relu",
+        mask_act="relu",
+        bidirectional=True,
+        dropout=0,
+        *,
+        pretrained=None,
+        freeze=False,
+        **pair,
+    ):
+        masker_args = dict(
+            n_src=n_src,
+            n_heads=n_heads,
+            ff_hid=ff_hid,
+            chunk_size=chunk_size,
+            hop_size=hop_size,
+            n_repeats=n_repeats,
+            norm_type=norm_type,
+            ff_activation=ff_activation,
+            mask_act=mask_act,
+            bidirectional=bidirectional,
+            dropout=dropout,
+        )
+        super().__init__(DPTransformer, masker_args, pair, pretrained, freeze)
 
-class SinuDAELSTMTasNet(_on_pair(LSTMTasNet)):  # type: ignore[misc]  # a base that a function makes
+
+class SinuDAELSTMTasNet(PairSeparator):
     """:class:`~asteroid.models.LSTMTasNet` on a learned pair, without its gated encoder.
 
     Args:
@@ -199,8 +288,34 @@ class SinuDAELSTMTasNet(_on_pair(LSTMTasNet)):  # type: ignore[misc]  # a base t
         torch.Size([1, 2, 1001])
     """
 
+    @takes_pair()
+    def __init__(
+        self,
+        n_src,
+        rnn_type="lstm",
+        n_layers=4,
+        hid_size=512,
+        dropout=0.3,
+        mask_act="sigmoid",
+        bidirectional=True,
+        *,
+        pretrained=None,
+        freeze=False,
+        **pair,
+    ):
+        masker_args = dict(
+            n_src=n_src,
+            rnn_type=rnn_type,
+            n_layers=n_layers,
+            hid_size=hid_size,
+            dropout=dropout,
+            mask_act=mask_act,
+            bidirectional=bidirectional,
+        )
+        super().__init__(LSTMMasker, masker_args, pair, pretrained, freeze)
 
-class STFTConvTasNet(SafeModel, ConvTasNet):
+
+class STFTConvTasNet(SafeModel, BaseEncoderMaskerDecoder):
     """:class:`~asteroid.models.ConvTasNet` on :class:`.STFT`: masks on its bins from its magnitude.
 
     The counterpart of :class:`.SinuDAEConvTasNet` that a learned pair is compared with: the same
@@ -262,17 +377,8 @@ class STFTConvTasNet(SafeModel, ConvTasNet):
             causal=causal,
         )
         stft = STFT(**stft_args)
-        # ConvTasNet makes its filterbanks itself, and its masker for as many features as they
-        # give: the smallest keep the place of the STFT.
-        super().__init__(
-            **masker_args,
-            fb_name="free",
-            n_filters=n_fft // 2 + 1,
-            kernel_size=1,
-            stride=1,
-            sample_rate=sample_rate,
-        )
-        self.encoder, self.decoder = stft.encoder, stft.decoder
+        masker = make_tdconvnet(n_fft // 2 + 1, **masker_args)
+        super().__init__(stft.encoder, masker, stft.decoder)
         self._model_args = {**masker_args, **stft_args}
 
     def forward_masker(self, tf_rep: torch.Tensor) -> torch.Tensor:

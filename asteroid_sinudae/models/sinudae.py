@@ -1,16 +1,15 @@
 """The learned representation, a denoising auto-encoder."""
 
-from collections.abc import Sequence
+from dataclasses import asdict
+from inspect import Parameter
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from asteroid.utils.torch_utils import pad_x_to_y
 
-from ..filterbanks.bands import Band, as_bands, format_bands
 from ..filterbanks.enc_dec import Decoder, Encoder
-from ..filterbanks.pairs import make_enc_dec
-from ..utils.checks import check_filterbank_sizes, takes_plain
+from ..filterbanks.pairs import PairArguments, make_enc_dec, takes_pair
 from .base_model import SafeModel
 from .registry import resolve
 
@@ -60,44 +59,11 @@ class SinuDAE(SafeModel):
     encoder: Encoder
     decoder: Decoder
 
-    @takes_plain
-    def __init__(
-        self,
-        encoder: str = "conv_smooth",
-        decoder: str = "mod_cos",
-        n_filters: int = 800,
-        kernel_size: int = 2048,
-        stride: int = 256,
-        sample_rate: float = 44100.0,
-        exponent: int = 2,
-        frequency_init: str = "mel",
-        smooth_kernel_size: int = 5,
-        smooth_dilation: int = 10,
-        smooth_groups: int = 1,
-        init: str = "paper",
-        bands: str | Sequence[Band] = "",
-        cover_edges: bool | None = None,
-    ):
-        super().__init__(sample_rate=sample_rate, in_channels=1)
-        check_filterbank_sizes(n_filters, kernel_size, stride, sample_rate)
-        if init == "multires":
-            bands = format_bands(as_bands(bands, n_filters, kernel_size, stride, sample_rate))
-        self._model_args: dict[str, Any] = dict(
-            encoder=encoder,
-            decoder=decoder,
-            n_filters=n_filters,
-            kernel_size=kernel_size,
-            stride=stride,
-            sample_rate=sample_rate,
-            exponent=exponent,
-            frequency_init=frequency_init,
-            smooth_kernel_size=smooth_kernel_size,
-            smooth_dilation=smooth_dilation,
-            smooth_groups=smooth_groups,
-            init=init,
-            bands=bands or "",
-            cover_edges=init == "multires" if cover_edges is None else cover_edges,
-        )
+    @takes_pair(Parameter.POSITIONAL_OR_KEYWORD)
+    def __init__(self, **pair: Any):
+        arguments = PairArguments(**pair)
+        super().__init__(sample_rate=arguments.sample_rate, in_channels=1)
+        self._model_args = asdict(arguments)
         self.encoder, self.decoder = make_enc_dec(**self._model_args)
 
     def encode(self, wav: torch.Tensor) -> torch.Tensor:

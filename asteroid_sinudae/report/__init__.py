@@ -1,9 +1,14 @@
 """The results page, and its plots for notebooks."""
 
-from ..runs.files import read_metrics
+from ..utils.extras import require
+
+require("report")
+
+# ruff: noqa: E402  the line above comes before what it asks for
+
 from .bank import Bank, learned_bank
 from .examples import Excerpt, choose_excerpts, make_example, named_excerpt
-from .experiment import medians_table, provenance_facts, read_losses, read_table
+from .experiment import medians_table, provenance_facts, read_losses, read_metrics, read_table
 from .page import Example, Page, Picture, Player, PlayerGroup, Table, build_page, check_output
 from .pictures import kernel_pictures, loss_pictures
 from .plots import (

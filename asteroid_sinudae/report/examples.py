@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 import torch
 
-from ..data.segments import SAMPLE_RATE, Track
+from ..data.tracks import SAMPLE_RATE, Track
 from ..masks import decode_masked, encode_sources, make_mask
 from ..metrics import is_silent, si_sdr
 from ..models.representation import Representation

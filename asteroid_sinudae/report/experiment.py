@@ -1,39 +1,35 @@
-"""Content of an experiment's folder that the page shows: metrics, losses and tables."""
+"""Content of a run's folder that the page shows: metrics, losses and tables."""
 
 import csv
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
 from ..evaluation.tables import metric_title
-from ..runs.files import numbers, read_csv
+from ..runs.folder import Run, numbers, read_csv
+from ..training.objectives import OBJECTIVES, Reconstruction
 from .page import Table
 
 MAX_STEP = 2**53  # whole numbers up to here are exact in floating point
-SNRS = ["neg_snr", "neg_snr_epoch"]
+SNRS = [Reconstruction.name, f"{Reconstruction.name}_epoch"]
 
 
-class Term(NamedTuple):
-    """A term that a training may minimise beside the negative SNR.
+# The terms that a training may minimise beside the negative SNR, by their names in logs.
+TERMS = {each.name: each.label for each in OBJECTIVES if each is not Reconstruction}
 
-    Attributes:
-        label (str): Label of an axis.
-        words (str): Name of the term in a sentence.
+
+def read_metrics(exp_dir: Path) -> dict:
+    """Read the result of a run's evaluation, see :meth:`.Run.read_metrics`.
+
+    Args:
+        exp_dir (Path): Folder of the run.
+
+    Raises:
+        FileNotFoundError: if the run has not been evaluated.
+        ValueError: if the file is damaged.
     """
-
-    label: str
-    words: str
-
-
-# The keys are the names of objectives in logs.
-TERMS = {
-    "tv": Term("TV, Eq. (1)", "the representation's total variation, Eq. (1)"),
-    "sinkhorn": Term("Sinkhorn", "the Sinkhorn distance between the representation's frames"),
-    "additivity": Term("Additivity error", "the representation's additivity error"),
-    "mask": Term("Masked, −SNR (dB)", "the masked voice's negative SNR"),
-}
+    return Run(exp_dir).read_metrics()
 
 
 def read_losses(exp_dir: Path) -> pd.DataFrame:
@@ -43,7 +39,7 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
     update, the later one counts.
 
     Args:
-        exp_dir (Path): Folder of the experiment.
+        exp_dir (Path): Folder of the run.
 
     Returns:
         :class:`pandas.DataFrame` indexed by update, ascending, with columns `neg_snr` (dB,
@@ -53,7 +49,7 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
     Raises:
         ValueError: naming the file, if it is no log of numbers by update.
     """
-    folder = exp_dir / "logs" / "csv"
+    folder = Run(exp_dir).logs_folder / "csv"
     starts: dict[int, Path] = {}
     for path in folder.glob("version_*/metrics.csv"):
         number = path.parent.name.removeprefix("version_")
@@ -122,7 +118,7 @@ def format_cell(text: str) -> str:
 
 
 def medians_table(metrics: dict) -> Table:
-    """Make the table of the experiment's own medians, with one row for each representation.
+    """Make the table of the run's own medians, with one row for each representation.
 
     Args:
         metrics (dict): The result of :func:`read_metrics`.

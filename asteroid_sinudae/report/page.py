@@ -1,6 +1,7 @@
 """The results page: one static folder of HTML, audio and figures, without server or network."""
 
 import errno
+import html
 import io
 import math
 import os
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from ..data.segments import SAMPLE_RATE
+from ..data.tracks import SAMPLE_RATE
 from ..utils.checks import check
 
 GENERATOR = "asteroid_sinudae report"  # text by which a folder is recognised as a report
@@ -181,10 +182,10 @@ def build_page(page: Page, output: str | Path) -> None:
             lstrip_blocks=True,
         )
         environment.filters["decibels"] = decibels
-        html = environment.get_template("index.html").render(
+        text = environment.get_template("index.html").render(
             page=page, sizes=sizes, generator=GENERATOR
         )
-        (folder / "index.html").write_text(html, encoding="utf-8")
+        (folder / "index.html").write_text(text, encoding="utf-8")
         shutil.copyfile(TEMPLATES / "style.css", folder / "style.css")
 
 
@@ -209,10 +210,18 @@ def check_output(output: str | Path) -> None:
         return
     check(output.is_dir(), "output", str(output), "a folder")
     found = {path.name for path in output.iterdir()}
-    index = output / "index.html"
-    is_report = found <= CONTENT and index.is_file() and GENERATOR.encode() in index.read_bytes()
-    if found and not is_report:
+    if found and not (found <= CONTENT and _is_report(output)):
         raise ValueError(f"{output} is in the way: expected a report, an empty folder, or none")
+
+
+def _is_report(folder: Path) -> bool:
+    """Whether a folder has a page of ours, and beside it only what that page shows."""
+    index = folder / "index.html"
+    if not index.is_file():
+        return False
+    page = html.unescape(index.read_text(encoding="utf-8", errors="replace"))
+    shown = [*folder.glob("audio/*"), *folder.glob("figures/*")]
+    return GENERATOR in page and all(f'"{each.parent.name}/{each.name}"' in page for each in shown)
 
 
 @contextmanager
@@ -226,6 +235,7 @@ def _replacing_folder(output: Path) -> Iterator[Path]:
             new, old = Path(temporary, "new"), Path(temporary, "old")
             new.mkdir()
             yield new
+            check_output(output)  # to which a file may have come meanwhile
             try:
                 if output.exists():
                     output.rename(old)

@@ -6,6 +6,7 @@ import torch
 
 from ..models.sinudae import SinuDAE
 from ..report import plots
+from ..training.objectives import Reconstruction
 from .bank import learned_bank
 from .experiment import TERMS
 from .page import Picture, decibels
@@ -166,7 +167,7 @@ def loss_pictures(losses: pd.DataFrame) -> list[Picture]:
     if logged.empty:
         return []
     terms = [term.words for name, term in TERMS.items() if name in losses]
-    lowered = "; ".join(["the reconstruction's negative SNR, Eq. (4)", *terms])
+    lowered = "; ".join([Reconstruction.label.words, *terms])
     return [
         Picture(
             "losses",

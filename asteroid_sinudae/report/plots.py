@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from ..filterbanks.mod_cos_fb import CosFB
 from ..models.sinudae import SinuDAE
 from ..models.stft import STFT
+from ..training.objectives import Reconstruction
 from ..utils.checks import check, check_positive_int
 from .bank import Bank, start_model
 from .experiment import TERMS
@@ -481,12 +482,12 @@ def plot_losses(losses: pd.DataFrame) -> Figure:
         above.plot(every.index, every, color=BLUE, linewidth=0.6, alpha=0.6, label="single batches")
         epochs = losses["neg_snr_epoch"].dropna()
         above.plot(epochs.index, epochs, color=ORANGE, marker=".", label="means of epochs")
-        above.set_ylabel("Negative SNR, Eq. (4) (dB)")
+        above.set_ylabel(Reconstruction.label.axis)
         above.legend()
         for name, axes in zip(terms, below, strict=True):
             logged = losses[name].dropna()
             axes.plot(logged.index, logged, color=BLUE, linewidth=0.8)
-            axes.set_ylabel(TERMS[name].label)
+            axes.set_ylabel(TERMS[name].axis)
         [above, *below][-1].set_xlabel("Update")
         return figure
 

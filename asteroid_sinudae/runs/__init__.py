@@ -1,1 +1,5 @@
 """Runs: one training each, with its folder."""
+
+from ..utils.extras import require
+
+require("recipe")

@@ -21,7 +21,7 @@ from torchaudio.transforms import Resample
 from ..songs import ffmpeg
 from ..utils.checks import check
 from ..utils.files import atomic_path, require_file
-from .containers import Data, PatchedFile, find_data, find_ogg_streams
+from .containers import Data, PatchedFile, find_data, find_ogg_streams, has_successor
 from .streams import Stream, cut, map_blocks
 
 MP3 = re.compile(rb"ID3|\xff[\xe0-\xff]")  # beginnings of MP3 files
@@ -159,6 +159,9 @@ def open_audio(
             )
         if audio.length == 0:
             raise ValueError(f"{path} has no samples, expected at least one")
+        if not damage and has_successor(path):
+            told = audio.length / audio.sample_rate
+            damage = _damage(audio, told, False, "another file follows it, which is not read")
         if damage:
             on_damage(f"{path} {damage}")
         yield audio

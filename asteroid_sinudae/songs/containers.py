@@ -111,6 +111,31 @@ def _number(file: BinaryIO, position: int, kind: str) -> int:
     return struct.unpack(kind, data)[0] if len(data) == struct.calcsize(kind) else 0
 
 
+# How files begin that `cat` may have joined, of which readers take the first alone.
+_BEGINNINGS = {
+    b"fLaC": rb"fLaC[\0\x80]\0\0\x22",
+    b"RIFF": rb"RIFF.{4}WAVE",
+    b"RF64": rb"RF64.{4}WAVE",
+    b"FORM": rb"FORM.{4}AIF[FC]",
+    b"caff": rb"caff\0\x01..desc",
+    b".snd": rb"\.snd\0{3}.{5}\0{3}.\0\0.{2}\0{3}.",
+}
+
+
+def has_successor(path: Path) -> bool:
+    """Whether another file of the same kind begins in a FLAC, WAV, AIFF, CAF or AU file."""
+    with path.open("rb") as file:
+        pattern = _BEGINNINGS.get(file.read(4))
+        if pattern is None:
+            return False
+        beginning, data = re.compile(pattern, re.DOTALL), b""
+        while piece := file.read(2**20):
+            data = data[-24:] + piece  # beginnings are shorter
+            if beginning.search(data):
+                return True
+    return False
+
+
 class PatchedFile(io.FileIO):
     """A file, open for reading, with other bytes at one position than the disk has.
 

@@ -92,7 +92,9 @@ class Messages:
                 continue
             level, text = found[1], found[2].strip()
             self.is_estimate |= "Estimating duration from bitrate" in text
-            is_error = level in ("error", "fatal", "panic") or "corrupt" in text.lower()
+            is_error = level in ("error", "fatal", "panic")
+            # If two MP4 files were joined, only the first is read.
+            is_error |= bool(re.search("corrupt|duplicated moov", text, re.IGNORECASE))
             # Time stamps that go back, where files were joined, do not affect the samples.
             if is_error and not re.search("non.monoton", text, re.IGNORECASE):
                 self.first = self.first or text

@@ -1,22 +1,16 @@
 """Training of the denoising auto-encoder, an Asteroid System."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from asteroid.engine.system import System
 
-from ..losses import SNR_PER, neg_snr
 from ..models.sinudae import SinuDAE
-from ..utils.checks import check, check_choice
-from .checkpoint_state import stretch_decay
-from .objectives import EncodedBatch, Objective, TotalVariation
+from ..utils.checks import check
+from .base_system import BaseSystem
+from .objectives import EncodedBatch, Objective, Reconstruction, TotalVariation
 from .sorting import sort_channels
-
-# Lightning cannot see that the batch sampler continues where the checkpoint stopped.
-warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
 
 
 def step_generator(seed: int, epoch: int, step: int, device: torch.device) -> torch.Generator:
@@ -35,14 +29,15 @@ def step_generator(seed: int, epoch: int, step: int, device: torch.device) -> to
     return torch.Generator(device).manual_seed(int(state) >> 1)
 
 
-class DAESystem(System):
-    r"""Trains a :class:`.SinuDAE` by :math:`L_{neg-SNR} + \sum_k \lambda_k L_k`.
+class DAESystem(BaseSystem):
+    r"""Trains a :class:`.SinuDAE` by a weighted sum of objectives, :math:`\sum_k \lambda_k L_k`.
 
-    Vocals with Gaussian noise are encoded and decoded; the clean vocals are the target of
-    Eq. (4) of [1], the negative SNR. The mixture, vocals plus accompaniment, and the accompaniment
-    are encoded as far as the further objectives need them. By default there is one, the total
-    variation of the mixture's representation with :math:`\lambda = 0.5`: Eq. (5). All randomness
-    is a function of `(seed, epoch, step)`, so that a resumed run continues as an uninterrupted one.
+    Vocals with Gaussian noise are encoded; the mixture, vocals plus accompaniment, and the
+    accompaniment are encoded as far as the objectives need them. By default the objectives are
+    those of Eq. (5) of [1]: the reconstruction of the clean vocals by its negative SNR, Eq. (4),
+    and the total variation of the mixture's representation with :math:`\lambda = 0.5`. All
+    randomness is a function of `(seed, epoch, step)`, so that a resumed run continues as an
+    uninterrupted one.
 
     Args:
         model (SinuDAE): Instance of model.
@@ -51,16 +46,16 @@ class DAESystem(System):
             each `(batch, 1, time)`, from a :class:`.SetShuffleSampler`.
         seed (int): Of the noise.
         noise_std (float): Standard deviation of the Gaussian noise, full scale being 1.
-        objectives (sequence of Objective): Further ones, each with its weight, see
-            :mod:`.objectives`.
-        snr_per (str): See :func:`.neg_snr`.
+        objectives (sequence of Objective): Each with its weight, see :mod:`.objectives`. The
+            :class:`.Reconstruction` is among them.
         sort (bool): Whether to sort the channels after each update, see :func:`.sort_channels`.
         scheduler (dict, optional): Of the learning rate, see Asteroid's :class:`System`.
         config: Anything to be saved with the checkpoints during training.
 
     Raises:
         ValueError: naming the argument that makes no sense, if `sort` is asked of a decoder without
-            carriers, or an objective needs accompaniment that the loader does not give.
+            carriers, if there is no reconstruction among the objectives, or if one needs
+            accompaniment that the loader does not give.
 
     References
         [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
@@ -74,45 +69,32 @@ class DAESystem(System):
         train_loader: torch.utils.data.DataLoader,
         seed: int = 0,
         noise_std: float = 1e-4,
-        objectives: Sequence[Objective] = (TotalVariation(0.5),),
-        snr_per: str = "signal",
+        objectives: Sequence[Objective] = (Reconstruction(), TotalVariation(0.5)),
         sort: bool = True,
         scheduler: dict | None = None,
         config: dict | None = None,
     ):
         check(seed >= 0, "seed", seed, "0 or more")
         check(noise_std >= 0, "noise_std", noise_std, "0 or more")
-        check_choice("snr_per", snr_per, SNR_PER)
         sampler: Any = train_loader.batch_sampler  # a SetShuffleSampler
         check_objectives(objectives, is_matched=sampler.matched)
         super().__init__(
-            model, optimizer, neg_snr, train_loader, scheduler=scheduler, config=config
+            model,
+            optimizer,
+            loss_func=None,  # the objectives are the loss
+            train_loader=train_loader,
+            scheduler=scheduler,
+            config=config,
         )
         self.seed = seed
         self.noise_std = noise_std
         self.objectives = tuple(objectives)
-        self.snr_per = snr_per
         self.sort = sort
         if sort:
             sort_channels(model, optimizer)
         # Sum of Eq. (4) over this epoch's signals, and their number. In the checkpoint, so that
         # the mean over an interrupted epoch is the mean over the whole of it.
         self.register_buffer("epoch_neg_snr", torch.zeros(2))
-
-    def train_dataloader(self):
-        """The training loader, from the batch that the next update is due to see."""
-        sampler = self.train_loader.batch_sampler
-        sampler.set_shard(self.global_rank, self.trainer.world_size)
-        sampler.set_step(self.global_step)
-        return self.train_loader
-
-    def val_dataloader(self):
-        """None: the method trains on all tracks, for a number of passes."""
-        return []
-
-    def on_load_checkpoint(self, checkpoint):
-        """Stretch the decay of the learning rate, if the training has become longer or shorter."""
-        stretch_decay(checkpoint, self)
 
     def noise_like(self, vocals: torch.Tensor) -> torch.Tensor:
         """This device's share of the noise for one update of all devices.
@@ -153,7 +135,7 @@ class DAESystem(System):
     def losses(
         self, vocals: torch.Tensor, accompaniment: torch.Tensor, noise: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Eq. (4) as `neg_snr` and the further objectives by their names, without weights.
+        """The objectives by their names, without their weights.
 
         Args:
             vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
@@ -164,16 +146,11 @@ class DAESystem(System):
             dict of scalars
         """
         batch = self.encode(vocals, accompaniment, noise)
-        estimate = self.model.decode(batch.encoded["vocals"], vocals.shape[-1])
-        snr = neg_snr(estimate.float(), vocals, per=self.snr_per)
-        return {"neg_snr": snr, **{each.name: each(batch) for each in self.objectives}}
+        return {each.name: each(batch) for each in self.objectives}
 
     def weighted_sum(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
         """What is minimised, of what :meth:`losses` returns."""
-        loss = losses["neg_snr"]
-        for objective in self.objectives:
-            loss = loss + objective.weight * losses[objective.name]
-        return loss
+        return sum(each.weight * losses[each.name] for each in self.objectives)
 
     def loss_of_batch(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
         """The loss of vocals and accompaniment without noise, for timing; nothing is logged."""
@@ -184,17 +161,11 @@ class DAESystem(System):
         """The weighted sum of the objectives on a batch; a ValueError if it is not finite."""
         vocals, accompaniment = batch
         losses = self.losses(vocals, accompaniment, self.noise_like(vocals))
-        snr, loss = losses["neg_snr"], self.weighted_sum(losses)
-        if not loss.isfinite():  # before it is in the model, and the model in the checkpoint
-            raise ValueError(
-                f"loss must be finite, got {loss.item()} after {self.global_step} updates: "
-                "choose a lower lr"
-            )
-        snr_of_all = self.trainer.strategy.reduce(snr.detach().clone(), reduce_op="mean")
+        loss = self.weighted_sum(losses)
+        self.log_losses(loss, losses)
+        snr = losses[Reconstruction.name].detach().clone()
+        snr_of_all = self.trainer.strategy.reduce(snr, reduce_op="mean")
         self.epoch_neg_snr += torch.stack([snr_of_all, torch.ones_like(snr_of_all)]) * len(vocals)
-        self.log("loss", loss, logger=True, sync_dist=True)
-        for name, value in losses.items():
-            self.log(name, value, prog_bar=True, logger=True, sync_dist=True)
         return loss
 
     def optimizer_step(self, *args, **kwargs):
@@ -205,17 +176,13 @@ class DAESystem(System):
 
     def on_fit_start(self):
         """Refuse objectives that are not the mean of what each device computes."""
+        super().on_fit_start()
         if self.trainer.world_size > 1:
-            check(self.snr_per == "signal", "snr_per", self.snr_per, "'signal' on several devices")
             for objective in self.objectives:
                 if not objective.is_mean:
                     raise ValueError(
                         f"{objective} is not a mean over signals, as several devices need it"
                     )
-
-    def on_train_epoch_start(self):
-        """Go to the epoch's order of the data."""
-        self.train_loader.batch_sampler.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch, batch_idx):
         """Start a new mean of Eq. (4) with an epoch; a continued one may not report its start."""
@@ -229,7 +196,7 @@ class DAESystem(System):
 
 
 def check_objectives(objectives: Sequence[Objective], is_matched: bool) -> None:
-    """Raise a ValueError if objectives share a name, or need other data.
+    """Raise a ValueError if objectives share a name, none reconstructs, or one needs other data.
 
     Args:
         objectives (sequence of Objective): Those of a training.
@@ -237,6 +204,8 @@ def check_objectives(objectives: Sequence[Objective], is_matched: bool) -> None:
     """
     names = [objective.name for objective in objectives]
     check(len(set(names)) == len(names), "names of objectives", names, "different from each other")
+    expected = f"{Reconstruction.name!r}, the reconstruction, and others"
+    check(Reconstruction.name in names, "names of objectives", names, expected)
     for objective in objectives:
         if objective.needs_matched and not is_matched:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Objectives of the auto-encoder beside its reconstruction, Eq. (4): a weighted sum of them."""
+"""Objectives of the auto-encoder, of which a training minimises a weighted sum."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 
-from ..losses import SINKHORN_NORMS, TV_NORMS, neg_snr, sinkhorn_distance, total_variation
+from ..losses import SINKHORN_NORMS, SNR_PER, TV_NORMS, neg_snr, sinkhorn_distance, total_variation
 from ..masks import EncodedSources, binary_mask, decode_masked
 from ..metrics import additivity_error, is_silent
 from ..models.sinudae import SinuDAE
@@ -38,11 +38,24 @@ class EncodedBatch(NamedTuple):
         return [self.encoded[name].float() for name in names]
 
 
+class Label(NamedTuple):
+    """What an objective is called for people to read.
+
+    Attributes:
+        axis (str): On the axis of a plot.
+        words (str): In a sentence.
+    """
+
+    axis: str
+    words: str
+
+
 class Objective(Protocol):
     """A term of the sum that is minimised.
 
     Attributes:
         name (str): The name under which it is logged; its weight is called `<name>_weight`.
+        label (Label): Its name in plots and on pages.
         weight (float): Weight of the term in the sum, positive.
         needs (tuple of str): The encoded signals that it reads.
         needs_matched (bool): Whether its mixture has to be music: the accompaniment from the same
@@ -52,6 +65,7 @@ class Objective(Protocol):
     """
 
     name: ClassVar[str]
+    label: ClassVar[Label]
     needs_matched: ClassVar[bool]
 
     @property
@@ -66,6 +80,43 @@ class Objective(Protocol):
     def __call__(self, batch: EncodedBatch) -> torch.Tensor:
         """Return the scalar that is to be minimised."""
         ...
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    r"""Negative SNR of the decoded vocals, Eq. (4), see :func:`.neg_snr`.
+
+    .. math:: -10 \log_{10} \frac{\|x_v\|_2^2}{\|x_v - D(A_v)\|_2^2}
+
+    Args:
+        weight (float): Of the term; 1 in the paper.
+        per (str): ``'signal'``, or ``'batch'``, which is no mean over signals.
+
+    Raises:
+        ValueError: naming the argument that makes no sense.
+    """
+
+    name: ClassVar[str] = "neg_snr"
+    label: ClassVar[Label] = Label(
+        "Negative SNR, Eq. (4) (dB)", "the reconstruction's negative SNR, Eq. (4)"
+    )
+    needs: ClassVar[tuple[str, ...]] = ("vocals",)
+    needs_matched: ClassVar[bool] = False
+    weight: float = 1.0
+    per: str = "signal"
+
+    def __post_init__(self):
+        _check_weight(self)
+        check_choice("snr_per", self.per, SNR_PER)
+
+    @property
+    def is_mean(self) -> bool:
+        return self.per == "signal"
+
+    def __call__(self, batch: EncodedBatch) -> torch.Tensor:
+        target = batch.signals["vocals"]
+        estimate = batch.model.decode(batch.encoded["vocals"], target.shape[-1])
+        return neg_snr(estimate.float(), target, per=self.per)
 
 
 @dataclass(frozen=True)
@@ -85,6 +136,7 @@ class TotalVariation:
     """
 
     name: ClassVar[str] = "tv"
+    label: ClassVar[Label] = Label("TV, Eq. (1)", "the representation's total variation, Eq. (1)")
     needs_matched: ClassVar[bool] = False
     weight: float
     on: str = "mixture"
@@ -130,6 +182,9 @@ class Sinkhorn:
     """
 
     name: ClassVar[str] = "sinkhorn"
+    label: ClassVar[Label] = Label(
+        "Sinkhorn", "the Sinkhorn distance between the representation's frames"
+    )
     needs_matched: ClassVar[bool] = False
     is_mean: ClassVar[bool] = True
     weight: float
@@ -170,6 +225,7 @@ class Additivity:
     """
 
     name: ClassVar[str] = "additivity"
+    label: ClassVar[Label] = Label("Additivity error", "the representation's additivity error")
     needs: ClassVar[tuple[str, ...]] = ("mixture", "vocals", "accompaniment")
     needs_matched: ClassVar[bool] = True
     is_mean: ClassVar[bool] = True
@@ -205,6 +261,7 @@ class MaskAware:
     """
 
     name: ClassVar[str] = "mask"
+    label: ClassVar[Label] = Label("Masked, −SNR (dB)", "the masked voice's negative SNR")
     needs: ClassVar[tuple[str, ...]] = ("mixture", "vocals", "accompaniment")
     needs_matched: ClassVar[bool] = True
     is_mean: ClassVar[bool] = True
@@ -222,6 +279,10 @@ class MaskAware:
         target = batch.signals["vocals"]
         (estimate,) = decode_masked(batch.model, encoded, [mask], target.shape[-1])
         return neg_snr(estimate.float(), target)
+
+
+# In the order in which they are logged and plotted.
+OBJECTIVES = (Reconstruction, TotalVariation, Sinkhorn, Additivity, MaskAware)
 
 
 def straight_through_mask(
@@ -246,6 +307,7 @@ def straight_through_mask(
 
 
 def make_objectives(
+    snr_per: str = "signal",
     tv_weight: float = 0.5,
     tv_on: str = "mixture",
     tv_norm: str = "l1",
@@ -256,9 +318,12 @@ def make_objectives(
     mask_weight: float = 0.0,
     mask_threshold: float = 1.0,
 ) -> list[Objective]:
-    """Make the objectives whose weight is not zero; by default, the paper's.
+    """Make the reconstruction, and the other objectives whose weight is not zero.
+
+    By default they are the paper's.
 
     Args:
+        snr_per (str): ``per`` of :class:`Reconstruction`, whose weight is 1.
         tv_weight (float): Weight of :class:`TotalVariation`.
         tv_on (str): Its representation.
         tv_norm (str): Its norm.
@@ -272,7 +337,7 @@ def make_objectives(
     Raises:
         ValueError: naming the argument that makes no sense.
     """
-    objectives: list[Objective] = []
+    objectives: list[Objective] = [Reconstruction(per=snr_per)]
     if tv_weight != 0:
         objectives.append(TotalVariation(tv_weight, tv_on, tv_norm))
     if sinkhorn_weight != 0:

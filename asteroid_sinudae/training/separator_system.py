@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from asteroid.engine.system import System
 from torch import nn
 
 from ..data.tracks import SOURCES
@@ -11,7 +10,7 @@ from ..losses import bounded_neg_snr
 from ..models.separators import SinuDAEConvTasNet, STFTConvTasNet
 from ..models.sinudae import SinuDAE
 from ..utils.checks import check, check_choice, check_positive_int
-from .dae_system import DAESystem
+from .base_system import BaseSystem
 
 NORMS = ("gLN", "fgLN", "cLN", "cgLN", "bN")  # of Asteroid, for signals of any length
 
@@ -46,7 +45,7 @@ def make_separators(pair: SinuDAE, stft: dict, masker: dict) -> dict[str, nn.Mod
     }
 
 
-class SeparatorSystem(System):
+class SeparatorSystem(BaseSystem):
     """Trains what a separator has to learn by :func:`bounded_neg_snr`, the mean over sources.
 
     Vocals and accompaniment were drawn independently; their sum is the mixture that the separator
@@ -65,12 +64,6 @@ class SeparatorSystem(System):
     Raises:
         ValueError: if `snr_max` is not positive.
     """
-
-    # The order of the data, and the place in it where a continued run goes on.
-    train_dataloader = DAESystem.train_dataloader
-    val_dataloader = DAESystem.val_dataloader
-    on_train_epoch_start = DAESystem.on_train_epoch_start
-    on_load_checkpoint = DAESystem.on_load_checkpoint
 
     def __init__(
         self,
@@ -101,12 +94,6 @@ class SeparatorSystem(System):
         """Mean of :func:`bounded_neg_snr` on a batch; a ValueError if it is not finite."""
         by_source = self.losses(batch)
         loss = by_source.mean()
-        if not loss.isfinite():  # before it is in the model, and the model in the checkpoint
-            raise ValueError(
-                f"loss must be finite, got {loss.item()} after {self.global_step} updates: "
-                "choose a lower lr"
-            )
-        self.log("loss", loss, logger=True, sync_dist=True)
-        for name, value in zip(SOURCES, by_source, strict=True):
-            self.log(f"neg_snr_{name}", value, prog_bar=True, logger=True, sync_dist=True)
+        by_name = {f"neg_snr_{name}": value for name, value in zip(SOURCES, by_source, strict=True)}
+        self.log_losses(loss, by_name)
         return loss

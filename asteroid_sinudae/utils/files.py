@@ -72,7 +72,7 @@ def _make_temporary(folder: Path) -> tuple[int, Path]:
 
 def _remove_leftovers(folder: Path) -> None:
     """Remove the temporary files in a folder that no process holds any more."""
-    for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
+    for leftover in folder.glob(f"{PREFIX}{8 * '[a-z0-9_]'}{SUFFIX}"):  # as tempfile names them
         with contextlib.suppress(OSError):  # being written, or another user's
             handle = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW)
             try:

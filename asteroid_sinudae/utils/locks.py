@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+_OPENING = "process "
 LOCK_SECONDS = 10.0  # longer than a process's helpers live on after it was killed
 
 
@@ -27,6 +28,7 @@ def locked(path: str | Path, seconds: float = LOCK_SECONDS) -> Iterator[int]:
 
     Raises:
         BlockingIOError: naming the holder, if another process still holds the lock after that.
+        ValueError: if the file is a user's: its content is not a lock's, or it has another name.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +48,11 @@ def locked(path: str | Path, seconds: float = LOCK_SECONDS) -> Iterator[int]:
                     raise BlockingIOError(error.errno, message) from error
                 time.sleep(0.1)
         file.seek(0)
+        is_lock = file.read(len(_OPENING)) in ("", _OPENING)
+        # One that was removed when it was released has no name.
+        if not is_lock or os.fstat(file.fileno()).st_nlink > 1:
+            raise ValueError(f"{path} is no lock, and is in the way of one: move it")
+        file.seek(0)
         file.truncate()
         file.write(_this_process())
         file.flush()
@@ -57,4 +64,4 @@ def _this_process() -> str:
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     if len(command) > 200:
         command = f"{command[:200]}…"
-    return f"process {os.getpid()} on {socket.gethostname()} ({command}) since {since}\n"
+    return f"{_OPENING}{os.getpid()} on {socket.gethostname()} ({command}) since {since}\n"

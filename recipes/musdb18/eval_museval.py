@@ -1,20 +1,21 @@
 """Score the masked estimates of whole test tracks by museval (BSSEval v4).
 
-The trained auto-encoder and the STFT are scored on the CPU, in parallel processes. Writes
-museval/<system>/test/<track>.json as it goes, and museval.json, into --exp_dir, and prints the
-table. Interrupted, it continues where it was.
+A run's trained pair and the STFT are scored on the CPU, in parallel processes. Writes the scores of
+each track as it goes, and their medians, into --exp_dir, and prints the table. Interrupted, it
+continues where it was.
 """
 
 import argparse
 
 from utils import scripts
-from utils.processes import run_lock
-from utils.systems import load_systems, read_run_conf
 
-from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.evaluation.bsseval import METRICS, summary
 from asteroid_sinudae.evaluation.bsseval_runs import Scores, evaluate_tracks
 from asteroid_sinudae.evaluation.tables import markdown_table
+from asteroid_sinudae.runs.folder import Run
+from asteroid_sinudae.runs.processes import run_lock
+from asteroid_sinudae.runs.representations import OF_TABLE, load_representations
 from asteroid_sinudae.utils.files import write_json
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -35,9 +36,7 @@ def report(scores: Scores) -> dict:
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument(
-        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
-    )
+    parser.add_argument("--exp_dir", type=scripts.path, required=True, help="folder of the run")
     parser.add_argument(
         "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
     )
@@ -56,12 +55,13 @@ def main() -> None:
 
 def evaluate_run(args: argparse.Namespace) -> None:
     """Score the run that the options name."""
-    conf = read_run_conf(args.exp_dir)
+    run = Run(args.exp_dir)
+    conf = run.read_conf(scripts.base_conf(), OF_TABLE)
     manifest = Manifest.load(args.data_dir)
     scores = evaluate_tracks(
-        load_systems(args.exp_dir, conf, manifest),
+        load_representations(run, conf, manifest),
         manifest.subset("test")[: args.n_tracks],
-        args.exp_dir / "museval",
+        run.museval_folder,
         threshold=args.threshold,
         duration=args.duration,
         n_workers=args.n_workers,
@@ -75,7 +75,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
         "conf": conf,
         **provenance("cpu"),
     }
-    write_json(args.exp_dir / "museval.json", result)
+    write_json(run.museval_file, result)
     table = summary(scores.store).reset_index("target")
     print(markdown_table(table.rename(columns={metric: f"{metric} (dB)" for metric in METRICS})))
     print(f"\nMedians over {result['test_tracks']} test tracks of the medians over their frames")

@@ -1,7 +1,7 @@
 """Evaluate both separators on the test tracks, beside masks that know the true sources.
 
-Writes segments.csv, final_metrics.json and table.md into --exp_dir, with --museval also
-museval/<system>/test/<track>.json and museval.json, and prints the tables.
+Writes the metrics of all segments and their medians into --exp_dir, with --museval also the scores
+of whole tracks, and prints the tables.
 """
 
 import argparse
@@ -12,12 +12,9 @@ import torch
 from eval_museval import report
 from torch import nn
 from utils import scripts
-from utils.processes import run_lock
-from utils.systems import load_systems, read_run_conf, stft_conf
 
 from asteroid_sinudae import Representation, SinuDAEConvTasNet
-from asteroid_sinudae.data.segments import Manifest
-from asteroid_sinudae.data.tracks import SOURCES
+from asteroid_sinudae.data.tracks import SOURCES, Manifest
 from asteroid_sinudae.evaluation.blind import evaluate_separation
 from asteroid_sinudae.evaluation.bsseval import METRICS, summary
 from asteroid_sinudae.evaluation.bsseval_runs import evaluate_tracks
@@ -25,8 +22,16 @@ from asteroid_sinudae.evaluation.estimates import masked_estimates, separator_es
 from asteroid_sinudae.evaluation.tables import markdown_table, medians
 from asteroid_sinudae.models.model_files import model_digest
 from asteroid_sinudae.models.separators import STFTConvTasNet
-from asteroid_sinudae.runs.files import read_training
-from asteroid_sinudae.utils.files import atomic_path, write_json, write_text
+from asteroid_sinudae.runs.folder import Run
+from asteroid_sinudae.runs.processes import run_lock
+from asteroid_sinudae.runs.representations import (
+    OF_TABLE,
+    STFT_NAME,
+    load_representations,
+    pair_name,
+    stft_conf,
+)
+from asteroid_sinudae.utils.files import write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
 SEPARATORS = {"sinudae": SinuDAEConvTasNet, "stft": STFTConvTasNet}
@@ -52,13 +57,14 @@ def load_separators(exp_dir: Path, trained_on: dict) -> tuple[dict[str, nn.Modul
     """
     separators, trainings = {}, {}
     for name, separator_class in SEPARATORS.items():
-        path = exp_dir / name / "best_model.pth"
+        run = Run(exp_dir / name)
+        path = run.model_file
         if not path.is_file():
             raise FileNotFoundError(f"{path} not found: train the separators first (stage 6)")
         separators[name] = separator_class.from_pretrained(path).eval()
-        trainings[name] = read_training(path)
-        run = trainings[name].get("conf", {}).get("run", {})
-        if any(run.get(key) != value for key, value in trained_on.items()):
+        trainings[name] = run.read_training()
+        facts = trainings[name].get("conf", {}).get("run", {})
+        if any(facts.get(key) != value for key, value in trained_on.items()):
             raise ValueError(
                 f"{path} was trained on another pair, or beside another STFT, than this: train "
                 "the separators again (stage 6)"
@@ -72,42 +78,43 @@ def load_separators(exp_dir: Path, trained_on: dict) -> tuple[dict[str, nn.Modul
     return separators, trainings
 
 
-def estimate_by_name(systems: dict[str, Representation], separators: dict[str, nn.Module]) -> dict:
-    """All estimators by the name they have in tables."""
-    blind = {
-        f"{name}, separator": separator_estimator(separator)
-        for name, separator in zip(systems, separators.values(), strict=True)
-    }
+def estimators_by_name(
+    representations: dict[str, Representation], separators: dict[str, nn.Module]
+) -> dict:
+    """All estimators by the name they have in tables, separators by that already."""
+    blind = {name: separator_estimator(separator) for name, separator in separators.items()}
     informed = {
         f"{name}, informed mask {threshold:g}": partial(
-            masked_estimates, system, threshold=threshold
+            masked_estimates, representation, threshold=threshold
         )
-        for name, system in systems.items()
+        for name, representation in representations.items()
         for threshold in THRESHOLDS
     }
     return {**blind, **informed}
 
 
 def evaluate_segments(
-    systems: dict[str, Representation],
+    representations: dict[str, Representation],
     separators: dict[str, nn.Module],
     manifest: Manifest,
     segment: int,
-    exp_dir: Path,
+    run: Run,
 ) -> dict:
-    """Write segments.csv and table.md; returns what final_metrics.json says of them."""
+    """Write the metrics of all segments and the table; returns what the medians' file says."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for model in (*systems.values(), *separators.values()):
+    for model in (*representations.values(), *separators.values()):
         model.to(device)
     results, n_left_out = evaluate_separation(
-        estimate_by_name(systems, separators), manifest.subset("test"), segment, device=device
+        estimators_by_name(representations, separators),
+        manifest.subset("test"),
+        segment,
+        device=device,
     )
-    with atomic_path(exp_dir / "segments.csv") as temporary:
-        results.to_csv(temporary, index=False)
+    write_text(run.segments_file, results.to_csv(index=False))
     table = medians(results)
     tracks = {name: medians(rows) for name, rows in results.groupby("track", sort=False)}
     text = markdown_table(table.rename(columns=TITLES))
-    write_text(exp_dir / "table.md", text + "\n")
+    write_text(run.table_file, text + "\n")
     n_segments = len(results) // len(table)
     print(f"{text}\n\nMedians over {n_segments} segments; test tracks: {len(tracks)}")
     print(f"Segments without vocals or accompaniment left out: {n_left_out}")
@@ -121,15 +128,15 @@ def evaluate_segments(
 
 
 def evaluate_museval(
-    systems: dict[str, Representation | nn.Module],
+    models: dict[str, Representation | nn.Module],
     manifest: Manifest,
     args: argparse.Namespace,
 ) -> dict:
-    """Score whole tracks on the CPU; returns the content of museval.json."""
+    """Score whole tracks on the CPU; returns what the file of their medians says."""
     scores = evaluate_tracks(
-        {name: system.cpu() for name, system in systems.items()},
+        {name: model.cpu() for name, model in models.items()},
         manifest.subset("test")[: args.n_tracks],
-        args.exp_dir / "museval",
+        Run(args.exp_dir).museval_folder,
         threshold=args.threshold,
         duration=args.duration,
         n_workers=args.n_workers,
@@ -174,13 +181,15 @@ def main() -> None:
 
 def evaluate_run(args: argparse.Namespace) -> None:
     """Evaluate the separators that the options name."""
-    manifest = Manifest.load(args.data_dir)
-    pair_conf = read_run_conf(args.pair_dir)
-    systems = load_systems(args.pair_dir, pair_conf, manifest)
-    pair = next(iter(systems.values()))
-    trained_on = {"pair": model_digest(pair), **stft_conf(pair_conf)}
-    separators, trainings = load_separators(args.exp_dir, trained_on)
+    manifest, run, pair_run = Manifest.load(args.data_dir), Run(args.exp_dir), Run(args.pair_dir)
+    pair_conf = pair_run.read_conf(scripts.base_conf(), OF_TABLE)
+    representations = load_representations(pair_run, pair_conf, manifest)
+    names = {"sinudae": pair_name(pair_conf), "stft": STFT_NAME}
+    trained_on = {"pair": model_digest(representations[names["sinudae"]]), **stft_conf(pair_conf)}
+    separators, trainings = load_separators(run.folder, trained_on)
+    named = {f"{names[name]}, separator": model for name, model in separators.items()}
     facts = {
+        "evaluated": f"{names['sinudae']}, separator",
         "separators": {
             name: {
                 "learned_parameters": sum(p.numel() for p in model.masker.parameters()),
@@ -194,16 +203,12 @@ def evaluate_run(args: argparse.Namespace) -> None:
         "conf": trainings["sinudae"]["conf"],
     }
     segment = facts["conf"]["data"]["segment"]
-    segments = evaluate_segments(systems, separators, manifest, segment, args.exp_dir)
-    write_json(args.exp_dir / "final_metrics.json", {**segments, **facts})
+    segments = evaluate_segments(representations, named, manifest, segment, run)
+    write_json(run.metrics_file, {**segments, **facts})
     if args.museval:
-        by_name = {
-            f"{name}, separator": separator
-            for name, separator in zip(systems, separators.values(), strict=True)
-        }
-        by_name |= {f"{name}, informed mask": system for name, system in systems.items()}
-        scores = evaluate_museval(by_name, manifest, args)
-        write_json(args.exp_dir / "museval.json", {**facts, **scores})
+        informed = {f"{name}, informed mask": each for name, each in representations.items()}
+        scores = evaluate_museval({**named, **informed}, manifest, args)
+        write_json(run.museval_file, {**facts, **scores})
         if scores["failed"]:
             raise ValueError(f"failed: {'; '.join(scores['failed'])}")
 

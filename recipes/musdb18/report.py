@@ -1,23 +1,24 @@
-"""Write the results page of an evaluated experiment: audio, representations, kernels, tables.
+"""Write the results page of an evaluated run: audio, representations, kernels, tables.
 
 It is one folder that needs no server and no network: open its index.html in a browser.
 """
 
 from tqdm import tqdm
 from utils import scripts
-from utils.systems import check_run_conf, load_systems
 
 from asteroid_sinudae import SinuDAE, report
-from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.filterbanks.bands import parse_bands
 from asteroid_sinudae.models.pretrained import describe_sizes
+from asteroid_sinudae.runs.conf import type_of
+from asteroid_sinudae.runs.folder import Run
+from asteroid_sinudae.runs.representations import OF_TABLE, load_representations, pair_name
+from asteroid_sinudae.utils.schema import validated
 
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument(
-        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
-    )
+    parser.add_argument("--exp_dir", type=scripts.path, required=True, help="folder of the run")
     parser.add_argument(
         "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
     )
@@ -33,15 +34,19 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    output = args.output or args.exp_dir / "report"
+    run = Run(args.exp_dir)
+    output = args.output or run.report_folder
     report.check_output(output)
-    metrics = report.read_metrics(args.exp_dir)
+    metrics = run.read_metrics()
     tables = [report.medians_table(metrics), *map(report.read_table, args.tables)]
-    losses = report.read_losses(args.exp_dir)
+    losses = report.read_losses(run.folder)
     manifest = Manifest.load(args.data_dir)
-    conf = check_run_conf(metrics["conf"], f"{args.exp_dir / 'final_metrics.json'}: conf")
-    systems = load_systems(args.exp_dir, conf, manifest)
-    name, dae = next(iter(systems.items()))
+    conf = validated(
+        type_of(scripts.base_conf(), OF_TABLE), metrics["conf"], f"{run.metrics_file}: conf"
+    )
+    representations = load_representations(run, conf, manifest)
+    name = pair_name(conf)
+    dae = representations[name]
     tracks, seconds = manifest.subset("test"), args.example_seconds
     if args.examples:
         excerpts = [report.named_excerpt(text, tracks, seconds) for text in args.examples]
@@ -49,11 +54,11 @@ def main() -> None:
         excerpts = report.choose_excerpts(tracks, args.n_examples, seconds, args.seed)
 
     examples = [
-        report.make_example(number, excerpt, systems)
+        report.make_example(number, excerpt, representations)
         for number, excerpt in enumerate(tqdm(excerpts, "Examples"), start=1)
     ]
     page = report.Page(
-        title=f"Experiment {scripts.name_of(args.exp_dir)}",
+        title=f"Run {scripts.name_of(run.folder)}",
         introduction=introduction(name, dae),
         tables=tables,
         examples=examples,

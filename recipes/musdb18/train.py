@@ -1,7 +1,7 @@
 """Train the denoising auto-encoder, or continue a training that was cut off.
 
-Writes into --exp_dir: conf.yml, checkpoints/last.ckpt, logs/ and, at the end, best_model.pth, the
-model after the last update; with max_steps 0, the model at its start.
+Writes its configuration, checkpoint, logs and, at the end, the model after the last update into
+--exp_dir; with max_steps 0, the model at its start.
 """
 
 from pathlib import Path
@@ -9,36 +9,40 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from utils import scripts, training
-from utils.systems import load_stft
+from utils import scripts
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.data.segments import Manifest
+from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.models.model_files import model_digest, pair_bounds
 from asteroid_sinudae.models.pretrained import describe_sizes
+from asteroid_sinudae.runs import training
+from asteroid_sinudae.runs.folder import Run
+from asteroid_sinudae.runs.representations import load_stft
 from asteroid_sinudae.training.checkpoints import StopAtPlateau
 from asteroid_sinudae.training.dae_system import DAESystem
 from asteroid_sinudae.training.objectives import make_objectives
 from asteroid_sinudae.training.step_sizes import relative_groups
 
 # Keys of the group `objective` that are the system's own; the others are those of the objectives.
-OF_SYSTEM = ("noise_std", "snr_per", "sort")
+OF_SYSTEM = ("noise_std", "sort")
 
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument(
-        "--exp_dir", type=scripts.path, required=True, help="folder of the experiment"
-    )
+    parser.add_argument("--exp_dir", type=scripts.path, required=True, help="folder of the run")
     parser.add_argument(
         "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
     )
     args, conf = scripts.parse_args_with_conf(parser)
-    with training.only_training(args.exp_dir):
-        train(args.exp_dir, args.data_dir, conf, args.given)
+    run, given = Run(args.exp_dir), args.given
+    if args.conf.resolve() in (run.conf_file.resolve(), run.job_file.resolve()):
+        # A run's own configuration is a whole one, in which nothing was left to a default.
+        given = {key for values in conf.values() for key in values}
+    with training.only_training(run):
+        train(run, args.data_dir, conf, given)
 
 
-def train(exp_dir: Path, data_dir: Path, conf: dict, given: set[str]) -> None:
+def train(run: Run, data_dir: Path, conf: dict, given: set[str]) -> None:
     """Train as a configuration says, of which some keys were given, in a folder that is held."""
     manifest = Manifest.load(data_dir)
     initial = load_initial(conf, given)
@@ -47,13 +51,13 @@ def train(exp_dir: Path, data_dir: Path, conf: dict, given: set[str]) -> None:
     loader = training.make_loader(dataset, conf, conf["data"]["matched"])
     decay_steps = training.decay_steps(conf, loader)
     # What a resumed run must share with its checkpoint.
-    run = {
+    facts = {
         "train_tracks": len(manifest.subset("train")),
         "train_segments": len(dataset),
         "decay_steps": decay_steps,
     }
     if initial is not None:
-        run["initial_model"] = model_digest(initial)
+        facts["initial_model"] = model_digest(initial)
 
     pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
     model = SinuDAE(**conf["filterbank"]) if initial is None else initial
@@ -67,12 +71,12 @@ def train(exp_dir: Path, data_dir: Path, conf: dict, given: set[str]) -> None:
         loader,
         scheduler=training.linear_decay(optimizer, decay_steps),
         seed=conf["training"]["seed"],
-        config={**conf, "run": run},
+        config={**conf, "run": facts},
         objectives=make_objectives(**objective),
         **of_system,
     )
     callbacks = [StopAtPlateau()] if conf["training"]["early_stop"] else []
-    training.train(system, conf, exp_dir, callbacks)
+    training.train(system, conf, run, callbacks)
 
 
 def load_initial(conf: dict, given: set[str]) -> SinuDAE | None:

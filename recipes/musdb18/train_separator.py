@@ -1,8 +1,8 @@
 """Train two separators of vocals and accompaniment, or continue where their training was cut off.
 
 One masker, with the same arguments, objective and batches in the same order, is trained on the
-frozen auto-encoder of an experiment and on its STFT. Each has a folder in --exp_dir, sinudae and
-stft, with conf.yml, checkpoints/last.ckpt, logs/ and, at the end, best_model.pth.
+frozen pair of a run and on its STFT. Each is a run of its own, in the folders sinudae and stft of
+--exp_dir.
 """
 
 import argparse
@@ -11,13 +11,21 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from utils import scripts, training
-from utils.systems import OF_SYSTEMS, load_systems, read_run_conf, stft_conf
+from utils import scripts
 
-from asteroid_sinudae.data.segments import Manifest, TrainSegments
-from asteroid_sinudae.data.tracks import SOURCES
+from asteroid_sinudae.data.segments import TrainSegments
+from asteroid_sinudae.data.tracks import SOURCES, Manifest
 from asteroid_sinudae.models.model_files import model_digest
 from asteroid_sinudae.models.separators import SinuDAEConvTasNet, STFTConvTasNet
+from asteroid_sinudae.runs import training
+from asteroid_sinudae.runs.folder import Run
+from asteroid_sinudae.runs.representations import (
+    OF_TABLE,
+    load_representations,
+    pair_name,
+    stft_conf,
+    stft_sizes,
+)
 from asteroid_sinudae.training.separator_system import SeparatorSystem, make_separators
 
 CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
@@ -38,35 +46,32 @@ def main() -> None:
         "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
     )
     args, conf = scripts.parse_args_with_conf(parser, CONF)
-    with training.only_training(args.exp_dir):
+    with training.only_training(Run(args.exp_dir)):
         train_both(args, conf)
 
 
 def train_both(args: argparse.Namespace, conf: dict) -> None:
     """Train as a configuration says, in a folder that is held."""
-    manifest = Manifest.load(args.data_dir)
-    if not (args.pair_dir / "best_model.pth").is_file():
-        raise FileNotFoundError(
-            f"{args.pair_dir / 'best_model.pth'} not found: train the pair first (stage 2)"
-        )
-    pair_conf = read_run_conf(args.pair_dir, (*OF_SYSTEMS, "filterbank.kernel_size"))
-    pair = next(iter(load_systems(args.pair_dir, pair_conf, manifest).values()))
+    manifest, pair_run = Manifest.load(args.data_dir), Run(args.pair_dir)
+    if not pair_run.model_file.is_file():
+        raise FileNotFoundError(f"{pair_run.model_file} not found: train the pair first (stage 2)")
+    pair_conf = pair_run.read_conf(scripts.base_conf(), (*OF_TABLE, "filterbank.kernel_size"))
+    pair = load_representations(pair_run, pair_conf, manifest)[pair_name(pair_conf)]
     initial = load_initial(conf, args.given)
     check_conf(conf, pair_conf)
     dataset = training.make_dataset(manifest, conf)
 
     pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
-    stft = {key.removeprefix("stft_"): value for key, value in stft_conf(pair_conf).items()}
-    separators = make_separators(pair, stft, conf["masker"])
+    separators = make_separators(pair, stft_sizes(pair_conf), conf["masker"])
     # What a resumed run must share with its checkpoint.
-    run = {"pair": model_digest(pair), "train_segments": len(dataset), **stft_conf(pair_conf)}
+    shared = {"pair": model_digest(pair), "train_segments": len(dataset), **stft_conf(pair_conf)}
     for name, separator in separators.items():
         print(f"{name}: {args.exp_dir / name}")
-        facts = run
+        facts = shared
         if initial:
-            facts = {**run, "initial_model": model_digest(initial[name])}
+            facts = {**shared, "initial_model": model_digest(initial[name])}
             start_from(initial[name], separator, conf["training"]["init_from"])
-        train(separator, dataset, conf, facts, args.exp_dir / name)
+        train(separator, dataset, conf, facts, Run(args.exp_dir / name))
 
 
 def load_initial(conf: dict, given: set[str]) -> dict[str, nn.Module]:
@@ -83,7 +88,7 @@ def load_initial(conf: dict, given: set[str]) -> dict[str, nn.Module]:
         return {}
     classes = {"sinudae": SinuDAEConvTasNet, "stft": STFTConvTasNet}
     initial = {
-        name: kind.from_pretrained(Path(folder) / name / "best_model.pth")
+        name: kind.from_pretrained(Run(Path(folder) / name).model_file)
         for name, kind in classes.items()
     }
     for name, separator in initial.items():
@@ -106,7 +111,7 @@ def start_from(initial: nn.Module, separator: nn.Module, folder: str) -> None:
     separator.masker.load_state_dict(initial.masker.state_dict())
 
 
-def train(separator: nn.Module, dataset: TrainSegments, conf: dict, run: dict, exp_dir: Path):
+def train(separator: nn.Module, dataset: TrainSegments, conf: dict, facts: dict, run: Run) -> None:
     """Train what is not frozen of a separator."""
     loader = training.make_loader(dataset, conf)
     decay_steps = training.decay_steps(conf, loader)
@@ -118,13 +123,13 @@ def train(separator: nn.Module, dataset: TrainSegments, conf: dict, run: dict, e
         optimizer,
         loader,
         scheduler=training.linear_decay(optimizer, decay_steps),
-        config={**conf, "run": {**run, "decay_steps": decay_steps}},
+        config={**conf, "run": {**facts, "decay_steps": decay_steps}},
         **conf["objective"],
     )
     training.train(
         system,
         conf,
-        exp_dir,
+        run,
         clip_norm=conf["optim"]["clip_norm"],
         infos={"sources": list(SOURCES)},
     )

@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from asteroid_sinudae.utils.errors import INTERRUPTED, attempt
-from asteroid_sinudae.utils.schema import validated  # before asteroid, which it makes importable
+from asteroid_sinudae.utils.extras import require
 
-# isort: split
+try:  # a script's other imports come after this module's
+    require("recipe")
+    require("report")
+except ImportError as error:
+    sys.exit(f"{Path(sys.argv[0]).name}: {error}")
 
-from utils.conf import from_text, read_conf, read_yaml, type_of
+# ruff: noqa: E402
+from asteroid_sinudae.runs.conf import from_text, read_conf, read_yaml, type_of
+from asteroid_sinudae.utils.schema import validated
 
 LOCAL = Path(__file__).resolve().parents[1] / "local"
 BASE_CONF = LOCAL / "conf.yml"
@@ -44,6 +50,11 @@ def path(text: str) -> Path:
 def name_of(folder: Path) -> str:
     """A folder's own name, also of one given as `.` or by a link."""
     return os.path.basename(os.path.realpath(folder))  # Path.resolve raises for links in a circle
+
+
+def base_conf() -> dict:
+    """The configuration of all keys of a run, with their defaults."""
+    return read_yaml(BASE_CONF)
 
 
 def run(main: Callable[[], None]) -> None:

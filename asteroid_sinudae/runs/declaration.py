@@ -1,4 +1,4 @@
-"""Experiments of several trainings, as a file declares them, and the jobs that they are."""
+"""Tables of several runs, as a file declares them, and the jobs that they are."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Required
 
 from pydantic import AfterValidator, Field
-from utils.conf import TYPES, mapping_type, read_yaml, type_of
-from utils.systems import stft_conf
 
-from asteroid_sinudae.utils.checks import check, check_choice
-from asteroid_sinudae.utils.schema import validated
+from ..utils.checks import check, check_choice
+from ..utils.schema import validated
+from .conf import TYPES, mapping_type, read_yaml, type_of
+from .folder import Run
+from .limits import MAX_SEED
+from .representations import stft_conf
 
 PAPER = ("si_sdr", "si_sdr_bm", "parameters_m")  # dB, dB, millions
 UNTRAINED = ("max_steps", 0)  # what a row sets whose model is its start
@@ -23,12 +25,12 @@ ROW_NAMES = {  # typed as options, and folders
 
 @dataclass(frozen=True)
 class Row:
-    """A row of an experiment's table.
+    """A row of a table.
 
     Args:
         label (str): First column of the table.
-        set (dict): Values by keys of conf.yml, on top of the experiment's base; of a baseline those
-            of the STFT.
+        set (dict): Values by keys of the configuration, on top of the table's base; of a baseline
+            those of the STFT.
         paper (dict): The paper's figures, by keys of `PAPER`.
     """
 
@@ -38,13 +40,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """Rows of a table, as a file of experiments declares them.
+class Table:
+    """A set of rows, each one or more runs, as a file of experiments declares it.
 
     Args:
         name (str): Its key in the file.
-        title (str): Heading of the table.
-        base (dict): Values by keys of conf.yml, for all rows.
+        title (str): Its heading.
+        base (dict): Values by keys of the configuration, for all rows.
         rows (dict): :class:`Row` by name.
         stft (dict): :class:`Row` by name of the baselines, which are evaluated without training.
     """
@@ -60,7 +62,7 @@ class Experiment:
         return {**self.rows, **self.stft}
 
     def row_keys(self) -> set[str]:
-        """Keys of conf.yml that tell rows and runs apart, and so cannot be given for all rows.
+        """Keys that tell rows and runs apart, and so cannot be given for all rows.
 
         An untrained row remains so, whatever number of updates is given for the others.
         """
@@ -76,13 +78,13 @@ class Job:
         row (str): Name of its row.
         seed (int or None): Of the run; None of a baseline, which is not trained.
         conf (dict): Two-level configuration; of a baseline what its figures depend on.
-        folder (Path): Where the results are.
+        run (Run): Where the results are.
     """
 
     row: str
     seed: int | None
     conf: dict
-    folder: Path
+    run: Run
 
     def __str__(self) -> str:
         return self.row if self.is_baseline else f"{self.row} seed {self.seed}"
@@ -99,39 +101,41 @@ class Job:
             return self.conf["baseline"]["stft_n_fft"] // 2 + 1
         return self.conf["filterbank"]["n_filters"]
 
-    def options(self) -> list[str]:
-        """The whole configuration as options of train.py."""
-        values = {key: value for group in self.conf.values() for key, value in group.items()}
-        return [f"--{key}={value}" for key, value in values.items()]
 
-
-def load_experiment(path: Path, name: str, conf: dict) -> Experiment:
-    """Read one experiment of a file, which is checked as a whole.
+def load_table(path: Path, name: str, conf: dict) -> Table:
+    """Read one table of a file, which is checked as a whole.
 
     Args:
-        path (Path): YAML file of experiments.
+        path (Path): YAML file of tables.
         name (str): Of the one to return.
         conf (dict): Two-level configuration with all keys that rows may set, and values of the
             types that they may have.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it has no such experiment, or naming what is wrong in it.
+        ValueError: if it has no such table, or naming what is wrong in it.
     """
-    experiments = validated(dict[str, _experiment_type(conf)], read_yaml(path), str(path))
-    check_choice("experiment", name, experiments)
-    content = experiments[name]
+    tables = validated(dict[str, _table_type(conf)], read_yaml(path), str(path))
+    for key, content in tables.items():
+        if "report_row" in content and content["report_row"] not in content["rows"]:
+            raise ValueError(
+                f"{path}: {key}.report_row must be one of the table's rows that are trained, got "
+                f"{content['report_row']!r}"
+            )
+    check_choice("experiment", name, tables)
+    content = tables[name]
     rows, stft = (
         {row: Row(**values) for row, values in content.get(kind, {}).items()} for kind in ROW_NAMES
     )
-    return Experiment(name, content["title"], content.get("base", {}), rows, stft)
+    return Table(name, content["title"], content.get("base", {}), rows, stft)
 
 
-def _experiment_type(conf: dict) -> Any:
-    """The type of an experiment in a file."""
+def _table_type(conf: dict) -> Any:
+    """The type of a table in a file."""
     trained = {group: values for group, values in conf.items() if group != "baseline"}
     fields = {
         "title": Required[str],
+        "report_row": str,  # run.sh looks it up: the page is of its first run
         "base": _values_type(conf),
         "rows": Required[_rows_type("rows", trained)],
         "stft": _rows_type("stft", {"baseline": stft_conf(conf)}),
@@ -154,7 +158,7 @@ def _rows_type(kind: str, conf: dict) -> Any:
 
 
 def _values_type(conf: dict) -> Any:
-    """The type of values by key that an experiment sets: all of `conf` but the runs' seed."""
+    """The type of values by key that a table sets: all of `conf` but the runs' seed."""
     values = {key: value for group in conf.values() for key, value in group.items()}
     return type_of({key: value for key, value in values.items() if key != "seed"})
 
@@ -172,15 +176,15 @@ def override(conf: dict, values: dict) -> dict:
     }
 
 
-def check_free(experiment: Experiment, given: Iterable[str]) -> None:
-    """Raise a ValueError if a user gave one of :meth:`Experiment.row_keys`."""
-    for key in sorted(experiment.row_keys().intersection(given)):
-        by = "--seeds gives it" if key == "seed" else f"rows of {experiment.name} set it"
+def check_free(table: Table, given: Iterable[str]) -> None:
+    """Raise a ValueError if a user gave one of :meth:`Table.row_keys`."""
+    for key in sorted(table.row_keys().intersection(given)):
+        by = "--seeds gives it" if key == "seed" else f"rows of {table.name} set it"
         raise ValueError(f"{key} cannot be given: {by}")
 
 
 def parse_seeds(words: Sequence[str]) -> list[int]:
-    """Seeds of runs, each 0 or more and there once.
+    """Seeds of runs, each 0 to :data:`MAX_SEED` and there once.
 
     Raises:
         ValueError: naming the first that is not.
@@ -188,17 +192,19 @@ def parse_seeds(words: Sequence[str]) -> list[int]:
     for word in words:
         check(word.isascii() and word.isdigit(), "seed", word, "an integer, 0 or more")
     seeds = [int(word) for word in words]
+    for seed in seeds:
+        check(seed <= MAX_SEED, "seed", seed, f"at most {MAX_SEED}")
     _check_distinct("seed", seeds)
     return seeds
 
 
-def parse_rows(words: Sequence[str] | None, experiment: Experiment) -> list[str]:
-    """Names of rows of an experiment, all of them by default, in the table's order.
+def parse_rows(words: Sequence[str] | None, table: Table) -> list[str]:
+    """Names of rows of a table, all of them by default, in the table's order.
 
     Raises:
         ValueError: naming the first that is unknown or there twice.
     """
-    rows = experiment.all_rows()
+    rows = table.all_rows()
     if words is None:
         return list(rows)
     for word in words:
@@ -225,7 +231,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def make_jobs(
-    experiment: Experiment,
+    table: Table,
     conf: dict,
     rows: Sequence[str],
     seeds: Sequence[int],
@@ -235,28 +241,30 @@ def make_jobs(
     """Jobs in the order in which to do them: baselines, then a run of every row before the next.
 
     Args:
-        experiment (Experiment): Of the rows.
+        table (Table): Of the rows.
         conf (dict): Two-level configuration that the rows start from.
         rows (sequence of str): Names of rows.
         seeds (sequence of int): One run each.
-        exp_root (Path): Results are in `exp_root/<experiment>/<row>_seed<seed>`, of a baseline in
-            `exp_root/<experiment>/<row>`.
+        exp_root (Path): Results are in `exp_root/<table>/<row>_seed<seed>`, of a baseline in
+            `exp_root/<table>/<row>`.
         given (iterable of str): Keys that a user gave, which `base` does not change.
     """
-    base = {key: value for key, value in experiment.base.items() if key not in given}
-    folder = exp_root / experiment.name
+    base = {key: value for key, value in table.base.items() if key not in given}
+    folder = exp_root / table.name
     jobs = []
     for row in rows:
-        if row in experiment.stft:
-            values = override(conf, {**base, **experiment.stft[row].set})
+        if row in table.stft:
+            values = override(conf, {**base, **table.stft[row].set})
             needed = {
                 "data": {"segment": values["data"]["segment"]},
                 "baseline": stft_conf(values),
             }
-            jobs.append(Job(row, None, needed, folder / row))
+            jobs.append(Job(row, None, needed, Run(folder / row)))
     for seed in seeds:
         for row in rows:
-            if row in experiment.rows:
-                values = {**base, **experiment.rows[row].set, "seed": seed}
-                jobs.append(Job(row, seed, override(conf, values), folder / f"{row}_seed{seed}"))
+            if row in table.rows:
+                values = {**base, **table.rows[row].set, "seed": seed}
+                jobs.append(
+                    Job(row, seed, override(conf, values), Run(folder / f"{row}_seed{seed}"))
+                )
     return jobs

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import torch
 
-from asteroid_sinudae.data.segments import Track
-from asteroid_sinudae.utils.checks import check
+from ..data.tracks import Track
+from ..utils.checks import check
 
 PER_PROCESSOR = 16  # processes: more than that only wait for each other
 MAX_SEGMENTS = 5_000_000  # 100 songs of four minutes have so many every 212 samples

@@ -8,28 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from asteroid_sinudae.data.segments import Manifest, SetShuffleSampler, TrainSegments
-from asteroid_sinudae.training.checkpoint_state import check_finite_weights, check_state, schedulers
-from asteroid_sinudae.training.checkpoints import (
-    AtomicCheckpointIO,
-    LastCheckpoint,
-    StopAfter,
-    check_resumable,
-    read_checkpoint,
-)
-from asteroid_sinudae.training.precision import PRECISIONS, resolve_precision, time_precisions
-from asteroid_sinudae.utils.checks import check, check_choice  # before asteroid, made importable so
-from asteroid_sinudae.utils.files import save_atomically
-from asteroid_sinudae.utils.processes import die_with_parent
-from asteroid_sinudae.utils.provenance import provenance
-from asteroid_sinudae.utils.schema import validated
-
-# isort: split
-
 import pytorch_lightning as pl
 import torch
 from asteroid.engine.system import System
-from asteroid_sinudae.conf import write_conf
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -38,8 +19,26 @@ from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
 from typing_extensions import TypedDict
 
-from asteroid_sinudae import limits
-from asteroid_sinudae.utils.processes import run_lock
+from ..data.segments import SetShuffleSampler, TrainSegments
+from ..data.tracks import Manifest
+from ..training.checkpoint_state import check_finite_weights, check_state, schedulers
+from ..training.checkpoints import (
+    AtomicCheckpointIO,
+    LastCheckpoint,
+    StopAfter,
+    check_resumable,
+    read_checkpoint,
+)
+from ..training.precision import PRECISIONS, resolve_precision, time_precisions
+from ..utils.checks import check, check_choice
+from ..utils.files import save_atomically
+from ..utils.processes import die_with_parent
+from ..utils.provenance import provenance
+from ..utils.schema import validated
+from . import limits
+from .conf import write_conf
+from .folder import Run
+from .processes import run_lock
 
 # Environment variable by which the first process of a node tells the others the precision.
 PRECISION = "SINUDAE_PRECISION"
@@ -53,10 +52,10 @@ class TimedPrecision(TypedDict):
 
 
 @contextlib.contextmanager
-def only_training(exp_dir: Path) -> Iterator[None]:
+def only_training(run: Run) -> Iterator[None]:
     """Hold a run's folder for a training, see :func:`.run_lock`, in the first of its processes."""
     if rank_zero_only.rank == 0 and LightningEnvironment().node_rank() == 0:
-        with run_lock(exp_dir):
+        with run_lock(run.folder):
             yield
     else:
         yield
@@ -146,11 +145,6 @@ def linear_decay(optimizer: torch.optim.Optimizer, n_steps: int | None) -> dict 
     return {"scheduler": scheduler, "interval": "step"}
 
 
-def last_checkpoint(exp_dir: Path) -> Path:
-    """The checkpoint that a training saves and continues from."""
-    return exp_dir / "checkpoints" / "last.ckpt"
-
-
 def take_arguments(wanted: dict, found: dict, given: set[str], source: str | Path) -> dict:
     """Arguments of a model whose weights a training starts from.
 
@@ -174,14 +168,14 @@ def take_arguments(wanted: dict, found: dict, given: set[str], source: str | Pat
 
 def make_trainer(
     conf: dict,
-    exp_dir: Path,
+    run: Run,
     callbacks: Sequence[Callback],
     clip_norm: float | None,
     precision: str,
 ) -> pl.Trainer:
-    """Trainer in a precision, `32` or `bf16`, that logs, and saves `checkpoints/last.ckpt`."""
+    """Trainer in a precision, `32` or `bf16`, that logs and saves into a run's folder."""
     training = conf["training"]
-    last = LastCheckpoint(last_checkpoint(exp_dir), training["checkpoint_minutes"])
+    last = LastCheckpoint(run.checkpoint_file, training["checkpoint_minutes"])
     if training["max_steps"] >= 0:
         callbacks = [*callbacks, StopAfter(training["max_steps"])]
     return pl.Trainer(
@@ -189,8 +183,8 @@ def make_trainer(
         precision=resolve_precision(precision),
         callbacks=[*callbacks, last],
         logger=[
-            CSVLogger(exp_dir / "logs", name="csv"),
-            TensorBoardLogger(exp_dir / "logs", name="tensorboard", version=""),
+            CSVLogger(run.logs_folder, name="csv"),
+            TensorBoardLogger(run.logs_folder, name="tensorboard", version=""),
         ],
         log_every_n_steps=10,
         plugins=[AtomicCheckpointIO()],
@@ -208,16 +202,16 @@ def make_trainer(
 def train(
     system: System,
     conf: dict,
-    exp_dir: Path,
+    run: Run,
     callbacks: Sequence[Callback] = (),
     clip_norm: float | None = None,
     infos: dict | None = None,
 ) -> None:
     """Train a system, or continue where its training was cut off, and write its model.
 
-    Writes into `exp_dir`: conf.yml, checkpoints/last.ckpt, logs/ and, at the end, best_model.pth,
-    the model after the last update. With `max_steps: 0` nothing is trained, and best_model.pth is
-    the model at its start.
+    Writes into the run's folder its configuration, checkpoint, logs and, at the end, the model
+    after the last update. With `max_steps: 0` nothing is trained, and that is the model at its
+    start.
 
     A training that is given more epochs or updates than it had goes on; where its learning rate
     falls, it falls over the new length, see :func:`.stretch_decay`, and a line says so.
@@ -225,7 +219,7 @@ def train(
     Args:
         system (System): Whose `config` is what a continued training must share.
         conf (dict): Two-level configuration with a group `training`.
-        exp_dir (Path): Folder of the experiment.
+        run (Run): Where it is written.
         callbacks (sequence of Callback): Further ones of the trainer.
         clip_norm (float, optional): Norm that gradients are scaled down to.
         infos (dict, optional): What the file of the model tells besides how it was trained.
@@ -236,7 +230,7 @@ def train(
         OSError: if a process that reads segments fails or is killed, or a file cannot be written.
     """
     is_untrained = conf["training"]["max_steps"] == 0
-    path = last_checkpoint(exp_dir) if last_checkpoint(exp_dir).exists() else None
+    path = run.checkpoint_file if run.checkpoint_file.exists() else None
     if path is not None and is_untrained:
         raise ValueError(f"{path} is of a training: choose another folder for max_steps=0")
     checkpoint = {} if path is None else read_checkpoint(path)
@@ -244,14 +238,14 @@ def train(
         check_resumable(checkpoint, system.config, path)
     precision = "32" if is_untrained else _precision(system, conf, checkpoint, path)
     timer = Timer()
-    trainer = make_trainer(conf, exp_dir, [timer, *callbacks], clip_norm, precision)
+    trainer = make_trainer(conf, run, [timer, *callbacks], clip_norm, precision)
     if path is not None:
         check_state(checkpoint, system, trainer, path)
         _check_length(checkpoint["global_step"], conf, system, path)
     if trainer.is_global_zero:
         if path is not None:
             _tell_stretching(checkpoint, system)
-        write_conf(conf, exp_dir / "conf.yml")
+        write_conf(conf, run.conf_file)
     del checkpoint  # which is as large as model and optimiser
     if not is_untrained:
         _fit(trainer, system, path)
@@ -266,8 +260,8 @@ def train(
             "seconds": timer.time_elapsed("train"),
             **provenance(system.device),
         }
-        save_atomically(package, exp_dir / "best_model.pth")
-        print(f"{exp_dir / 'best_model.pth'}: the model after {trainer.global_step} updates")
+        save_atomically(package, run.model_file)
+        print(f"{run.model_file}: the model after {trainer.global_step} updates")
 
 
 def _precision(system: System, conf: dict, checkpoint: dict, path: Path | None) -> str:

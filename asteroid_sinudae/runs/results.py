@@ -1,8 +1,7 @@
-"""Results of an experiment's jobs: which are done, and the table of them."""
+"""Results of a table's jobs: which are done, and the table of them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Annotated, Required
 
@@ -10,14 +9,13 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 from typing_extensions import TypedDict
-from utils.conf import TYPES, mapping_type, read_yaml, type_of
-from utils.experiments import Experiment, Job
-from utils.scripts import BASE_CONF
 
-from asteroid_sinudae.evaluation.tables import RM_COLUMN, bm_column
-from asteroid_sinudae.runs.files import Count, Metrics, Training, numbers, read_csv, read_metrics
-from asteroid_sinudae.training.checkpoints import MAY_CHANGE
-from asteroid_sinudae.utils.schema import validated
+from ..evaluation.tables import RM_COLUMN, bm_column
+from ..training.checkpoints import MAY_CHANGE
+from ..utils.schema import validated
+from .conf import TYPES, mapping_type, type_of
+from .declaration import Job, Table
+from .folder import Count, Metrics, Run, Training, numbers
 
 LIMITS = ("epochs", "max_steps")
 METRICS = {
@@ -121,24 +119,24 @@ def read_result(job: Job, source: str) -> Result | None:
         ValueError: if the folder is of another configuration, of data from another source or of
             more updates than asked for, or its files are damaged or do not belong together.
     """
-    path = job.folder / "final_metrics.json"
+    path = job.run.metrics_file
     if not path.is_file():
         return None
     result = None
     try:
-        metrics = read_metrics(job.folder, RunMetrics)
+        metrics = job.run.read_metrics(RunMetrics)
         _check_conf(metrics, job, f"{path}: conf")
         difference = _difference(metrics, job.conf, source)
         if difference is None and _limits(metrics["conf"]) == _limits(job.conf):
-            result = _result(metrics, path.with_name("segments.csv"))
+            result = _result(metrics, job.run)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{job.folder} holds a damaged result, delete {path.name} in it to evaluate again: "
+            f"{job.run.folder} holds a damaged result, delete {path.name} in it to evaluate again: "
             f"{error}"
         ) from error
     if difference is not None:
         raise ValueError(
-            f"{job.folder} belongs to another configuration: {difference} asked for; "
+            f"{job.run.folder} belongs to another configuration: {difference} asked for; "
             "choose another --exp_root or delete it"
         )
     return result
@@ -147,7 +145,7 @@ def read_result(job: Job, source: str) -> Result | None:
 def _check_conf(metrics: dict, job: Job, where: str) -> None:
     """Raise a ValueError unless the configuration of a result can be compared with the job's."""
     needed = () if job.is_baseline else [f"training.{key}" for key in LIMITS]
-    validated(type_of(read_yaml(BASE_CONF), needed), metrics["conf"], where)
+    validated(type_of(job.conf, needed), metrics["conf"], where)
     if not job.is_baseline and None in metrics["training"].values():
         raise ValueError(f"{where} is of a training, of which training tells nothing")
 
@@ -176,18 +174,20 @@ def _difference(metrics: dict, conf: dict, source: str) -> str | None:
     return None
 
 
-def _result(metrics: dict, path: Path) -> Result:
-    """What is used of a job's metrics and of its segments.csv, which must belong together."""
-    columns = [*METRICS, "additivity_error"]
-    segments = read_csv(path, "system", *columns)
+def _result(metrics: dict, run: Run) -> Result:
+    """What is used of a run's metrics and of its segments, which must belong together."""
+    columns, path = [*METRICS, "additivity_error"], run.segments_file
+    segments = run.read_segments(*columns)
     counts = segments["system"].value_counts()
     for name in metrics["systems"]:
         if counts.get(name, 0) != metrics["segments"]:
             raise ValueError(
-                f"{path.name} has {counts.get(name, 0)} segments of {name}, final_metrics.json "
-                f"{metrics['segments']}"
+                f"{path.name} has {counts.get(name, 0)} segments of {name}, "
+                f"{run.metrics_file.name} {metrics['segments']}"
             )
-    evaluated, costs = next(iter(metrics["systems"].items()))  # whatever stands beside it
+    evaluated = metrics["evaluated"]
+    if evaluated not in metrics["systems"]:
+        raise ValueError(f"{run.metrics_file}: systems has no {evaluated!r}, as evaluated")
     versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
     figures = numbers(segments[segments["system"] == evaluated], columns, path)
     for column in columns:
@@ -198,7 +198,7 @@ def _result(metrics: dict, path: Path) -> Result:
         steps=metrics["training"]["steps"],
         seconds=metrics["training"]["seconds"],
         parameters=metrics["parameters"],
-        costs=costs,
+        costs=metrics["systems"][evaluated],
         n_segments=metrics["segments"],
         n_tracks=metrics["test_tracks"],
         made_with=f"{metrics['device']}; commit {metrics.get('commit')}; {', '.join(versions)}",
@@ -206,22 +206,20 @@ def _result(metrics: dict, path: Path) -> Result:
     )
 
 
-def make_table(
-    experiment: Experiment, jobs: Sequence[Job], results: Sequence[Result | None]
-) -> pd.DataFrame:
-    """The experiment's table: medians over segments and runs, the paper's figures beside them.
+def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | None]) -> pd.DataFrame:
+    """The figures of a table: medians over segments and runs, the paper's figures beside them.
 
     Args:
-        experiment (Experiment): Of the rows.
+        table (Table): As it is declared.
         jobs (sequence of Job): All runs of all rows.
         results (sequence of Result or None): Of each job, None where it is not done.
 
     Returns:
-        :class:`pandas.DataFrame` with columns of `COLUMNS`, one row a row of the experiment; NaN
+        :class:`pandas.DataFrame` with columns of `COLUMNS`, one row a row of the table; NaN
         where there is no result.
     """
     lines = []
-    for name, row in experiment.all_rows().items():
+    for name, row in table.all_rows().items():
         runs = [index for index, job in enumerate(jobs) if job.row == name]
         job = jobs[runs[0]]
         done = [results[index] for index in runs if results[index] is not None]
@@ -232,9 +230,9 @@ def make_table(
         if done and not job.is_baseline:
             cells |= _training_cells(done)
         lines.append(cells)
-    table = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
-    without = [title for title in PAPER_COLUMNS.values() if table[title].isna().all()]
-    return table.drop(columns=without)
+    figures = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
+    without = [title for title in PAPER_COLUMNS.values() if figures[title].isna().all()]
+    return figures.drop(columns=without)
 
 
 def _system_cells(runs: Sequence[Result]) -> dict:
@@ -259,8 +257,8 @@ def _training_cells(runs: Sequence[Result]) -> dict:
 
 
 def to_markdown(
-    experiment: Experiment,
-    table: pd.DataFrame,
+    table: Table,
+    figures: pd.DataFrame,
     jobs: Sequence[Job],
     results: Sequence[Result | None],
     given: dict,
@@ -268,14 +266,14 @@ def to_markdown(
     """The table under its title, and below it what it was made of.
 
     Args:
-        experiment (Experiment): Of the rows.
-        table (:class:`pandas.DataFrame`): From :func:`make_table`.
+        table (Table): As it is declared.
+        figures (:class:`pandas.DataFrame`): From :func:`make_table`.
         jobs (sequence of Job): That it was made from.
         results (sequence of Result or None): Of each job.
-        given (dict): By key, what differs from the experiment for all rows.
+        given (dict): By key, what differs from the table's declaration for all rows.
     """
-    lines = table.where(table.notna(), None).to_markdown(
-        index=False, floatfmt=[COLUMNS[title] for title in table], missingval="–"
+    lines = figures.where(figures.notna(), None).to_markdown(
+        index=False, floatfmt=[COLUMNS[title] for title in figures], missingval="–"
     )
     notes = [
         "Medians over segments and runs; IQR is the distance between the quartiles.",
@@ -294,7 +292,7 @@ def to_markdown(
     missing = [str(job) for job, result in zip(jobs, results, strict=True) if result is None]
     if missing:
         notes.append(f"Incomplete: {len(missing)} of {len(jobs)} runs missing, {_list(missing)}.")
-    return "\n".join([f"# {experiment.title}", "", lines, "", *(f"- {note}" for note in notes)])
+    return "\n".join([f"# {table.title}", "", lines, "", *(f"- {note}" for note in notes)])
 
 
 def _provenance(jobs: Sequence[Job], done: Sequence[Result]) -> list[str]:

@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any, Required
 
 import yaml
+from asteroid.utils.parser_utils import str2bool
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-from asteroid_sinudae.utils.checks import check
-from asteroid_sinudae.utils.files import write_text
-from asteroid_sinudae.utils.schema import validated  # before asteroid, which it makes importable
-
-# isort: split
-
-from asteroid.utils.parser_utils import str2bool
+from ..utils.checks import check
+from ..utils.files import write_text
+from ..utils.schema import validated
 
 MAX_BYTES = 1_000_000  # of a file
 LARGEST = 3.4e38  # in float32

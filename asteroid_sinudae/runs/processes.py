@@ -11,23 +11,23 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from asteroid_sinudae.utils.locks import LOCK_SECONDS, locked
+from ..utils.locks import LOCK_SECONDS, locked
 
 TAIL = 4096  # bytes of a script's stderr that are kept
 RUN_SECONDS = 2.0  # for what a killed training has started to end
 
 
 @contextlib.contextmanager
-def run_lock(exp_dir: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Hold the folder of a run while it is trained or evaluated; `.run` in it says who does.
 
-    It is another lock than that of tables.py, which holds `.lock` over training and evaluation.
+    It is another lock than that of a table's job, which holds `.lock` over training and evaluation.
 
     Raises:
         BlockingIOError: naming the holder, if another process holds it.
         OSError: naming the folder, if it cannot be written.
     """
-    path, is_new = exp_dir / ".run", not exp_dir.exists()
+    path, is_new = folder / ".run", not folder.exists()
     with contextlib.ExitStack() as stack:
         while True:
             try:
@@ -36,12 +36,12 @@ def run_lock(exp_dir: Path) -> Iterator[None]:
                 raise
             except OSError as error:
                 reason = error.strerror or error
-                raise OSError(error.errno, f"cannot write {exp_dir}: {reason}") from error
+                raise OSError(error.errno, f"cannot write {folder}: {reason}") from error
             if os.fstat(handle).st_nlink:
                 break
             stack.close()  # its holder has removed it: another may hold a new one
         if is_new:
-            stack.callback(_remove_empty, exp_dir)
+            stack.callback(_remove_empty, folder)
         stack.callback(path.unlink, missing_ok=True)
         yield
 

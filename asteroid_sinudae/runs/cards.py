@@ -3,8 +3,8 @@
 import pandas as pd
 import yaml
 
-from asteroid_sinudae.evaluation.tables import markdown_table
-from asteroid_sinudae.models.pretrained import describe_sizes
+from ..evaluation.tables import markdown_table
+from ..models.pretrained import describe_sizes
 
 LICENCE = (
     "non-commercial research only, as the licences of the music it was trained on allow no more"
@@ -15,8 +15,8 @@ def make_infos(package: dict, metrics: dict, data: str, quality: dict[str, float
     """What a published file tells of itself: no paths, and nothing that was not measured.
 
     Args:
-        package (dict): Of the experiment's best_model.pth.
-        metrics (dict): Of its final_metrics.json.
+        package (dict): Of the run's model.
+        metrics (dict): Of its evaluation, see :meth:`.Run.read_metrics`.
         data (str): The training data in words.
         quality (dict): Of half precision, in dB: `rounding`, the level of rounding errors below
             the output; `cost`, what they take from the reconstruction; `noise_si_sdr`, how well

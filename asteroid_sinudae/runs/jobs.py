@@ -1,0 +1,105 @@
+"""Running a table's jobs, whatever becomes of one of them, and writing it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..utils.errors import one_line
+from ..utils.files import write_text
+from ..utils.locks import locked
+from .conf import write_conf
+from .declaration import Job, Table
+from .processes import run_script
+from .results import Result, make_table, read_result, to_markdown
+
+
+def run_job(job: Job, scripts: Path, data_dir: Path, source: str, heading: str) -> None:
+    """Train and evaluate what is left of a job, or evaluate a baseline.
+
+    Args:
+        job (Job): What to run.
+        scripts (Path): Folder of train.py and eval.py.
+        data_dir (Path): Folder of the prepared data.
+        source (str): What the data was prepared from, from :func:`.describe_source`.
+        heading (str): The job in lines that tell how far it is.
+
+    Raises:
+        BlockingIOError: if another process runs it.
+        ValueError: if it cannot be run, or a script fails.
+    """
+    run = job.run
+    with locked(run.folder / ".lock") as lock:
+        if read_result(job, source) is not None:
+            print(f"{heading}: done before", flush=True)
+            return
+        where = ["--exp_dir", str(run.folder), "--data_dir", str(data_dir)]
+        if job.is_baseline:
+            write_conf(job.conf, run.conf_file)
+        else:
+            print(f"{heading}: training", flush=True)
+            # Not conf_file, which tells of what the folder already holds: train.py refuses to go
+            # on with another configuration, and only then writes its own.
+            write_conf(job.conf, run.job_file)
+            run_script(scripts / "train.py", [*where, "--conf", str(run.job_file)], lock)
+        print(f"{heading}: evaluating", flush=True)
+        # Whatever happens, new segments never stand beside an older result.
+        run.metrics_file.unlink(missing_ok=True)
+        alone = ["--stft"] if job.is_baseline else []
+        run_script(scripts / "eval.py", [*where, *alone], lock)
+        if read_result(job, source) is None:
+            raise ValueError(f"{run.folder} has no result after its evaluation")
+
+
+def run_jobs(jobs: Sequence[Job], scripts: Path, data_dir: Path, source: str) -> dict[str, str]:
+    """Run all jobs, the others also after one has failed; arguments as of :func:`run_job`.
+
+    Returns:
+        dict: Why, by name, of those that failed.
+    """
+    failed = {}
+    for number, job in enumerate(jobs, 1):
+        heading = f"[{number}/{len(jobs)}] {job}"
+        try:
+            run_job(job, scripts, data_dir, source, heading)
+        except BlockingIOError as error:
+            print(f"{heading}: left out, {one_line(error)}", flush=True)
+        except (ValueError, OSError) as error:
+            failed[str(job)] = one_line(error)
+            print(f"{heading}: failed", flush=True)
+    return failed
+
+
+def collect(jobs: Sequence[Job], source: str) -> tuple[list[Result | None], dict[str, str]]:
+    """Results of jobs, None where one is not done, and why, by name, of those that are refused."""
+    results, refused = [], {}
+    for job in jobs:
+        try:
+            results.append(read_result(job, source))
+        except ValueError as error:
+            results.append(None)
+            refused[str(job)] = one_line(error)
+    return results, refused
+
+
+def write_table(
+    table: Table, jobs: Sequence[Job], source: str, folder: Path, given: dict
+) -> dict[str, str]:
+    """Write and print the figures of a table as far as they are known.
+
+    Args:
+        table (Table): As it is declared.
+        jobs (sequence of Job): All runs of all its rows.
+        source (str): What the data was prepared from, from :func:`.describe_source`.
+        folder (Path): Where table.md and table.csv are written.
+        given (dict): By key, what differs from the declaration for all rows.
+
+    Returns:
+        dict: Why, by name of the job, of results that are refused.
+    """
+    with locked(folder / ".lock"):  # other shards write it too
+        results, refused = collect(jobs, source)
+        figures = make_table(table, jobs, results)
+        text = to_markdown(table, figures, jobs, results, given)
+        write_text(folder / "table.md", text + "\n")
+        write_text(folder / "table.csv", figures.to_csv(index=False))
+    print(f"\n{text}")
+    return refused

@@ -1,0 +1,67 @@
+"""What an extra brings is asked for in one line where it is missing."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from asteroid_sinudae.utils.extras import EXTRAS, require
+
+RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "musdb18"
+# What is not installed, to an interpreter that finds this as sitecustomize.
+ABSENT = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name in ("museval", "matplotlib"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name in ("museval", "matplotlib") else find(name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def test_extras_are_those_that_setup_declares():
+    declared = [Requirement(text) for text in requires("asteroid_sinudae") or []]
+    names = {"PIL": "pillow", "ot": "POT"}
+    for extra, modules in EXTRAS.items():
+        brought = {
+            str(requirement.name)
+            for requirement in declared
+            if requirement.marker and requirement.marker.evaluate({"extra": extra})
+        }
+        assert brought == {names.get(module, module) for module in modules}
+        require(extra)
+
+
+@pytest.mark.parametrize(
+    "command, line",
+    [
+        (
+            ["-c", "import asteroid_sinudae; asteroid_sinudae.report"],
+            "ImportError: matplotlib not installed: pip install 'asteroid_sinudae[report]'",
+        ),
+        (
+            ["compare.py", "--help"],
+            "compare.py: museval not installed: pip install 'asteroid_sinudae[recipe]'",
+        ),
+        (["-m", "asteroid_sinudae", "info", "multires_c800_s256"], ""),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path, command, line):
+    (tmp_path / "sitecustomize.py").write_text(ABSENT)
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    run = subprocess.run(
+        [sys.executable, *command], cwd=RECIPE, env=env, capture_output=True, text=True
+    )
+    assert run.stderr.strip().splitlines()[-1:] == [line][: len(line)]
+    assert (run.returncode == 0) == (not line)
