@@ -3,18 +3,21 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 
 from .models.representation import Representation
 from .utils.checks import check, check_choice
 
+# From the magnitudes of vocals and accompaniment to a mask of their shape.
+Mask: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
 
 def binary_mask(
     vocals: torch.Tensor, accompaniment: torch.Tensor, threshold: float = 0.5
 ) -> torch.Tensor:
-    r"""One where :math:`|v| > threshold \cdot |a|`, zero elsewhere, also where both are zero.
+    r"""Binary mask: 1 where :math:`|v| > threshold \cdot |a|`, 0 elsewhere and where both are 0.
 
     Args:
         vocals (:class:`torch.Tensor`): magnitudes of the vocals, shape `(..., freq, frames)`.
@@ -36,7 +39,7 @@ def binary_mask(
 
 
 def ratio_mask(vocals: torch.Tensor, accompaniment: torch.Tensor) -> torch.Tensor:
-    r"""The soft mask :math:`|v| / (|v| + |a|)`, zero where both are zero.
+    r"""Ratio mask :math:`|v| / (|v| + |a|)`, a soft mask that is zero where both are zero.
 
     Args:
         vocals (:class:`torch.Tensor`): magnitudes of the vocals, shape `(..., freq, frames)`.
@@ -49,17 +52,18 @@ def ratio_mask(vocals: torch.Tensor, accompaniment: torch.Tensor) -> torch.Tenso
         >>> ratio_mask(torch.tensor([0.0, 3.0, 1.0]), torch.tensor([0.0, 1.0, 0.0]))
         tensor([0.0000, 0.7500, 1.0000])
     """
-    # The sum of two huge magnitudes is not finite, their ratio is.
+    # The sum of two huge magnitudes may overflow; their ratio does not.
     return torch.where(vocals == 0, vocals, 1 / (1 + accompaniment / vocals))
 
 
 def energy_ratio_mask(
     vocals: torch.Tensor, accompaniment: torch.Tensor, threshold: float = 0.5
 ) -> torch.Tensor:
-    r"""One where :math:`|v|^2 / (|v|^2 + |a|^2) > \theta`, zero elsewhere, also where that is 0/0.
+    r"""Binary mask: 1 where :math:`|v|^2 / (|v|^2 + |a|^2) > \theta`, 0 elsewhere and for 0/0.
 
-    It equals :func:`binary_mask` with the threshold :math:`\sqrt{\theta / (1 - \theta)}`, and is
-    computed so, without squares that are not finite or vanish: 0.5 is the threshold 1 there.
+    It is computed as :func:`binary_mask` with the threshold :math:`\sqrt{\theta / (1 - \theta)}`,
+    which is the same without squares that overflow or vanish. :math:`\theta = 0.5` is the threshold
+    1 there.
 
     Args:
         vocals (:class:`torch.Tensor`): magnitudes of the vocals, shape `(..., freq, frames)`.
@@ -92,13 +96,13 @@ def check_energy_threshold(threshold: float) -> None:
 
 
 class MaskRule(NamedTuple):
-    """How a mask is made.
+    """A rule by which a mask is made.
 
     Attributes:
-        mask (callable): Takes the magnitudes of vocals and accompaniment, and a threshold if the
-            rule has one, for which it has a default.
-        check_threshold (callable or None): Raises a ValueError for a threshold that makes no sense;
-            None if the rule has no threshold.
+        mask (callable): Function of the magnitudes of vocals and accompaniment, and of a threshold
+            with a default value if the rule has one.
+        check_threshold (callable or None): Function that raises a ValueError for a threshold that
+            is out of its range; None if the rule has no threshold.
     """
 
     mask: Callable[..., torch.Tensor]
@@ -113,13 +117,14 @@ RULES = {
 
 
 def check_rule(rule: str, threshold: float | None = None) -> None:
-    """Raise a ValueError if there is no such rule, or a threshold given makes no sense for it."""
+    """Raise a ValueError if there is no such rule, or if it cannot have this threshold."""
     check_choice("rule", rule, RULES)
     if threshold is None:
         return
-    if RULES[rule].check_threshold is None:
+    check_of_rule = RULES[rule].check_threshold
+    if check_of_rule is None:
         raise ValueError(f"the {rule} mask has no threshold, got threshold={threshold!r}")
-    RULES[rule].check_threshold(threshold)
+    check_of_rule(threshold)
 
 
 def make_mask(
@@ -133,8 +138,8 @@ def make_mask(
     Args:
         vocals (:class:`torch.Tensor`): magnitudes of the vocals, shape `(..., freq, frames)`.
         accompaniment (:class:`torch.Tensor`): magnitudes of the accompaniment, of the same shape.
-        threshold (float, optional): Of the rule. If None (default), the rule's own: 0.5 of
-            ``'binary'``, see :func:`binary_mask`, and of ``'energy_ratio'``, see
+        threshold (float, optional): Threshold of the rule. If None (default), it is 0.5 for
+            ``'binary'``, see :func:`binary_mask`, and for ``'energy_ratio'``, see
             :func:`energy_ratio_mask`. The rule ``'ratio'``, see :func:`ratio_mask`, has none.
         rule (str): Among [``'binary'``, ``'ratio'``, ``'energy_ratio'``].
 
@@ -176,7 +181,7 @@ def encode_sources(
     """Encode a mixture and its sources in one batch, so that the encoder's kernels are built once.
 
     Args:
-        representation (Representation): On the device of the signals.
+        representation (Representation): The representation, on the device of the signals.
         mixture (:class:`torch.Tensor`): shape `(batch, 1, time)`.
         vocals (:class:`torch.Tensor`): of the same shape.
         accompaniment (:class:`torch.Tensor`): of the same shape.
@@ -209,10 +214,10 @@ def decode_masked(
     All are decoded in one batch, so that the decoder's kernels are built once.
 
     Args:
-        representation (Representation): That encoded the signals.
-        encoded (EncodedSources): From :func:`encode_sources`.
-        masks (iterable of callable): Each takes the magnitudes of vocals and accompaniment, and
-            gives a mask of their shape, as :func:`make_mask` does.
+        representation (Representation): The representation that encoded the signals.
+        encoded (EncodedSources): The result of :func:`encode_sources`.
+        masks (iterable of callable): Functions from the magnitudes of vocals and accompaniment to a
+            mask of their shape, as :func:`make_mask`.
         length (int): Number of samples of the encoded signals.
         unmasked (sequence of :class:`torch.Tensor`): Representations to be decoded with them as
             they are, of the shape of the mixture's.
@@ -221,10 +226,9 @@ def decode_masked(
         tuple of :class:`torch.Tensor` of shape `(batch, 1, length)`: one for each of `unmasked`,
         then one for each mask.
     """
-    magnitudes = [
-        representation.magnitude(source) for source in (encoded.vocals, encoded.accompaniment)
-    ]
-    signals = [*unmasked, *(encoded.mixture * mask(*magnitudes) for mask in masks)]
+    vocals = representation.magnitude(encoded.vocals)
+    accompaniment = representation.magnitude(encoded.accompaniment)
+    signals = [*unmasked, *(encoded.mixture * mask(vocals, accompaniment) for mask in masks)]
     # Unlike the size of a batch, their number is the same for all inputs of a trace.
     return representation.decode(torch.cat(signals), length).chunk(len(signals))
 
@@ -290,6 +294,11 @@ def estimate_both(
     """
     check_rule(rule, threshold)
     encoded = encode_sources(representation, mixture, vocals, accompaniment)
-    mask = partial(make_mask, threshold=threshold, rule=rule)
-    masks: list[Mask] = [mask, lambda *magnitudes: 1 - mask(*magnitudes)]
-    return decode_masked(representation, encoded, masks, mixture.shape[-1])
+    mask: Mask = partial(make_mask, threshold=threshold, rule=rule)
+
+    def complement(vocals: torch.Tensor, accompaniment: torch.Tensor) -> torch.Tensor:
+        return 1 - mask(vocals, accompaniment)
+
+    masks = [mask, complement]
+    of_vocals, rest = decode_masked(representation, encoded, masks, mixture.shape[-1])
+    return of_vocals, rest

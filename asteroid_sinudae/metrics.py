@@ -1,4 +1,4 @@
-"""What evaluations measure: SI-SDR, additivity and silence, as functions of tensors."""
+"""Measures of evaluations: SI-SDR, additivity and silence, as functions of tensors."""
 
 import torch
 from asteroid.losses.sdr import SingleSrcNegSDR
@@ -7,11 +7,12 @@ from .models.sinudae import SinuDAE
 
 SILENCE_DB = -10.0
 EPS = 1e-16  # -160 dB
-SILENCE_NORM = 1e-8  # of signals whose square is nothing in single precision
+SILENCE_NORM = 1e-8  # norm of signals whose squares vanish in single precision
 
-# Asteroid's, without mean removal: the negative of Eq. (6).
+# Asteroid's loss without mean removal is the negative of Eq. (6).
 _neg_si_sdr = SingleSrcNegSDR("sisdr", zero_mean=False, reduction="none")
-# The class fixes EPS at 1e-8: a good reconstruction would read 80 dB at most, a quiet one less.
+# The class fixes EPS at 1e-8, which would limit the measured SI-SDR to 80 dB, and to less for quiet
+# signals.
 _neg_si_sdr.EPS = EPS
 
 
@@ -30,7 +31,7 @@ def si_sdr(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def relative(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both `(batch, time)` signals divided by the target's norm, which makes a floor relative."""
+    """Divide both `(batch, time)` signals by the target's norm, which makes floors relative."""
     norm = target.norm(dim=-1, keepdim=True).clamp_min(SILENCE_NORM)
     return estimate / norm, target / norm
 
@@ -38,9 +39,10 @@ def relative(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor
 def additivity_error(
     mixture: torch.Tensor, vocals: torch.Tensor, accompaniment: torch.Tensor
 ) -> torch.Tensor:
-    r"""How far magnitudes are from adding up, :math:`\|A_m - A_v - A_b\|_1 / \|A_m\|_1`.
+    r"""Additivity error :math:`\|A_m - A_v - A_b\|_1 / \|A_m\|_1` of magnitudes.
 
-    Zero where a mask can be exact: the representation of a sum is the sum of representations.
+    It is zero if the representation of a sum is the sum of the representations; then a mask can
+    separate exactly.
 
     Args:
         mixture (:class:`torch.Tensor`): magnitudes, shape `(batch, freq, frames)`.
@@ -54,8 +56,8 @@ def additivity_error(
         >>> additivity_error(*torch.tensor([4.0, 2.0, 1.0]).view(3, 1, 1, 1))
         tensor([0.2500])
     """
-    norm = {"dim": (-2, -1)}
-    return (mixture - vocals - accompaniment).abs().sum(**norm) / mixture.abs().sum(**norm)
+    error = (mixture - vocals - accompaniment).abs().sum(dim=(-2, -1))  # (batch,)
+    return error / mixture.abs().sum(dim=(-2, -1))
 
 
 def is_silent(wav: torch.Tensor) -> torch.Tensor:
@@ -72,11 +74,14 @@ def is_silent(wav: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def noise_si_sdr(model: SinuDAE, reference: SinuDAE | None = None) -> float:
-    """How well a model reconstructs a second of white noise of -20 dB, always the same.
+    """SI-SDR of a model's reconstruction of one second of white noise at -20 dB.
+
+    The noise is the same in every call.
 
     Args:
-        model (SinuDAE): On the CPU.
-        reference (SinuDAE, optional): Whose reconstruction is the target, instead of the noise.
+        model (SinuDAE): The model, on the CPU.
+        reference (SinuDAE, optional): A model whose reconstruction is the target, instead of the
+            noise itself.
 
     Returns:
         float: SI-SDR in dB, Eq. (6).

@@ -1,35 +1,37 @@
 """The command `sinudae`: its subcommands and their options.
 
-What they do is in :mod:`.commands`, which is imported once they are to run: `sinudae --help` and a
-mistyped option need not wait for torch.
+The functions behind them are in :mod:`.commands`, which is imported only when one is to run, so
+that `sinudae --help` and a mistyped option need not wait for torch.
 """
 
 import argparse
 import importlib
 import sys
 from pathlib import Path
+from typing import TypeAlias
 
 import shtab
 
 from .. import __version__
 from ..utils.errors import attempt
 
-RULES = ("binary", "ratio", "energy_ratio")  # of masks.RULES
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+RULES = ("binary", "ratio", "energy_ratio")  # the keys of masks.RULES
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand; a mistake that its user can mend ends it with one line.
+    """Run one subcommand. A mistake that the user can mend is reported in one line.
 
     Args:
-        argv (list of str, optional): Arguments after the command's name, :data:`sys.argv`'s if
-            None.
+        argv (list of str, optional): Arguments after the command's name; those of :data:`sys.argv`
+            if None.
 
     Returns:
         int: The exit status: 0, or 1 after a mistake, or 130 after an interruption.
 
     Raises:
-        SystemExit: from :mod:`argparse`, with status 2 for arguments that are none of the
-            command's, or 0 for `--help`.
+        SystemExit: from :mod:`argparse`, with status 2 for arguments that the command does not
+            have, or 0 for `--help`.
     """
     args = make_parser().parse_args(argv)
     outcome = attempt(lambda: _run(args))
@@ -39,13 +41,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    """Import the commands, and run the one that was asked for."""
+    """Import the commands, and run the chosen one."""
     commands = importlib.import_module(".commands", __name__)
     getattr(commands, args.command)(args)
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Parser of all subcommands; each stores as `command` the name of what runs it."""
+    """Make the parser of all subcommands; each one stores its function's name as `command`."""
     parser = argparse.ArgumentParser(
         prog="sinudae", description="A learned, interpretable representation of the singing voice."
     )
@@ -63,8 +65,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
-    """Parser of a subcommand, which a function of the same name in :mod:`.commands` runs."""
+def add_command(commands: Commands, name: str, summary: str) -> argparse.ArgumentParser:
+    """Add the parser of a subcommand, which a function of that name in :mod:`.commands` runs."""
     description = f"{summary[0].upper()}{summary[1:]}."
     parser = commands.add_parser(name, help=summary, description=description)
     parser.set_defaults(command=name.replace("-", "_"))
@@ -72,39 +74,39 @@ def add_command(commands, name: str, summary: str) -> argparse.ArgumentParser:
 
 
 def add_chunk_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the subcommands that take a signal through a model."""
+    """Add the options of the subcommands that apply a model to a signal."""
     parser.add_argument(
         "--chunk",
         type=float,
         default=10.0,
         metavar="SECONDS",
-        help="what is in memory at a time, in s (default: %(default)g)",
+        help="length of audio that is in memory at a time, in s (default: %(default)g)",
     )
-    parser.add_argument("--device", help="of PyTorch's (default: a GPU if there is one)")
+    parser.add_argument("--device", help="device of PyTorch (default: a GPU if there is one)")
 
 
 def add_strict(parser: argparse.ArgumentParser) -> None:
-    """Option of the subcommands that read songs."""
+    """Add the option of the subcommands that read songs."""
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="refuse a song that breaks off or is damaged, which otherwise is a warning",
+        help="refuse a song that breaks off or is damaged, instead of warning",
     )
 
 
 def add_output(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
-    """Where to write, and whether over what is there."""
+    """Add the options for the output and for replacing existing files."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=text)
     add_force(parser)
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
-    """Option to replace files."""
+    """Add the option to replace files."""
     parser.add_argument("--force", action="store_true", help="replace files that exist")
 
 
-def add_separate(commands) -> None:
-    """Subcommand `separate`."""
+def add_separate(commands: Commands) -> None:
+    """Add the subcommand `separate`."""
     summary = "separate a song of any length by a model (a SinuDAE alone gives its reconstruction)"
     parser = add_command(commands, "separate", summary)
     parser.add_argument(
@@ -119,15 +121,15 @@ def add_separate(commands) -> None:
         "--overlap",
         type=float,
         metavar="SECONDS",
-        help="over which chunks fade into each other, in s (default: a tenth of a chunk); those of "
-        "a SinuDAE alone do not",
+        help="time over which chunks fade into each other, in s (default: a tenth of a chunk); a "
+        "SinuDAE alone needs none",
     )
     add_chunk_options(parser)
     add_strict(parser)
 
 
-def add_mask(commands) -> None:
-    """Subcommand `mask`."""
+def add_mask(commands: Commands) -> None:
+    """Add the subcommand `mask`."""
     summary = "separate a mixture by a mask that knows the vocals"
     parser = add_command(commands, "mask", summary)
     parser.add_argument("mixture", metavar="MIX", type=Path, help="audio file")
@@ -149,13 +151,15 @@ def add_mask(commands) -> None:
         "|rest|); energy_ratio: vocals are where v^2 / (v^2 + rest^2) > threshold (default: "
         "%(default)s)",
     )
-    parser.add_argument("--threshold", type=float, help="of the rule (default: 0.5; ratio: none)")
+    parser.add_argument(
+        "--threshold", type=float, help="threshold of the rule (default: 0.5; ratio has none)"
+    )
     add_chunk_options(parser)
     add_strict(parser)
 
 
-def add_encode(commands) -> None:
-    """Subcommand `encode`."""
+def add_encode(commands: Commands) -> None:
+    """Add the subcommand `encode`."""
     summary = "write the representation of a song and its frequencies to a .npz file"
     parser = add_command(commands, "encode", summary)
     parser.add_argument(
@@ -174,8 +178,8 @@ def add_encode(commands) -> None:
     add_strict(parser)
 
 
-def add_decode(commands) -> None:
-    """Subcommand `decode`."""
+def add_decode(commands: Commands) -> None:
+    """Add the subcommand `decode`."""
     summary = "turn a .npz file of `sinudae encode`, perhaps edited, into audio"
     parser = add_command(commands, "decode", summary)
     parser.add_argument("model", metavar="MODEL", type=Path, help="file or name of the SinuDAE")
@@ -184,8 +188,8 @@ def add_decode(commands) -> None:
     add_chunk_options(parser)
 
 
-def add_info(commands) -> None:
-    """Subcommand `info`."""
+def add_info(commands: Commands) -> None:
+    """Add the subcommand `info`."""
     parser = add_command(commands, "info", "print what a model file holds, as YAML")
     parser.add_argument(
         "model",
@@ -195,8 +199,8 @@ def add_info(commands) -> None:
     )
 
 
-def add_import_weights(commands) -> None:
-    """Subcommand `import-weights`."""
+def add_import_weights(commands: Commands) -> None:
+    """Add the subcommand `import-weights`."""
     summary = "turn a checkpoint that the paper's authors published into a SinuDAE file"
     parser = add_command(commands, "import-weights", summary)
     parser.add_argument("encoder", metavar="ENC", type=Path, help="state dict of the encoder")
@@ -212,17 +216,17 @@ def add_import_weights(commands) -> None:
         "--smooth_dilation",
         type=int,
         default=10,
-        help="of conv_a2, in frames (default: %(default)d)",
+        help="dilation of conv_a2, in frames (default: %(default)d)",
     )
     add_force(parser)
 
 
-def add_asteroid_infer(commands) -> None:
-    """Subcommand `asteroid-infer`."""
+def add_asteroid_infer(commands: Commands) -> None:
+    """Add the subcommand `asteroid-infer`."""
     parser = commands.add_parser(
         "asteroid-infer",
         help="run Asteroid's own asteroid-infer, which then knows the models of this package",
-        prefix_chars="\0",  # every option, --help too, is Asteroid's
+        prefix_chars="\0",  # so that every option, even --help, is passed on to Asteroid
         add_help=False,
     )
     parser.add_argument("arguments", nargs=argparse.REMAINDER)

@@ -1,4 +1,4 @@
-"""What the subcommands of `sinudae` do, and what they share."""
+"""Functions behind the subcommands of `sinudae`, and the helpers that they share."""
 
 import argparse
 import contextlib
@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import yaml
@@ -17,6 +18,7 @@ from torch import nn
 
 from ..models import authors_weights, pretrained
 from ..models.model_files import describe_file, load_model, source_names
+from ..models.representation import Representation
 from ..models.sinudae import SinuDAE
 from ..models.stft import STFT
 from ..songs import apply as songs
@@ -26,17 +28,19 @@ from ..songs.streams import Stream, with_progress
 from ..utils.errors import one_line
 from ..utils.files import load_safely, save_atomically
 
+M = TypeVar("M", bound=nn.Module)
+
 
 def separate(args: argparse.Namespace) -> None:
-    """Write what a model makes of a song, a file for each source."""
+    """Separate a song by a model, and write one file for each source."""
     check_folder(args.output)
     model, infos = load_model(args.model)
     model = on_device(model, args.device)
     with open_song(args.song, args.strict) as song:
-        # Sources without names may be in any order.
+        # Sources without names may come in any order.
         keep_order = "sources" not in infos
         pieces = songs.separated(model, song, args.chunk, args.overlap, keep_order)
-        first = next(pieces)  # how many sources there are, the model itself need not say
+        first = next(pieces)  # tells the number of sources, which a model need not tell
         names = source_names(model, infos, first.shape[1])
         paths = output_paths(args, song, names, inputs=[args.model, args.song])
         note_resampling(song, model)
@@ -44,7 +48,7 @@ def separate(args: argparse.Namespace) -> None:
 
 
 def mask(args: argparse.Namespace) -> None:
-    """Write the vocals and the accompaniment of the informed separation."""
+    """Separate a mixture by a mask that knows the vocals, and write both sources."""
     if args.stft == (args.model is not None):
         raise ValueError("expected either MODEL or --stft")
     check_folder(args.output)
@@ -52,6 +56,7 @@ def mask(args: argparse.Namespace) -> None:
         open_song(args.mixture, args.strict) as mixture,
         open_song(args.vocals, args.strict) as vocals,
     ):
+        representation: STFT | SinuDAE
         if args.stft:
             representation = STFT(sample_rate=mixture.sample_rate)
         else:
@@ -68,7 +73,7 @@ def mask(args: argparse.Namespace) -> None:
 
 
 def encode(args: argparse.Namespace) -> None:
-    """Write the representation of a song."""
+    """Encode a song, and write its representation."""
     check_output(args.output, args.force, [args.model, args.song], suffix=".npz")
     model = on_device(SinuDAE.from_pretrained(args.model).eval(), args.device)
     with open_song(args.song, args.strict) as song:
@@ -83,7 +88,7 @@ def encode(args: argparse.Namespace) -> None:
 
 
 def decode(args: argparse.Namespace) -> None:
-    """Write the waveform of a representation."""
+    """Decode a representation, and write its waveform."""
     check_output(args.output, args.force, [args.model, args.file], suffix=".wav")
     model = on_device(SinuDAE.from_pretrained(args.model).eval(), args.device)
     with open_encoded(args.file) as file:
@@ -95,7 +100,7 @@ def decode(args: argparse.Namespace) -> None:
 
 
 def info(args: argparse.Namespace) -> None:
-    """Print what a model file holds."""
+    """Print a description of a model file."""
     print(yaml.safe_dump(describe_file(args.model), sort_keys=False), end="")
 
 
@@ -110,7 +115,7 @@ def models(args: argparse.Namespace) -> None:
 
 
 def import_weights(args: argparse.Namespace) -> None:
-    """Write a :class:`.SinuDAE` file of the authors' two, whose names and hashes it notes."""
+    """Convert the authors' two files to a :class:`.SinuDAE` file, which notes their hashes."""
     sources = {"encoder": args.encoder, "decoder": args.decoder}
     check_output(args.out, args.force, inputs=sources.values())
     state_dicts = {side: load_safely(path) for side, path in sources.items()}
@@ -136,21 +141,24 @@ def import_weights(args: argparse.Namespace) -> None:
 
 
 def asteroid_infer(args: argparse.Namespace) -> None:
-    """Run `asteroid-infer`, which by itself would not import this package."""
-    from asteroid.scripts import asteroid_cli  # here: it imports Lightning
+    """Run `asteroid-infer` with this package's models, which it would not import by itself."""
+    from asteroid.scripts import asteroid_cli  # imported here, because it imports Lightning
 
     try:
         asteroid_cli.infer(args.arguments)
-    except (RuntimeError, pickle.UnpicklingError) as error:  # for a wrong rate, folder, model
+    except (RuntimeError, pickle.UnpicklingError) as error:  # a wrong rate, folder or model
         raise ValueError(f"asteroid-infer fails: {one_line(error)}") from error
 
 
-def on_device(model: nn.Module, device: str | None) -> nn.Module:
-    """Move a model to a device, or to a GPU if there is one; a ValueError if that cannot be."""
+def on_device(model: M, device: str | None) -> M:
+    """Move a model to a device; by default, to a GPU if there is one.
+
+    Raises ValueError if the device cannot be used.
+    """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=device).item()  # fails on a device that does not compute
+        torch.zeros(1, device=device).item()  # fails on a device that cannot compute
         return model.to(device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used: {one_line(error)}") from error
@@ -158,7 +166,7 @@ def on_device(model: nn.Module, device: str | None) -> nn.Module:
 
 @contextlib.contextmanager
 def open_song(path: Path, strict: bool) -> Iterator[AudioFile]:
-    """Open a song; one that is damaged is a warning, or if `strict` a ValueError."""
+    """Open a song. If it is damaged, warn, or raise a ValueError if `strict`."""
 
     def warn(message: str) -> None:
         if strict:
@@ -172,12 +180,12 @@ def open_song(path: Path, strict: bool) -> Iterator[AudioFile]:
 
 
 def note(message: str) -> None:
-    """Say what is done otherwise than one might expect."""
+    """Print a remark about something that the user might not expect."""
     print(f"sinudae: note: {message}", file=sys.stderr)
 
 
-def note_resampling(song: AudioFile, model: nn.Module) -> None:
-    """Say that a song is resampled, if it is."""
+def note_resampling(song: AudioFile, model: Representation) -> None:
+    """Print a remark if a song is resampled to the sample rate of a model."""
     if song.sample_rate != model.sample_rate:
         note(
             f"{song.path} is at {song.sample_rate} Hz, resampled to the model's "
@@ -186,7 +194,7 @@ def note_resampling(song: AudioFile, model: nn.Module) -> None:
 
 
 def note_differences(vocals: AudioFile, mixture: AudioFile) -> None:
-    """Say how vocals are made to go with a mixture, if they are."""
+    """Print remarks about what is changed in the vocals so that they fit the mixture."""
     if vocals.sample_rate != mixture.sample_rate:
         note(
             f"{vocals.path} is at {vocals.sample_rate} Hz, resampled to the "
@@ -202,7 +210,7 @@ def note_differences(vocals: AudioFile, mixture: AudioFile) -> None:
 def output_paths(
     args: argparse.Namespace, song: AudioFile, names: list[str], inputs: list[Path]
 ) -> list[Path]:
-    """File for each source of a song, in the folder that was asked for."""
+    """Return the file of each source of a song, in the output folder."""
     paths = [args.output / f"{song.path.stem}_{name}.wav" for name in names]
     for path in paths:
         check_output(path, args.force, inputs)
@@ -210,32 +218,32 @@ def output_paths(
 
 
 def write_sources(paths: list[Path], pieces: Stream, song: AudioFile) -> None:
-    """Write the sources of a song, with progress, and say where they are."""
+    """Write the sources of a song, with a progress bar, and print the paths."""
     pieces = with_progress(pieces, song.path.name, song.length, song.sample_rate)
     write_wavs(paths, pieces, song.sample_rate, song.length)
     print(*paths, sep="\n")
 
 
 def check_folder(folder: Path) -> None:
-    """Raise a ValueError if `folder` is something else."""
+    """Raise a ValueError if `folder` exists and is not a folder."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file, expected a folder to write into")
 
 
 def check_output(out: Path, force: bool, inputs: Iterable[Path], suffix: str = "") -> None:
-    """Raise a ValueError if `out` would replace a file that was not to be replaced.
+    """Raise a ValueError if `out` cannot be written, or would replace a file.
 
     Args:
         out (Path): The file to write.
-        force (bool): Whether it may exist already.
-        inputs (iterable of Path): What is read, which is never replaced.
-        suffix (str): With which its name has to end.
+        force (bool): Whether to replace a file that exists.
+        inputs (iterable of Path): Files that are read, which are never replaced.
+        suffix (str): The required ending of the file's name.
     """
     if not out.name.endswith(suffix):
         raise ValueError(f"{out} is to be written, expected a name that ends in {suffix}")
     if out.is_dir():
         raise ValueError(f"{out} is a folder, expected a file to write")
-    # Unlike Path.resolve, realpath takes links that lead in a circle.
+    # Unlike Path.resolve, realpath accepts links that lead in a circle.
     if os.path.realpath(out) in map(os.path.realpath, inputs):
         raise ValueError(f"{out} is also to be read, expected another file to write")
     if os.path.lexists(out) and not force:  # also a link that leads nowhere

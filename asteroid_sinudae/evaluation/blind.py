@@ -5,13 +5,13 @@ interface: waveforms of shape `(batch, 1, time)` in, `(batch, n_src, time)` out.
 the same for all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
 
 from ..data.segments import TestSegments
-from ..data.tracks import SOURCES, Track
+from ..data.tracks import SOURCES, SourceName, Track
 from ..metrics import is_silent, si_sdr
 from .estimates import Estimator, check_finite, mixture_estimator, named
 from .segments import Segments, audible_segments
@@ -77,6 +77,6 @@ def _with_accompaniment(batch: Segments) -> Segments:
 
 
 def _si_sdrs(
-    estimates: dict[str, torch.Tensor], references: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+    estimates: Mapping[str, torch.Tensor], references: Mapping[SourceName, torch.Tensor]
+) -> dict[SourceName, torch.Tensor]:
     return {source: si_sdr(estimates[source], references[source]) for source in SOURCES}

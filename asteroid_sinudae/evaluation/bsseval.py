@@ -52,11 +52,13 @@ def score_track(
     """
     references = read_sources(track, duration)
     silent_frames = count_silent_frames(references)
-    tensors = [torch.from_numpy(references[target])[None, None] for target in SOURCES]
+    vocals, accompaniment = (
+        torch.from_numpy(references[target])[None, None] for target in SOURCES
+    )  # (1, 1, time)
     if isinstance(system, BaseEncoderMaskerDecoder):
-        estimates = separated_estimates(system, sum(tensors))
+        estimates = separated_estimates(system, vocals + accompaniment)
     else:
-        estimates = masked_estimates(system, *tensors, threshold)
+        estimates = masked_estimates(system, vocals, accompaniment, threshold)
     for target, estimate in estimates.items():
         if not estimate.isfinite().all():
             raise ValueError(f"the estimate of the {target} is not finite")
@@ -67,8 +69,8 @@ def score_track(
         rate=SAMPLE_RATE,
         targets={name: SimpleNamespace(audio=audio[:, None]) for name, audio in references.items()},
     )
-    estimates = {target: estimate[0, 0, :, None].numpy() for target, estimate in estimates.items()}
-    store = eval_mus_track(musdb_track, estimates, win=FRAME, hop=FRAME)
+    arrays = {target: estimate[0, 0, :, None].numpy() for target, estimate in estimates.items()}
+    store = eval_mus_track(musdb_track, arrays, win=FRAME, hop=FRAME)
     store.scores["silent_frames"] = silent_frames
     return store
 
@@ -86,7 +88,7 @@ def read_sources(track: Track, duration: float | None = None) -> dict[str, np.nd
     n_samples = track.n_samples
     if duration is not None:
         n_samples = min(n_samples, round(duration * SAMPLE_RATE))
-    sources = {}
+    sources: dict[str, np.ndarray] = {}
     for target in SOURCES:
         path = getattr(track, target)
         audio, _ = soundfile.read(path, frames=n_samples, dtype="float32")

@@ -10,13 +10,13 @@ import math
 import os
 import pickle
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
 import pandas as pd
 import torch
@@ -25,13 +25,13 @@ from pydantic import ConfigDict, Field
 from tqdm import tqdm
 from typing_extensions import TypedDict
 
-from ..data.tracks import SAMPLE_RATE, SOURCES, Track
+from ..data.tracks import SAMPLE_RATE, SOURCES, SourceName, Track
 from ..masks import check_threshold
 from ..models.model_files import model_digest
 from ..utils.checks import check
 from ..utils.files import atomic_path
 from ..utils.schema import validated_json
-from .bsseval import FRAME, METRICS, NotScorable, score_track
+from .bsseval import FRAME, NotScorable, score_track
 from .estimates import System
 
 logger = logging.getLogger(__name__)
@@ -55,29 +55,47 @@ class Scores(NamedTuple):
     failed: dict[str, str]
 
 
+class _Metrics(TypedDict):
+    """The :data:`METRICS` of a frame, in dB."""
+
+    SDR: float
+    SIR: float
+    SAR: float
+    ISR: float
+
+
+class _SilentFrames(TypedDict):
+    """In how many frames of a track which source is silent."""
+
+    vocals: int
+    accompaniment: int
+    either: int
+    frames: int
+
+
 class _Frame(TypedDict):
-    """A frame in a file of museval's; what has no score is NaN."""
+    """A frame in a file of museval's; a metric without a value is NaN."""
 
     time: float
     duration: float
-    metrics: TypedDict("metrics", dict.fromkeys(METRICS, float))
+    metrics: _Metrics
 
 
 class _Target(TypedDict):
     """A target in a file of museval's."""
 
-    name: Literal[SOURCES]
+    name: SourceName
     frames: Annotated[list[_Frame], Field(min_length=1)]
 
 
 class _Record(TypedDict):
     """A track's scores in museval's format, with what :func:`evaluate_tracks` adds."""
 
-    __pydantic_config__ = ConfigDict(extra="allow")
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # read by pydantic
 
     targets: Annotated[list[_Target], Field(min_length=len(SOURCES), max_length=len(SOURCES))]
     settings: dict[str, Any]
-    silent_frames: TypedDict("silent_frames", dict.fromkeys((*SOURCES, "either", "frames"), int))
+    silent_frames: _SilentFrames
 
 
 class _Job(NamedTuple):
@@ -140,7 +158,8 @@ def evaluate_tracks(
     jobs = _list_jobs(systems, tracks, Path(output_dir), threshold, duration)
     missing = [job for job in jobs if not _is_done(job)]
     n_workers = max(1, min(n_workers or os.cpu_count() or 1, len(missing)))
-    left_out, failed = {}, {}
+    left_out: dict[str, str] = {}
+    failed: dict[str, str] = {}
     with closing(_work_all(missing, systems, n_workers)) as outcomes:
         n_done = len(jobs) - len(missing)
         for job, error in tqdm(outcomes, "museval", len(jobs), initial=n_done, unit="track"):
@@ -183,7 +202,7 @@ def _list_jobs(
     return jobs
 
 
-def _read_record(path: Path) -> dict:
+def _read_record(path: Path) -> _Record:
     """Scores of a track; raises a ValueError that names the file and what is wrong in it."""
     try:
         record = validated_json(_Record, path.read_bytes(), str(path))
@@ -255,8 +274,8 @@ def _work_in_worker(job: _Job) -> tuple[_Job, Exception | None]:
 
 def _work_all(
     jobs: list[_Job], systems: dict[str, System], n_workers: int
-) -> Iterator[tuple[_Job, Exception | None]]:
-    """Yields what `_work` returns for each job, in order."""
+) -> Generator[tuple[_Job, Exception | None], None, None]:
+    """Yield the result of `_work` for each job, in order."""
     if n_workers == 1:
         yield from (_work(job, systems) for job in jobs)
         return
@@ -285,11 +304,11 @@ def _collect(jobs: list[_Job], left_out: dict[str, str], failed: dict[str, str])
         reason = next(iter({**failed, **left_out}.items()))
         raise ValueError(f"no track can be scored, {len(absent)} tried: {': '.join(reason)}")
     methods = {job.system: EvalStore() for job in scored}
-    silent_frames = {}
+    silent_frames: dict[str, dict[str, int]] = {}
     for job in scored:
         record = _read_record(job.path)
         methods[job.system].add_track(json2df(record, job.track.name))
-        silent_frames[job.track.name] = record["silent_frames"]
+        silent_frames[job.track.name] = cast(dict[str, int], record["silent_frames"])
     store = MethodStore()
     for name, method in methods.items():
         store.add_evalstore(method, name)
@@ -303,7 +322,8 @@ def _report_frames(scores: Scores) -> None:
         if where:
             frames = f"{counts['frames']} frames ({FRAME:g} s each)"
             logger.warning("%s: %s of %s, left out of the medians", track, ", ".join(where), frames)
-    for (system, track), n_missing in _frames_without_scores(scores.store).items():
+    for key, n_missing in _frames_without_scores(scores.store).items():
+        system, track = cast(tuple[str, str], key)
         counts = scores.silent_frames[track]
         if n_missing > counts["either"]:
             logger.warning(

@@ -30,14 +30,14 @@ def masked_estimates(
 ) -> dict[str, torch.Tensor]:
     """Vocals of :func:`.informed_separation`, and accompaniment under the complementary mask.
 
-    Long signals are taken block by block, with as much around each that blocks do not show.
+    Long signals are computed block by block, which does not affect the result.
 
     Args:
-        representation (Representation): On the device of the signals.
+        representation (Representation): The representation, on the device of the signals.
         vocals (:class:`torch.Tensor`): the true vocals, shape `(batch, 1, time)`.
         accompaniment (:class:`torch.Tensor`): of the same shape; the mixture is their sum.
         threshold (float): see :func:`.binary_mask`.
-        block (int): Samples at a time, rounded up to whole hops.
+        block (int): Samples that are computed at a time, rounded up to whole hops.
 
     Returns:
         dict of the :data:`SOURCES`, :class:`torch.Tensor` of shape `(batch, 1, time)`.
@@ -48,7 +48,9 @@ def masked_estimates(
     check_positive_int("block", block)
 
     def estimate(sources: torch.Tensor) -> torch.Tensor:
-        return torch.stack(estimate_both(representation, sources.sum(0), *sources, threshold))
+        vocals, accompaniment = sources  # (2, batch, 1, time)
+        mixture = sources.sum(0)
+        return torch.stack(estimate_both(representation, mixture, vocals, accompaniment, threshold))
 
     sources = torch.stack([vocals, accompaniment])
     block = whole_hops(representation, block)

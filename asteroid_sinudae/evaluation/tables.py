@@ -25,7 +25,8 @@ def medians(results: pd.DataFrame) -> pd.DataFrame:
 
 def metric_columns(results: pd.DataFrame) -> list[str]:
     """Columns of :func:`evaluate` that hold metrics."""
-    return [column for column in results if column not in ("track", "start", "system")]
+    others = ("track", "start", "system")
+    return [str(column) for column in results if column not in others]
 
 
 def metric_title(column: str) -> str:

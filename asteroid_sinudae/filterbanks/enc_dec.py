@@ -123,6 +123,7 @@ class Decoder(ChecksConversion, asteroid_filterbanks.Decoder):
     filterbank: Any  # a Filterbank of Asteroid's, which has no types
     stride: int
     sample_rate: float
+    filters: Callable[[], torch.Tensor]
     get_filters: Callable[[], torch.Tensor]
 
     def __init__(self, filterbank: Any, is_pinv: bool = False, cover_edges: bool = False):

@@ -7,6 +7,8 @@ import reprlib
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from asteroid.models import BaseModel
@@ -26,20 +28,23 @@ KEYS = ("model_name", "model_args", "state_dict")
 class SafeModel(ChecksConversion, BaseModel):
     """Asteroid's :class:`BaseModel` with model files that cannot run code.
 
-    A subclass keeps the arguments that re-instantiate it, all of them, in `_model_args`. All its
-    numbers are parameters or buffers.
+    A subclass keeps all arguments that re-instantiate it in `_model_args`. All its numbers are
+    parameters or buffers.
     """
 
-    def get_model_args(self):
+    sample_rate: float
+    _model_args: dict[str, Any]
+
+    def get_model_args(self) -> dict[str, Any]:
         """Arguments needed to re-instantiate the model."""
         return dict(self._model_args)
 
-    def serialize(self):
+    def serialize(self) -> dict[str, Any]:
         """Serialize model and output dictionary.
 
         Returns:
-            dict, with keys `model_name`, `model_args`, `state_dict` and `infos`, of tensors and
-            plain values only: what :func:`torch.save` writes, ``weights_only`` loads.
+            dict, with keys `model_name`, `model_args`, `state_dict` and `infos`. It holds tensors
+            and plain values only, so that a file by :func:`torch.save` loads with ``weights_only``.
         """
         package = super().serialize()
         versions = package["infos"]["software_versions"]
@@ -48,11 +53,11 @@ class SafeModel(ChecksConversion, BaseModel):
         return package
 
     @classmethod
-    def from_pretrained(cls, pretrained):
-        """Instantiate from what :meth:`serialize` returned.
+    def from_pretrained(cls, pretrained: dict[str, Any] | str | Path) -> Self:
+        """Load a model from the result of :meth:`serialize`.
 
         Args:
-            pretrained (dict, str or Path): the dictionary, or a file of it by :func:`torch.save`.
+            pretrained (dict, str or Path): the dictionary, or a file with it by :func:`torch.save`.
 
         Returns:
             An instance of the class.
@@ -63,9 +68,10 @@ class SafeModel(ChecksConversion, BaseModel):
                 another model or incomplete, or its weights do not fit its arguments or are not
                 finite.
         """
-        is_package = isinstance(pretrained, dict)
-        source = "the package" if is_package else str(pretrained)
-        package = pretrained if is_package else load_safely(pretrained)
+        if isinstance(pretrained, dict):
+            source, package = "the package", pretrained
+        else:
+            source, package = str(pretrained), load_safely(pretrained)
         missing = set(KEYS) - package.keys()
         if missing:
             raise ValueError(
@@ -78,25 +84,25 @@ class SafeModel(ChecksConversion, BaseModel):
                 f"{cls.__name__!r}"
             )
         failure = f"{source} does not fit {cls.__name__}"
-        return load_package(cls, package, failure, copy=is_package)
+        return load_package(cls, package, failure, copy=package is pretrained)
 
 
 def load_package(
     model_class: type[BaseModel], package: dict, failure: str, copy: bool = True
 ) -> BaseModel:
-    """The model of a package, with finite weights.
+    """Make the model of a package, and check that its weights are finite.
 
     Args:
-        model_class (type): Of the model.
-        package (dict): With :data:`KEYS`.
-        failure (str): What an error's message begins with.
+        model_class (type): Class of the model.
+        package (dict): The package, with :data:`KEYS`.
+        failure (str): Beginning of an error's message.
         copy (bool): Whether the model must not share memory with the package.
 
     Returns:
         BaseModel
 
     Raises:
-        ValueError: if arguments or weights are of no use.
+        ValueError: if arguments or weights do not fit, or a weight is not finite.
     """
     model = fit_package(model_class, package, failure, copy)
     infinite = infinite_weights(model)
@@ -114,26 +120,26 @@ def load_package(
 def fit_package(
     model_class: type[BaseModel], package: dict, failure: str, copy: bool = False
 ) -> BaseModel:
-    """A model on the tensors of its package, which are compared with its arguments before.
+    """Make a model on the tensors of its package, after comparing them with its arguments.
 
-    Nothing is allocated for the sizes that the arguments declare. The model is good for looking at,
-    and, if it is a :class:`SafeModel`, for everything.
+    No memory is allocated for the sizes that the arguments declare. The model of another class than
+    :class:`SafeModel` may lack numbers that are no parameters, and should only be looked at.
 
     Args:
-        model_class, package, failure: As for :func:`load_package`.
+        model_class, package, failure: see :func:`load_package`.
         copy (bool): Whether tensors that need no conversion are copied.
 
     Returns:
         BaseModel
 
     Raises:
-        ValueError: if the arguments make no sense, or the weights do not fit them or are no dense
-            tensors of floating-point numbers.
+        ValueError: if the constructor refuses the arguments, or the weights do not fit them or are
+            no dense tensors of floating-point numbers.
     """
     with _failing_with(failure):
-        args = validated(dict[str, object], package["model_args"], "model_args")
+        args = validated(dict[str, Any], package["model_args"], "model_args")
         args = {name: plain(value) for name, value in args.items()}
-        state = validated(dict[str, object], package["state_dict"], "state_dict")
+        state = validated(dict[str, Any], package["state_dict"], "state_dict")
         validated(dict, package.get("infos", {}), "infos")
         for name, value in state.items():
             check_dense(name, value)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import reprlib
 from pathlib import Path
+from typing import Any
 
 import asteroid.models
 import torch
@@ -150,8 +151,8 @@ def describe(model: BaseModel, infos: dict) -> dict:
     return _as_plain(facts)
 
 
-def _as_plain(value: object) -> object:
-    """Dictionaries with text as keys, lists, numbers, and text for all else."""
+def _as_plain(value: object) -> Any:
+    """Convert to dictionaries with text as keys, lists and numbers, and all else to text."""
     if isinstance(value, dict):
         return {str(key): _as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
@@ -171,7 +172,7 @@ def _describe_filterbanks(model: BaseModel, with_bounds: bool) -> dict:
         facts["hop (samples)"] = filterbank.stride
         facts["coefficients a sample"] = filterbank.n_feats_out / filterbank.stride
     filterbank = getattr(getattr(model, "decoder", None), "filterbank", None)
-    if hasattr(filterbank, "carrier_frequencies"):
+    if filterbank is not None and hasattr(filterbank, "carrier_frequencies"):
         carriers = filterbank.carrier_frequencies()
         facts["carriers (Hz)"] = [carriers.min().item(), carriers.max().item()]
     if with_bounds and isinstance(model, SinuDAE) and model.get_model_args()["init"] == "multires":

@@ -9,37 +9,44 @@ from ..filterbanks.enc_dec import Encoder
 
 
 class Representation(Protocol):
-    """What masks, metrics and reports need to know of a representation.
+    """Protocol of a representation, for masks, metrics and reports.
+
+    A type checker accepts :class:`.SinuDAE`, :class:`.STFT` and every other class that has these
+    attributes and methods; it need not inherit from anything.
 
     Attributes:
-        sample_rate (float): Of the audio it is made for, in Hz.
-        encoder (Encoder): Asteroid's, whose `stride` is the hop in samples.
+        sample_rate (float): Sample rate in Hz of the audio that it is made for.
+        encoder (Encoder): Encoder in Asteroid's sense, whose `stride` is the hop in samples.
     """
 
     sample_rate: float
     encoder: Encoder
 
     def encode(self, wav: torch.Tensor) -> torch.Tensor:
-        """`(batch, 1, time)` -> `(batch, freq, frames)`, real or complex."""
+        """Encode a waveform: `(batch, 1, time)` -> `(batch, freq, frames)`, real or complex."""
+        ...
 
     def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
-        """`(batch, freq, frames)` -> the same shape, real and non-negative."""
+        """Return the real, non-negative magnitude of a representation, of the same shape."""
+        ...
 
     def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
-        """`(batch, freq, frames)` -> `(batch, 1, length)`."""
+        """Decode a representation: `(batch, freq, frames)` -> `(batch, 1, length)`."""
+        ...
 
     def frame_times(self, n_frames: int) -> torch.Tensor:
-        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+        """Return the time of each frame's centre in seconds, see :meth:`.Encoder.frame_times`."""
+        ...
 
 
 def reach(representation: Representation) -> int:
-    """Bound of how far apart, in samples, audio and what is decoded from it can be.
+    """Largest distance, in samples, at which a sample of audio affects the decoded waveform.
 
-    Rounding errors, 1e-6 of the audio's, can be farther apart.
+    Rounding errors, of 1e-6 of the audio, may reach farther.
 
     Args:
-        representation (Representation): Of Asteroid's encoder and decoder, with kernels of one
-            length.
+        representation (Representation): A representation whose encoder and decoder are Asteroid's,
+            with kernels of the same length.
 
     Returns:
         int: a multiple of the hop.
@@ -56,9 +63,9 @@ def reach(representation: Representation) -> int:
 
 
 def whole_hops(representation: Representation, block: int) -> int:
-    """The least multiple of the hop that is not below `block`, both in samples.
+    """Round `block` up to a multiple of the hop, both in samples.
 
-    In blocks of such a length, frames stay where they are in the whole.
+    In blocks of such a length, frames have the same places as in the whole signal.
     """
     stride = representation.encoder.stride
     return math.ceil(block / stride) * stride

@@ -2,17 +2,20 @@
 
 from dataclasses import asdict
 from inspect import Parameter
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from asteroid.utils.torch_utils import pad_x_to_y
 
+from ..filterbanks.enc_dec import Decoder, Encoder
 from ..filterbanks.pairs import PairArguments, make_enc_dec, takes_pair
 from .base_model import SafeModel
 from .registry import resolve
 
 
 class SinuDAE(SafeModel):
-    r"""Denoising auto-encoder with a decoder of sinusoids, a non-negative real representation [1].
+    r"""Denoising auto-encoder with a sinusoidal decoder: a non-negative, real representation [1].
 
     The defaults are the paper's best configuration.
 
@@ -30,17 +33,17 @@ class SinuDAE(SafeModel):
         smooth_groups (int): 1, or `n_filters` for a depthwise second convolution.
         init (str): ``'paper'``, or ``'multires'`` for a pair that reconstructs before any
             training, see :func:`.make_enc_dec`.
-        bands (str or sequence of Band): Of ``'multires'``, see :func:`.parse_bands`; by default
-            those of :func:`.layout_bands`.
+        bands (str or sequence of Band): Bands of ``'multires'``, see :func:`.parse_bands`; by
+            default, :func:`.layout_bands` chooses them.
         cover_edges (bool, optional): Whether to add the frames at both ends that exact
-            reconstruction needs, see :class:`.Encoder`; by default with ``'multires'``.
+            reconstruction needs, see :class:`.Encoder`; by default, with ``'multires'`` only.
 
     Attributes:
         encoder (Encoder): the encoder :math:`E`.
         decoder (Decoder): the decoder :math:`D`; ``decoder.filterbank`` has the carriers.
 
     Raises:
-        ValueError: naming the argument that makes no sense.
+        ValueError: naming the argument that is unknown or out of its range.
 
     References
         [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
@@ -53,15 +56,18 @@ class SinuDAE(SafeModel):
         (torch.Size([1, 20, 126]), True, torch.Size([1, 1, 1001]))
     """
 
+    encoder: Encoder
+    decoder: Decoder
+
     @takes_pair(Parameter.POSITIONAL_OR_KEYWORD)
-    def __init__(self, **pair):
+    def __init__(self, **pair: Any):
         arguments = PairArguments(**pair)
         super().__init__(sample_rate=arguments.sample_rate, in_channels=1)
         self._model_args = asdict(arguments)
         self.encoder, self.decoder = make_enc_dec(**self._model_args)
 
     def encode(self, wav: torch.Tensor) -> torch.Tensor:
-        """Representation of a waveform.
+        """Encode a waveform.
 
         Args:
             wav (:class:`torch.Tensor`): shape `(batch, 1, time)`.
@@ -76,11 +82,11 @@ class SinuDAE(SafeModel):
         return self.encoder(wav)
 
     def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
-        """The representation itself, which is real and non-negative."""
+        """Return the representation itself, which is real and non-negative."""
         return rep
 
     def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
-        """Waveform of a representation.
+        """Decode a representation.
 
         Args:
             rep (:class:`torch.Tensor`): shape `(batch, n_filters, frames)`.
@@ -96,28 +102,29 @@ class SinuDAE(SafeModel):
         return self.decoder(rep, length)
 
     def frame_times(self, n_frames: int) -> torch.Tensor:
-        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+        """Return the time of each frame's centre in seconds, see :meth:`.Encoder.frame_times`."""
         return self.encoder.frame_times(n_frames)
 
     def forward(self, wav: torch.Tensor) -> torch.Tensor:
-        """Reconstruction of a waveform, of the same shape `(batch, 1, time)`."""
+        """Encode and decode a waveform; the result has the same shape `(batch, 1, time)`."""
         # Unlike `length`, which is a number, this crops a trace to any rank and length.
         return pad_x_to_y(self.decode(self.encode(wav)), wav)
 
     @classmethod
-    def from_pretrained(cls, pretrained):
-        """Instantiate a model that comes with the package, or what :meth:`serialize` returned.
+    def from_pretrained(cls, pretrained: dict[str, Any] | str | Path) -> Self:
+        """Load a model: one that comes with the package, a file, or a dictionary.
 
         Args:
-            pretrained (dict, str or Path): What :meth:`serialize` returned; or a file of it by
-                :func:`torch.save`; or, where there is no such file, a name among
-                :func:`.pretrained.available`.
+            pretrained (dict, str or Path): A dictionary that :meth:`serialize` returned; or a file
+                with such a dictionary by :func:`torch.save`; or, if there is no such file, a name
+                among those of :func:`.pretrained.available`.
 
         Returns:
             SinuDAE
 
         Raises:
-            FileNotFoundError: if what looks like a path, by a suffix or a separator, is no file.
+            FileNotFoundError: if the text looks like a path (it has a suffix or a separator) and
+                there is no such file.
             ValueError: if there is no model of that name, or for a file or a dictionary as in
                 :meth:`.SafeModel.from_pretrained`.
         """

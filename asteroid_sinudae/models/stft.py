@@ -1,5 +1,7 @@
 """The short-time Fourier transform as a representation."""
 
+from typing import Any
+
 import scipy.signal
 import torch
 from asteroid_filterbanks import STFTFB
@@ -24,7 +26,7 @@ class STFT(nn.Module):
         sample_rate (float): Sample rate of the audio in Hz.
 
     Raises:
-        ValueError: if a size makes no sense, or window and hop cannot be inverted.
+        ValueError: if a size is out of its range, or window and hop cannot be inverted.
 
     Examples
         >>> stft = STFT(n_fft=64, stride=24, window="hamming", sample_rate=44100)
@@ -33,7 +35,17 @@ class STFT(nn.Module):
         True
     """
 
-    def __init__(self, n_fft=2048, stride=384, window="hamming", sample_rate=44100.0):
+    sample_rate: float
+    encoder: Encoder
+    decoder: Decoder
+
+    def __init__(
+        self,
+        n_fft: int = 2048,
+        stride: int = 384,
+        window: str = "hamming",
+        sample_rate: float = 44100.0,
+    ):
         super().__init__()
         check(n_fft >= 2 and n_fft % 2 == 0, "n_fft", n_fft, "even and at least 2")
         check(1 <= stride <= n_fft, "stride", stride, f"1 to {n_fft=}")
@@ -41,28 +53,30 @@ class STFT(nn.Module):
         analysis = scipy.signal.get_window(window, n_fft)
         # ShortTimeFFT makes its window read-only, which STFTFB does not accept.
         dual = scipy.signal.ShortTimeFFT(analysis.copy(), stride, fs=sample_rate).dual_win
-        sizes = dict(n_filters=n_fft, kernel_size=n_fft, stride=stride, sample_rate=sample_rate)
+        sizes: dict[str, Any] = dict(
+            n_filters=n_fft, kernel_size=n_fft, stride=stride, sample_rate=sample_rate
+        )
         # STFTFB's cosines and sines are scaled for a pair of frames of energy 2 * stride / n_fft.
         synthesis = dual * n_fft / (2 * stride)
         self.encoder = Encoder(STFTFB(window=analysis, **sizes), cover_edges=True)
         self.decoder = Decoder(STFTFB(window=synthesis, **sizes), cover_edges=True)
 
     def encode(self, wav: torch.Tensor) -> torch.Tensor:
-        """`(batch, 1, time)` -> complex `(batch, n_fft // 2 + 1, frames)`.
+        """Encode a waveform: `(batch, 1, time)` -> complex `(batch, n_fft // 2 + 1, frames)`.
 
         There are `ceil(time / stride) + 2 * encoder.edges` frames.
         """
         return to_torch_complex(self.encoder(wav), dim=-2)
 
     def magnitude(self, rep: torch.Tensor) -> torch.Tensor:
-        """Absolute value, of the shape of `rep`."""
+        """Return the absolute value, of the shape of `rep`."""
         return rep.abs()
 
     def decode(self, rep: torch.Tensor, length: int | None = None) -> torch.Tensor:
-        """Complex `(batch, n_fft // 2 + 1, frames)` -> `(batch, 1, length)`."""
+        """Decode complex `(batch, n_fft // 2 + 1, frames)` -> `(batch, 1, length)`."""
         check_precision("representation", rep, self.decoder.filters().dtype.to_complex())
         return self.decoder(from_torch_complex(rep, dim=-2), length)
 
     def frame_times(self, n_frames: int) -> torch.Tensor:
-        """Seconds from the first sample to each frame's centre: :meth:`.Encoder.frame_times`."""
+        """Return the time of each frame's centre in seconds, see :meth:`.Encoder.frame_times`."""
         return self.encoder.frame_times(n_frames)

@@ -1,4 +1,4 @@
-"""The decoder's bank of kernels as learned, beside the one that training started from."""
+"""Comparison of a decoder's learned kernels with those that training started from."""
 
 from typing import NamedTuple
 
@@ -13,18 +13,18 @@ LEAST_CHANGE = -140.0  # dB, the rounding of single precision
 
 
 class Bank(NamedTuple):
-    """Kernels of a `mod_cos` decoder, and their start.
+    """Kernels of a `mod_cos` decoder, learned and at the start of training.
 
     Attributes:
-        sample_rate (float): In Hz.
-        carriers (:class:`numpy.ndarray`): In Hz, shape `(C,)`.
-        durations (:class:`numpy.ndarray`): Of the modulators, in ms, see
+        sample_rate (float): Sample rate in Hz.
+        carriers (:class:`numpy.ndarray`): Carrier frequencies in Hz, shape `(C,)`.
+        durations (:class:`numpy.ndarray`): Effective lengths of the modulators in ms, see
             :func:`effective_lengths`, shape `(C,)`.
-        start_carriers (:class:`numpy.ndarray`): As `carriers`, in the start's own order.
-        start_durations (:class:`numpy.ndarray`): As `durations`, in the same order.
-        changes (:class:`numpy.ndarray`, optional): Of the kernels, in dB, see
-            :func:`kernel_changes`, shape `(C,)`; None where the start has random phases, which are
-            not kept.
+        start_carriers (:class:`numpy.ndarray`): Carriers at the start, in their own order.
+        start_durations (:class:`numpy.ndarray`): Effective lengths at the start, in the same order.
+        changes (:class:`numpy.ndarray`, optional): Changes of the kernels in dB, see
+            :func:`kernel_changes`, shape `(C,)`; None if the start had random phases, which are not
+            kept.
     """
 
     sample_rate: float
@@ -36,29 +36,29 @@ class Bank(NamedTuple):
 
     @property
     def is_start(self) -> bool:
-        """Whether nothing has been learned."""
+        """Whether the kernels are still those of the start."""
         return np.array_equal(self.carriers, self.start_carriers) and np.array_equal(
             self.durations, self.start_durations
         )
 
     def n_moved(self, hertz: float = 1.0) -> int:
-        """How many carriers are further than `hertz` from the start's of the same rank."""
+        """Number of carriers more than `hertz` away from the start's carrier of the same rank."""
         moves = np.sort(self.carriers) - np.sort(self.start_carriers)
         return int((np.abs(moves) > hertz).sum())
 
 
 @torch.no_grad()
 def learned_bank(model: SinuDAE) -> Bank:
-    """Carriers, window lengths and changes of a model's kernels.
+    """Compute carriers, window lengths and changes of a model's kernels.
 
     Args:
-        model (SinuDAE): With a `mod_cos` decoder of `C` channels.
+        model (SinuDAE): A model with a `mod_cos` decoder of `C` channels.
 
     Returns:
         Bank
 
     Raises:
-        ValueError: if the decoder is another.
+        ValueError: if the model has another decoder.
     """
     arguments = model.get_model_args()
     check(arguments["decoder"] == "mod_cos", "decoder", arguments["decoder"], "mod_cos")
@@ -75,23 +75,23 @@ def learned_bank(model: SinuDAE) -> Bank:
 
 
 def start_model(model: SinuDAE) -> SinuDAE:
-    """A model of the same arguments as it starts, its random values others than `model` had."""
+    """Make a model of the same arguments as it starts, though with other random values."""
     with torch.random.fork_rng(devices=[]):
         return SinuDAE(**model.get_model_args())
 
 
 def effective_lengths(modulators: np.ndarray) -> np.ndarray:
-    r"""Lengths of the rectangles that are as concentrated as modulators.
+    r"""Effective lengths of modulators: those of rectangles with the same concentration of energy.
 
     .. math:: \Big(\sum_t b[t]^2\Big)^2 \Big/ \sum_t b[t]^4
 
-    This is the whole length of a constant, and two thirds of that of a sine window.
+    For a constant this is the whole length, for a sine window two thirds of it.
 
     Args:
         modulators (:class:`numpy.ndarray`): :math:`b`, shape `(C, L)`.
 
     Returns:
-        :class:`numpy.ndarray` of shape `(C,)`, in samples, 0 where a modulator is.
+        :class:`numpy.ndarray` of shape `(C,)`, in samples; 0 for a modulator that is zero.
 
     Examples
         >>> sine = np.sin(np.pi * (np.arange(600) + 0.5) / 600)
@@ -104,13 +104,13 @@ def effective_lengths(modulators: np.ndarray) -> np.ndarray:
 
 
 def kernel_changes(learned: np.ndarray, start: np.ndarray) -> np.ndarray:
-    r"""How far kernels are from those that they started as.
+    r"""Distance of each kernel from the one that it started as, relative to the latter.
 
     .. math:: 20 \log_{10} \frac{\|w_c - w_{s(c)}\|_2}{\|w_{s(c)}\|_2}
 
-    Channels are sorted by their carriers after each update, and phases of one carrier change places
-    easily. So :math:`s` pairs the kernels one to one, with the largest sum of their normalised
-    correlations.
+    Channels are sorted by their carriers after each update, and kernels of nearly the same carrier
+    easily change places. So :math:`s` pairs learned kernels and start kernels one to one, such that
+    the sum of their normalised correlations is largest.
 
     Args:
         learned (:class:`numpy.ndarray`): :math:`w`, shape `(C, L)`.
@@ -125,7 +125,7 @@ def kernel_changes(learned: np.ndarray, start: np.ndarray) -> np.ndarray:
         array([ -20., -140.])
     """
     sizes = np.linalg.norm(start, axis=-1)
-    correlations = learned @ (start / sizes[:, None]).T
+    correlations = learned @ (start / sizes[:, None]).T  # (C learned, C start)
     learned_sizes = np.linalg.norm(learned, axis=-1, keepdims=True)
     correlations /= np.where(learned_sizes > 0, learned_sizes, 1)
     _, paired = linear_sum_assignment(correlations, maximize=True)

@@ -1,4 +1,4 @@
-"""Excerpts of test tracks, chosen by seed or by name, and what a page lets hear of them."""
+"""Excerpts of test tracks, chosen by seed or by name, and their players on the page."""
 
 import logging
 import re
@@ -41,7 +41,7 @@ class Excerpt:
         return f"{self.track.name} at {self.start / SAMPLE_RATE:g} s"
 
     def read(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vocals and accompaniment, each of shape `(1, 1, time)`."""
+        """Read vocals and accompaniment, each of shape `(1, 1, time)`."""
         vocals, accompaniment = (
             soundfile.read(path, frames=self.n_samples, start=self.start, dtype="float32")[0]
             for path in (self.track.vocals, self.track.accompaniment)
@@ -49,20 +49,20 @@ class Excerpt:
         return torch.from_numpy(vocals)[None, None], torch.from_numpy(accompaniment)[None, None]
 
     def silent_signal(self) -> str | None:
-        """``'voice'`` or ``'mixture'``, if that is silent by :func:`.is_silent`, else None."""
+        """Return ``'voice'`` or ``'mixture'`` if that is silent by :func:`.is_silent`, or None."""
         vocals, accompaniment = self.read()
         signals = {"voice": vocals, "mixture": vocals + accompaniment}
         return next((name for name, wav in signals.items() if is_silent(wav).item()), None)
 
 
-MAX_SECONDS = 600  # of an excerpt
+MAX_SECONDS = 600  # length of an excerpt
 
 
 def n_samples_of(seconds: float) -> int:
-    """Length of an excerpt in samples.
+    """Convert the length of an excerpt to samples.
 
     Raises:
-        ValueError: if it is less than a sample, or more than a page is for.
+        ValueError: if it is less than a sample, or more than :data:`MAX_SECONDS`.
     """
     is_valid = 0 < seconds <= MAX_SECONDS and round(seconds * SAMPLE_RATE) >= 1
     expected = f"a positive number of seconds, at most {MAX_SECONDS}"
@@ -71,11 +71,11 @@ def n_samples_of(seconds: float) -> int:
 
 
 def named_excerpt(text: str, tracks: Sequence[Track], seconds: float) -> Excerpt:
-    """The excerpt that a user asks for.
+    """Find the excerpt that a user asks for.
 
     Args:
-        text (str): ``<track>@<seconds>``.
-        tracks (sequence of Track): Among which the track is.
+        text (str): The excerpt, as ``<track>@<seconds>``.
+        tracks (sequence of Track): The tracks to look in.
         seconds (float): Length of the excerpt.
 
     Raises:
@@ -101,19 +101,19 @@ def named_excerpt(text: str, tracks: Sequence[Track], seconds: float) -> Excerpt
 
 
 def choose_excerpts(tracks: Sequence[Track], n: int, seconds: float, seed: int) -> list[Excerpt]:
-    """Random excerpts whose voice and mixture are audible, of different tracks before the same.
+    """Choose random excerpts with audible voice and mixture, from as many tracks as possible.
 
-    They lie side by side in their track; one that is shorter than an excerpt is taken whole. Fewer
-    than `n` are logged as a warning.
+    Tracks are divided into adjacent excerpts; a track that is shorter than an excerpt is taken as a
+    whole. If there are fewer than `n` audible excerpts, a warning is logged.
 
     Args:
-        tracks (sequence of Track): To choose from.
-        n (int): How many.
+        tracks (sequence of Track): The tracks to choose from.
+        n (int): Number of excerpts.
         seconds (float): Length of an excerpt.
-        seed (int): Not negative.
+        seed (int): Seed of the choice, not negative.
 
     Raises:
-        ValueError: if a number makes no sense, or there is no audible excerpt.
+        ValueError: if a number is out of its range, or there is no audible excerpt.
     """
     check_positive_int("n_examples", n)
     check(seed >= 0, "seed", seed, "0 or more")
@@ -122,7 +122,7 @@ def choose_excerpts(tracks: Sequence[Track], n: int, seconds: float, seed: int) 
         _audible_excerpts(tracks[i], n_samples_of(seconds), rng)
         for i in rng.permutation(len(tracks))
     )
-    chosen = []
+    chosen: list[Excerpt] = []
     while waiting and len(chosen) < n:
         excerpts = waiting.popleft()
         excerpt = next(excerpts, None)
@@ -139,7 +139,7 @@ def choose_excerpts(tracks: Sequence[Track], n: int, seconds: float, seed: int) 
 
 
 def _audible_excerpts(track: Track, n_samples: int, rng: np.random.Generator) -> Iterator[Excerpt]:
-    """The audible ones of a track's excerpts, which lie side by side, in random order."""
+    """Iterate over a track's audible excerpts in random order."""
     starts = range(0, max(track.n_samples - n_samples, 0) + 1, n_samples)
     excerpts = (Excerpt(track, int(start), n_samples) for start in rng.permutation(starts))
     return (excerpt for excerpt in excerpts if excerpt.silent_signal() is None)
@@ -152,13 +152,13 @@ def make_example(
     systems: dict[str, Representation],
     threshold: float = 0.5,
 ) -> Example:
-    """Players of an excerpt through all systems, and heat maps of the learned ones.
+    """Make the players of an excerpt through all representations, and heat maps of learned ones.
 
     Args:
-        number (int): Of the example on the page; in its files' names.
-        excerpt (Excerpt): Whose voice and mixture are not silent.
-        systems (dict): Representations by the name they have in tables.
-        threshold (float): of :func:`.binary_mask`.
+        number (int): Number of the example on the page, which its files' names contain.
+        excerpt (Excerpt): An excerpt whose voice and mixture are not silent.
+        systems (dict): Representations, by their names in tables.
+        threshold (float): Threshold of :func:`.binary_mask`.
 
     Returns:
         Example

@@ -1,4 +1,4 @@
-"""What a run's folder holds for the page: metrics, losses and tables."""
+"""Content of a run's folder that the page shows: metrics, losses and tables."""
 
 import csv
 import math
@@ -15,12 +15,12 @@ MAX_STEP = 2**53  # whole numbers up to here are exact in floating point
 SNRS = [Reconstruction.name, f"{Reconstruction.name}_epoch"]
 
 
-# By the names that objectives have in logs, what a training may lower beside the negative SNR.
+# The terms that a training may minimise beside the negative SNR, by their names in logs.
 TERMS = {each.name: each.label for each in OBJECTIVES if each is not Reconstruction}
 
 
 def read_metrics(exp_dir: Path) -> dict:
-    """What a run's evaluation has found, see :meth:`.Run.read_metrics`.
+    """Read the result of a run's evaluation, see :meth:`.Run.read_metrics`.
 
     Args:
         exp_dir (Path): Folder of the run.
@@ -33,10 +33,10 @@ def read_metrics(exp_dir: Path) -> dict:
 
 
 def read_losses(exp_dir: Path) -> pd.DataFrame:
-    """Losses that a training has logged, also one that was interrupted and continued.
+    """Read the losses that a training has logged, even if it was interrupted and continued.
 
-    Each start logs into `logs/csv/version_<n>/metrics.csv`; what two starts have both logged is
-    taken from the later one.
+    Each start logs into `logs/csv/version_<n>/metrics.csv`. If two starts have logged the same
+    update, the later one counts.
 
     Args:
         exp_dir (Path): Folder of the run.
@@ -44,13 +44,13 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
     Returns:
         :class:`pandas.DataFrame` indexed by update, ascending, with columns `neg_snr` (dB,
         Eq. (4)), `neg_snr_epoch` (dB, its mean over an epoch), and those of `TERMS` that were
-        logged; NaN where an update was not logged, empty if none was.
+        logged. Values that were not logged are NaN; without any, the table is empty.
 
     Raises:
-        ValueError: naming the file, if one is no log of numbers by update.
+        ValueError: naming the file, if it is no log of numbers by update.
     """
     folder = Run(exp_dir).logs_folder / "csv"
-    starts = {}
+    starts: dict[int, Path] = {}
     for path in folder.glob("version_*/metrics.csv"):
         number = path.parent.name.removeprefix("version_")
         if not (number.isascii() and number.isdigit()):
@@ -66,7 +66,7 @@ def read_losses(exp_dir: Path) -> pd.DataFrame:
 
 
 def _read_log(path: Path) -> pd.DataFrame:
-    """Losses of one start; empty if it was stopped before it logged any."""
+    """Read the losses of one start; empty if it was stopped before it logged any."""
     if path.is_file() and not path.stat().st_size:
         return pd.DataFrame()
     log = read_csv(path, "step")
@@ -79,9 +79,9 @@ def _read_log(path: Path) -> pd.DataFrame:
 
 
 def read_table(path: Path) -> Table:
-    """A table of a CSV file, whose first line names the columns and first column the rows.
+    """Read a table from a CSV file; its first line names the columns, its first column the rows.
 
-    Its caption is the name of its folder for a file `table.csv`, and its own name for another.
+    The caption is the name of the folder for a file `table.csv`, and the file's name for others.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -101,7 +101,7 @@ def read_table(path: Path) -> Table:
 
 
 def format_cell(text: str) -> str:
-    """A cell for people to read: two decimals, none of a whole number, and a dash for no number.
+    """Format a cell for people: two decimals, none for whole numbers, and a dash for NaN.
 
     Examples
         >>> [format_cell(text) for text in ("-7.046", "6478400", "nan", "", "C = 4")]
@@ -118,10 +118,10 @@ def format_cell(text: str) -> str:
 
 
 def medians_table(metrics: dict) -> Table:
-    """The run's own medians, one row a representation.
+    """Make the table of the run's own medians, with one row for each representation.
 
     Args:
-        metrics (dict): From :func:`read_metrics`.
+        metrics (dict): The result of :func:`read_metrics`.
 
     Returns:
         Table
@@ -136,10 +136,10 @@ def medians_table(metrics: dict) -> Table:
 
 
 def provenance_facts(metrics: dict) -> dict[str, str]:
-    """What an evaluation was made with, by name.
+    """Describe what an evaluation was made with.
 
     Args:
-        metrics (dict): From :func:`read_metrics`.
+        metrics (dict): The result of :func:`read_metrics`.
 
     Returns:
         dict of str

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from ..data.tracks import SAMPLE_RATE
 from ..utils.checks import check
 
-GENERATOR = "asteroid_sinudae report"  # by which a folder is known to be a report
+GENERATOR = "asteroid_sinudae report"  # text by which a folder is recognised as a report
 TEMPLATES = Path(__file__).parent / "templates"
 CONTENT = {"index.html", "style.css", "audio", "figures"}
 
@@ -32,10 +32,10 @@ class Player:
     """A signal to listen to.
 
     Args:
-        name (str): Of its file, without ending, unique on the page.
-        label (str): What it is.
+        name (str): Name of its file, without ending, unique on the page.
+        label (str): Words for the signal.
         audio (:class:`torch.Tensor`): shape `(time,)`; full scale is 1.
-        si_sdr (float, optional): In dB; None where there is nothing to compare with.
+        si_sdr (float, optional): SI-SDR in dB; None if there is nothing to compare with.
     """
 
     name: str
@@ -49,8 +49,8 @@ class PlayerGroup:
     """Signals that are to be compared with each other.
 
     Args:
-        heading (str): What they have in common.
-        note (str): What their SI-SDR refers to.
+        heading (str): Heading of the group.
+        note (str): Sentence that says what their SI-SDR refers to.
         players (sequence of Player): The signals.
     """
 
@@ -64,11 +64,11 @@ class Picture:
     """A figure of the page.
 
     Args:
-        name (str): Of its file, without ending, unique on the page.
+        name (str): Name of its file, without ending, unique on the page.
         figure (:class:`matplotlib.figure.Figure`): The figure.
-        alt (str): What is seen in it, for those who do not see it.
-        caption (str): Written below it.
-        narrow (:class:`matplotlib.figure.Figure`, optional): The same for a phone.
+        alt (str): Description of the figure for readers who cannot see it.
+        caption (str): Text below the figure.
+        narrow (:class:`matplotlib.figure.Figure`, optional): The same figure for a phone.
     """
 
     name: str
@@ -83,9 +83,9 @@ class Example:
     """An excerpt of a test track.
 
     Args:
-        title (str): Its track and place.
-        groups (sequence of PlayerGroup): What is heard.
-        pictures (sequence of Picture): What is seen.
+        title (str): Track and place of the excerpt.
+        groups (sequence of PlayerGroup): The signals to listen to.
+        pictures (sequence of Picture): The figures.
     """
 
     title: str
@@ -94,13 +94,13 @@ class Example:
 
     @property
     def gain(self) -> float:
-        """Factor common to all players, by which the loudest sample is within full scale."""
+        """Factor of all players that keeps the loudest sample within full scale."""
         peaks = [float(p.audio.abs().max()) for group in self.groups for p in group.players]
         return 1 / max(1.0, *peaks)
 
     @property
     def note(self) -> str:
-        """That the players are turned down, if they are."""
+        """Sentence that says by how much the players are turned down; empty if they are not."""
         if self.gain == 1:
             return ""
         return (
@@ -115,9 +115,9 @@ class Table:
     """A table of results.
 
     Args:
-        caption (str): What it shows.
+        caption (str): Caption of the table.
         header (sequence of str): Names of the columns.
-        rows (sequence of sequence of str): Cells, the first one the row's name.
+        rows (sequence of sequence of str): Cells of each row, of which the first is its name.
     """
 
     caption: str
@@ -127,17 +127,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page shows.
+    """Content of the page.
 
     Args:
-        title (str): Of the page.
-        introduction (str): What was trained and evaluated.
-        tables (sequence of Table): Results.
+        title (str): Title of the page.
+        introduction (str): Sentences that say what was trained and evaluated.
+        tables (sequence of Table): Tables of results.
         examples (sequence of Example): Excerpts.
-        kernels (sequence of Picture): Of the decoder.
-        training (sequence of Picture): Of the training; empty where nothing was logged.
+        kernels (sequence of Picture): Figures of the decoder.
+        training (sequence of Picture): Figures of the training; empty if nothing was logged.
         configuration (dict): Two levels of keys, as in `conf.yml`.
-        provenance (dict): What the results were made with, by name.
+        provenance (dict): Names and values of what the results were made with.
     """
 
     title: str
@@ -153,14 +153,14 @@ class Page:
 def build_page(page: Page, output: str | Path) -> None:
     """Write the page as a folder with `index.html`, which appears whole or not at all.
 
-    A report that is there is replaced. Audio is 16-bit WAV at 44.1 kHz, figures are PNG.
+    An older report in `output` is replaced. Audio is 16-bit WAV at 44.1 kHz, figures are PNG.
 
     Args:
-        page (Page): What to show.
+        page (Page): Content of the page.
         output (str or Path): The folder.
 
     Raises:
-        ValueError: if `output` is something else than a report or an empty folder.
+        ValueError: if `output` is neither a report nor an empty folder.
         OSError: naming `output`, if it cannot be written.
     """
     with _replacing_folder(Path(output)) as folder:
@@ -171,7 +171,7 @@ def build_page(page: Page, output: str | Path) -> None:
                 _write_audio(player, example.gain, folder / "audio")
         pictures = [*page.kernels, *page.training]
         pictures += [picture for example in page.examples for picture in example.pictures]
-        sizes = {}
+        sizes: dict[str, tuple[int, int]] = {}
         for picture in tqdm(pictures, "Figures"):
             sizes |= _write_picture(picture, folder / "figures")
         environment = jinja2.Environment(
@@ -190,7 +190,7 @@ def build_page(page: Page, output: str | Path) -> None:
 
 
 def decibels(value: float, decimals: int = 1) -> str:
-    """A level for people to read, with a minus sign that is one.
+    """Format a level for people, with a typographic minus sign.
 
     Examples
         >>> decibels(-2.345)
@@ -200,7 +200,7 @@ def decibels(value: float, decimals: int = 1) -> str:
 
 
 def check_output(output: str | Path) -> None:
-    """Raise a ValueError if :func:`build_page` would have to delete what is no report.
+    """Raise a ValueError if :func:`build_page` would have to delete something other than a report.
 
     Args:
         output (str or Path): A folder, which need not exist.
@@ -226,9 +226,9 @@ def _is_report(folder: Path) -> bool:
 
 @contextmanager
 def _replacing_folder(output: Path) -> Iterator[Path]:
-    """An empty folder that takes the place of `output` when the block ends without error."""
+    """Yield an empty folder that replaces `output` when the block ends without an error."""
     check_output(output)
-    output = Path(os.path.realpath(output))  # Path.resolve raises for links in a circle
+    output = Path(os.path.realpath(output))  # Path.resolve would raise for links in a circle
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
@@ -255,7 +255,7 @@ def _write_audio(player: Player, gain: float, folder: Path) -> None:
 
 
 def _write_picture(picture: Picture, folder: Path) -> dict[str, tuple[int, int]]:
-    """Write a picture's figures; returns the width and height in pixels of each file."""
+    """Write a picture's figures, and return the width and height of each file in pixels."""
     sizes = {}
     for name, figure in (
         (picture.name, picture.figure),
@@ -264,8 +264,8 @@ def _write_picture(picture: Picture, folder: Path) -> dict[str, tuple[int, int]]
         if figure is not None:
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png")
-            # A palette takes a quarter of the space of true colours, and no difference is seen.
-            # The other methods spend it on the frequent colours, and the colour bar has steps.
+            # A palette takes a quarter of the space of true colours, without a visible difference.
+            # Other methods than FASTOCTREE spend it on frequent colours: colour bars get steps.
             image = Image.open(buffer).convert("RGB")
             image = image.quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
             image.save(folder / f"{name}.png", optimize=True)

@@ -1,4 +1,4 @@
-"""The page's figures, each with a caption and a text for those who do not see it."""
+"""Figures of the page, each with a caption and a text for readers who cannot see it."""
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,13 @@ from .page import Picture, decibels
 def map_pictures(
     prefix: str, name: str, dae: SinuDAE, signals: dict[str, torch.Tensor]
 ) -> list[Picture]:
-    """Heat maps of signals whose levels can be compared.
+    """Make heat maps of several signals, with one scale so that levels can be compared.
 
     Args:
-        prefix (str): Of the files' names.
-        name (str): Of the model.
+        prefix (str): Beginning of the files' names.
+        name (str): Name of the model.
         dae (SinuDAE): The model.
-        signals (dict): By what they are, of shape `(1, 1, time)`.
+        signals (dict): Signals of shape `(1, 1, time)`, by a word for each, e.g. ``'voice'``.
 
     Returns:
         list of Picture
@@ -48,14 +48,14 @@ def map_pictures(
 
 
 def kernel_pictures(model: SinuDAE, n: int = 12) -> list[Picture]:
-    """What the decoder has learned: kernels, responses, all of them at once, carriers, windows.
+    """Make the figures of a decoder: kernels, responses, an overview, carriers and windows.
 
     Args:
         model (SinuDAE): A model.
         n (int): Number of kernels, see :func:`.spread_channels`.
 
     Returns:
-        list of Picture, without the carriers or the windows where the decoder has none.
+        list of Picture, without carriers or windows if the decoder has none.
     """
     channels = plots.spread_channels(model, n)
     titles = [plots.channel_title(model, channel) for channel in channels]
@@ -108,7 +108,7 @@ def kernel_pictures(model: SinuDAE, n: int = 12) -> list[Picture]:
 
 
 def _carrier_picture(model: SinuDAE) -> Picture:
-    learned = np.sort(plots.channel_frequencies(model))
+    learned = np.sort(plots.carriers(model))
     distance = np.abs(learned - np.sort(plots.start_frequencies(model)))
     return Picture(
         "carriers",
@@ -155,13 +155,13 @@ def _carrier_range(model: SinuDAE) -> str:
 
 
 def loss_pictures(losses: pd.DataFrame) -> list[Picture]:
-    """Loss curves.
+    """Make the figure of the loss curves.
 
     Args:
-        losses (:class:`pandas.DataFrame`): From :func:`.read_losses`.
+        losses (:class:`pandas.DataFrame`): The result of :func:`.read_losses`.
 
     Returns:
-        list of Picture, empty if nothing was logged.
+        list of one Picture, or empty if nothing was logged.
     """
     logged = losses["neg_snr"].dropna()
     if logged.empty:

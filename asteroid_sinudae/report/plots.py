@@ -1,11 +1,12 @@
 """Plots of representations, kernels and training, as matplotlib figures.
 
-The figures come from matplotlib's object-oriented interface: they need no display, leave pyplot and
-a notebook's backend alone, show themselves in a notebook, and are saved by ``figure.savefig``.
+The figures use matplotlib's object-oriented interface. So they need no display, do not change
+pyplot or a notebook's backend, are shown in a notebook, and are saved by ``figure.savefig``.
 """
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,9 +15,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from ..filterbanks.mod_cos_fb import CosFB
-from ..models.representation import Representation
 from ..models.sinudae import SinuDAE
 from ..models.stft import STFT
 from ..training.objectives import Reconstruction
@@ -26,16 +27,16 @@ from .experiment import TERMS
 
 DPI = 160
 COLOURS = "magma"  # perceptually uniform, and readable in grey
-BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart by the colour-blind
+BLUE, ORANGE = "#0072b2", "#d55e00"  # colour-blind readers can tell them apart
 SEVERAL = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 MARKERS = "os^vD"
-STYLE = {"font.size": 9, "axes.titlesize": 9, "axes.grid": False, "figure.dpi": DPI}
+STYLE: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 9, "axes.grid": False, "figure.dpi": DPI}
 MEL_TICKS = (0, 500, 1000, 2000, 5000, 10000, 20000)  # Hz
 FEW_MEL_TICKS = (0, 1000, 5000, 20000)  # Hz, for small axes
 
 
 class NotebookFigure(Figure):
-    """A figure that a notebook shows also where pyplot has not been imported."""
+    """A figure that a notebook shows even if pyplot has not been imported."""
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -44,19 +45,19 @@ class NotebookFigure(Figure):
 
 
 def _figure(width: float, height: float) -> NotebookFigure:
-    """An empty figure of a size in inches."""
+    """Make an empty figure of this size in inches."""
     return NotebookFigure(figsize=(width, height), layout="constrained")
 
 
-def channel_frequencies(representation: Representation) -> np.ndarray | None:
-    """Frequency in Hz that each channel of a representation stands for.
+def channel_frequencies(representation: SinuDAE | STFT) -> np.ndarray | None:
+    """Frequency in Hz of each channel of a representation.
 
     Args:
         representation (Representation): A :class:`.SinuDAE` or :class:`.STFT`.
 
     Returns:
         :class:`numpy.ndarray` of shape `(freq,)`, the learned carriers or the bins of the DFT;
-        None where the decoder's kernels are free.
+        None if the decoder has free kernels.
     """
     filterbank = representation.decoder.filterbank
     if isinstance(representation, STFT):
@@ -66,8 +67,17 @@ def channel_frequencies(representation: Representation) -> np.ndarray | None:
     return None
 
 
-def channel_order(representation: Representation) -> np.ndarray:
-    """Channels in ascending order of :func:`channel_frequencies`, or as they are without any."""
+def carriers(model: SinuDAE) -> np.ndarray:
+    """Carriers of a model in Hz, shape `(C,)`; raises ValueError if its decoder has none."""
+    frequencies = channel_frequencies(model)
+    if frequencies is None:
+        decoder = model.get_model_args()["decoder"]
+        raise ValueError(f"decoder must be mod_cos or cos, got {decoder!r}")
+    return frequencies
+
+
+def channel_order(representation: SinuDAE | STFT) -> np.ndarray:
+    """Channels in ascending order of :func:`channel_frequencies`, unsorted if there are none."""
     frequencies = channel_frequencies(representation)
     if frequencies is None:
         return np.arange(representation.decoder.filterbank.n_feats_out)
@@ -75,11 +85,11 @@ def channel_order(representation: Representation) -> np.ndarray:
 
 
 def spread_channels(model: SinuDAE, n: int) -> np.ndarray:
-    """Channels spread evenly over :func:`channel_order`, the first and the last among them.
+    """Choose channels at equal distances in :func:`channel_order`, from the first to the last.
 
     Args:
-        model (SinuDAE): With `C` channels.
-        n (int): How many; all where it exceeds `C`.
+        model (SinuDAE): A model with `C` channels.
+        n (int): Number of channels; all are chosen if it exceeds `C`.
 
     Returns:
         :class:`numpy.ndarray` of shape `(min(n, C),)`.
@@ -97,13 +107,13 @@ def decoder_kernels(model: SinuDAE) -> np.ndarray:
     """Kernels of the decoder.
 
     Args:
-        model (SinuDAE): With `C` channels and kernels of `L` samples.
+        model (SinuDAE): A model with `C` channels and kernels of `L` samples.
 
     Returns:
         :class:`numpy.ndarray` of shape `(C, L)`, in double precision.
 
     Raises:
-        ValueError: if it is no :class:`.SinuDAE`.
+        ValueError: if `model` is no :class:`.SinuDAE`.
     """
     check(isinstance(model, SinuDAE), "model", type(model).__name__, "a SinuDAE")
     return model.decoder.filterbank.filters()[:, 0].cpu().double().numpy()
@@ -113,12 +123,12 @@ def magnitude_responses(model: SinuDAE, oversampling: int = 4) -> tuple[np.ndarr
     """Magnitudes of the DFT of the decoder's kernels.
 
     Args:
-        model (SinuDAE): With `C` channels and kernels of `L` samples.
+        model (SinuDAE): A model with `C` channels and kernels of `L` samples.
         oversampling (int): Kernels are zero-padded to this multiple of `L`.
 
     Returns:
-        tuple of the frequencies in Hz, shape `(bins,)`, and the magnitudes in dB relative to each
-        kernel's largest one, shape `(C, bins)`; `bins = oversampling * L // 2 + 1`.
+        tuple of the frequencies in Hz, shape `(bins,)`, and the magnitudes in dB relative to the
+        largest one of each kernel, shape `(C, bins)`, with `bins = oversampling * L // 2 + 1`.
     """
     kernels = decoder_kernels(model)
     n_fft = oversampling * kernels.shape[-1]
@@ -126,43 +136,47 @@ def magnitude_responses(model: SinuDAE, oversampling: int = 4) -> tuple[np.ndarr
     return np.fft.rfftfreq(n_fft, 1 / model.sample_rate), _decibels(magnitudes, axis=-1)
 
 
-def _decibels(magnitudes: np.ndarray, reference: float | None = None, axis: int | None = None):
-    """Magnitudes in dB relative to `reference`, or to the largest along `axis`."""
-    if reference is None:
-        reference = magnitudes.max(axis=axis, keepdims=axis is not None)
-    reference = np.where(np.greater(reference, 0), reference, 1)
-    return 20 * np.log10(np.maximum(magnitudes / reference, 1e-10))
+def _decibels(
+    magnitudes: np.ndarray, reference: float | None = None, axis: int | None = None
+) -> np.ndarray:
+    """Convert magnitudes to dB relative to `reference`, or to the largest one along `axis`."""
+    largest: Any = reference
+    if largest is None:
+        largest = magnitudes.max(axis=axis, keepdims=axis is not None)
+    divisor = np.where(np.greater(largest, 0), largest, 1)
+    return 20 * np.log10(np.maximum(magnitudes / divisor, 1e-10))
 
 
 def n_peaks_at_carrier(model: SinuDAE) -> int:
     """Number of kernels whose largest DFT magnitude is within a bin (1/L) of their carrier."""
     frequencies, responses = magnitude_responses(model)
     bin_width = model.sample_rate / model.decoder.filterbank.kernel_size
-    distance = np.abs(frequencies[responses.argmax(axis=-1)] - channel_frequencies(model))
+    distance = np.abs(frequencies[responses.argmax(axis=-1)] - carriers(model))
     return int((distance <= bin_width).sum())
 
 
 @torch.no_grad()
 def plot_representation(
-    representation: Representation,
+    representation: SinuDAE | STFT,
     wav: torch.Tensor,
     title: str | None = None,
     reference: float | None = None,
     range_db: float = 60.0,
 ) -> Figure:
-    """Heat map of the magnitude of a signal's representation, over time (s) and frequency (Hz).
+    """Plot the magnitude of a signal's representation over time (s) and frequency (Hz).
 
-    The channels of a :class:`.SinuDAE` are equally high, in ascending order of their learned
-    carriers, and the axis says which carriers they have; without carriers it counts channels.
+    The channels of a :class:`.SinuDAE` have rows of equal height, in ascending order of their
+    learned carriers, and the axis is labelled with these carriers. If there are no carriers, the
+    axis counts channels.
 
     Args:
         representation (Representation): A :class:`.SinuDAE` or :class:`.STFT`.
         wav (:class:`torch.Tensor`): one signal, shape `(1, 1, time)` or `(time,)`, on the
             representation's device.
-        title (str, optional): Written above the map.
-        reference (float, optional): Magnitude that is 0 dB; if None (default), the largest. Maps
-            with one reference can be compared.
-        range_db (float): Levels below the largest by more than this are drawn alike.
+        title (str, optional): Text above the map.
+        reference (float, optional): Magnitude of 0 dB; if None (default), the largest one. The
+            levels of maps with the same reference can be compared.
+        range_db (float): Range of levels in dB; lower levels have the colour of its lower end.
 
     Returns:
         :class:`matplotlib.figure.Figure`
@@ -200,8 +214,8 @@ def plot_representation(
         return figure
 
 
-def _label_channels(axes: Axes, representation: Representation) -> None:
-    """Label the vertical axis, over channels in :func:`channel_order`, with round frequencies."""
+def _label_channels(axes: Axes, representation: SinuDAE | STFT) -> None:
+    """Label a vertical axis of channels in :func:`channel_order` with round frequencies."""
     frequencies = channel_frequencies(representation)
     if frequencies is None:
         axes.set_ylabel("Channel")
@@ -219,19 +233,19 @@ def _label_channels(axes: Axes, representation: Representation) -> None:
 
 
 def _spaced_ticks(ascending: np.ndarray, distance: float = 0.06) -> np.ndarray:
-    """Round frequencies in Hz that are apart by `distance` of all channels at least."""
+    """Choose round frequencies in Hz whose distance is at least this share of all channels."""
     positions = np.linspace(0, 1, len(ascending))
     decades = 10.0 ** np.arange(-1, 5)
-    kept = {}
+    kept: dict[float, float] = {}
     for tick in (*decades, *(5 * decades), *(2 * decades)):
         if ascending[0] <= tick <= ascending[-1]:
-            position = np.interp(tick, ascending, positions)
+            position = float(np.interp(tick, ascending, positions))
             if all(abs(position - other) >= distance for other in kept.values()):
                 kept[tick] = position
     return np.array(sorted(kept))
 
 
-def _mel(hertz: np.ndarray) -> np.ndarray:
+def _mel(hertz: ArrayLike) -> np.ndarray:
     return 2595 * np.log10(1 + np.asarray(hertz) / 700)
 
 
@@ -240,14 +254,14 @@ def _from_mel(mel: np.ndarray) -> np.ndarray:
 
 
 def _label_mel(axes: Axes, sample_rate: float, candidates: Sequence[int]) -> None:
-    """Label a horizontal axis that is in mel with frequencies in Hz, up to half the sample rate."""
+    """Label a horizontal axis in mel with frequencies in Hz, up to half the sample rate."""
     ticks = np.array([tick for tick in candidates if tick <= sample_rate / 2])
-    axes.set_xlim(0, _mel(sample_rate / 2))
+    axes.set_xlim(0, float(_mel(sample_rate / 2)))
     axes.set_xticks(_mel(ticks), [f"{t // 1000}k" if t >= 1000 else f"{t}" for t in ticks])
 
 
 def _grid_of_axes(n: int, columns: int, width: float) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of `n` small axes, `columns` a row."""
+    """Make a figure of `n` small axes, with `columns` axes in a row."""
     check_positive_int("columns", columns)
     rows = -(-n // columns)
     figure = _figure(width * columns, 1.5 * rows + 0.3)
@@ -256,17 +270,17 @@ def _grid_of_axes(n: int, columns: int, width: float) -> tuple[Figure, Sequence[
         axes.remove()
     for axes in grid[max(n - columns, 0) : n]:
         axes.tick_params(labelbottom=True)
-    return figure, grid[:n]
+    return figure, list(grid[:n])
 
 
 def _stacked_axes(figure: Figure, n: int) -> Sequence[Axes]:
-    """`n` axes below each other, the first one the highest."""
+    """Make `n` axes below each other, of which the first is the highest."""
     ratios = [3, *[2] * (n - 1)]
-    return figure.subplots(n, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    return list(figure.subplots(n, sharex=True, squeeze=False, height_ratios=ratios)[:, 0])
 
 
 def channel_title(model: SinuDAE, channel: int) -> str:
-    """What a channel is called: its index and carrier."""
+    """Title of a channel: its index and carrier."""
     frequencies = channel_frequencies(model)
     if frequencies is None:
         return f"channel {channel}"
@@ -274,12 +288,12 @@ def channel_title(model: SinuDAE, channel: int) -> str:
 
 
 def hertz(frequency: float) -> str:
-    """A frequency with three digits or to the Hz."""
+    """Format a frequency with three digits, or to the Hz from 100 Hz on."""
     return f"{frequency:.0f} Hz" if frequency >= 100 else f"{frequency:.3g} Hz"
 
 
 def plot_kernels(model: SinuDAE, n: int = 12, columns: int = 4) -> Figure:
-    """Kernels of the decoder over time (ms), spread over the range of carriers.
+    """Plot kernels of the decoder over time (ms), spread over the range of carriers.
 
     Args:
         model (SinuDAE): A model.
@@ -305,7 +319,7 @@ def plot_kernels(model: SinuDAE, n: int = 12, columns: int = 4) -> Figure:
 
 
 def plot_responses(model: SinuDAE, n: int = 12, columns: int = 4, range_db: float = 60.0) -> Figure:
-    """DFT magnitudes (dB) of the kernels of :func:`plot_kernels` over frequency (Hz, mel scale).
+    """Plot DFT magnitudes (dB) of the kernels of :func:`plot_kernels` over frequency (Hz, mel).
 
     A dashed line under a triangle marks the carrier.
 
@@ -319,16 +333,17 @@ def plot_responses(model: SinuDAE, n: int = 12, columns: int = 4, range_db: floa
         :class:`matplotlib.figure.Figure`
     """
     frequencies, responses = magnitude_responses(model)
-    carriers = channel_frequencies(model)
+    marked = channel_frequencies(model)
     channels = spread_channels(model, n)
     with matplotlib.rc_context(STYLE):
         figure, grid = _grid_of_axes(len(channels), columns, 2.3)
         for axes, channel in zip(grid, channels, strict=True):
             axes.plot(_mel(frequencies), responses[channel], color=BLUE, linewidth=0.6)
-            if carriers is not None:
-                mark = {"color": ORANGE, "clip_on": False, "label": "carrier"}
-                axes.axvline(_mel(carriers[channel]), linestyle="--", linewidth=1, **mark)
-                axes.plot(_mel(carriers[channel]), 3, marker="v", markersize=5, **mark)
+            if marked is not None:
+                mark: dict[str, Any] = {"color": ORANGE, "clip_on": False, "label": "carrier"}
+                position = float(_mel(marked[channel]))
+                axes.axvline(position, linestyle="--", linewidth=1, **mark)
+                axes.plot(position, 3, marker="v", markersize=5, **mark)
             axes.set_title(channel_title(model, channel))
             axes.set_ylim(-range_db, 3)
         _label_mel(grid[0], model.sample_rate, FEW_MEL_TICKS)
@@ -338,21 +353,23 @@ def plot_responses(model: SinuDAE, n: int = 12, columns: int = 4, range_db: floa
 
 
 def plot_kernel_overview(model: SinuDAE, range_db: float = 40.0) -> Figure:
-    """Image of the DFT magnitudes (dB) of all kernels, in ascending order of their carriers.
+    """Plot an image of the DFT magnitudes (dB) of all kernels, in ascending order of carriers.
 
     The horizontal axis is frequency (Hz) on a mel scale; a line marks the carriers.
 
     Args:
         model (SinuDAE): A model.
-        range_db (float): Levels below each kernel's largest by more than this are drawn alike.
+        range_db (float): Range of levels in dB below each kernel's largest; lower levels have the
+            colour of its lower end.
 
     Returns:
         :class:`matplotlib.figure.Figure`
     """
     frequencies, responses = magnitude_responses(model)
     order = channel_order(model)
-    # Bands of the picture's width take their largest magnitude: a narrow peak is not missed.
-    top = _mel(model.sample_rate / 2)
+    # Each column of the picture shows the largest magnitude in its range, so that no narrow peak is
+    # missed.
+    top = float(_mel(model.sample_rate / 2))
     edges = np.linspace(0, top, 481)
     first = np.searchsorted(frequencies, _from_mel(edges[:-1])).clip(max=len(frequencies) - 1)
     bands = np.maximum.reduceat(responses[order], first, axis=-1)
@@ -368,11 +385,9 @@ def plot_kernel_overview(model: SinuDAE, range_db: float = 40.0) -> Figure:
             aspect="auto",
             extent=(0, top, -0.5, len(bands) - 0.5),
         )
-        carriers = channel_frequencies(model)
-        if carriers is not None:
-            axes.plot(
-                _mel(carriers[order]), np.arange(len(order)), "--", color="cyan", linewidth=0.9
-            )
+        marked = channel_frequencies(model)
+        if marked is not None:
+            axes.plot(_mel(marked[order]), np.arange(len(order)), "--", color="cyan", linewidth=0.9)
         _label_mel(axes, model.sample_rate, MEL_TICKS)
         _label_channels(axes, model)
         axes.set_xlabel("Frequency (Hz)")
@@ -382,14 +397,14 @@ def plot_kernel_overview(model: SinuDAE, range_db: float = 40.0) -> Figure:
 
 def start_frequencies(model: SinuDAE) -> np.ndarray:
     """Carriers in Hz, shape `(C,)`, that a model of the same arguments starts with."""
-    return channel_frequencies(start_model(model))
+    return carriers(start_model(model))
 
 
 def plot_carriers(model: SinuDAE) -> Figure:
-    """Learned carriers and how far they are from their start (Hz), both in ascending order.
+    """Plot learned carriers and their distance from the start (Hz), both in ascending order.
 
     Args:
-        model (SinuDAE): With a `cos` or `mod_cos` decoder.
+        model (SinuDAE): A model with a `cos` or `mod_cos` decoder.
 
     Returns:
         :class:`matplotlib.figure.Figure`
@@ -397,9 +412,7 @@ def plot_carriers(model: SinuDAE) -> Figure:
     Raises:
         ValueError: if the decoder has no carriers.
     """
-    learned = channel_frequencies(model)
-    check(learned is not None, "decoder", model.get_model_args()["decoder"], "mod_cos or cos")
-    learned, start = np.sort(learned), np.sort(start_frequencies(model))
+    learned, start = np.sort(carriers(model)), np.sort(start_frequencies(model))
     with matplotlib.rc_context(STYLE):
         figure = _figure(4.6, 3.8)
         above, below = _stacked_axes(figure, 2)
@@ -417,33 +430,34 @@ def plot_carriers(model: SinuDAE) -> Figure:
 
 
 def plot_bank(bank: Bank) -> Figure:
-    """Effective lengths of the kernels' windows (ms) over their carriers (Hz, mel scale).
+    """Plot the effective lengths of the kernels' windows (ms) over their carriers (Hz, mel scale).
 
-    Those of the start are circles around them. Below is how much each kernel has changed (dB),
-    where that is known. A bank that has learned nothing is shown alone.
+    Dots are learned kernels, circles are those of the start. A second plot below shows how much
+    each kernel has changed (dB), if that is known. Without any training there are no circles.
 
     Args:
-        bank (Bank): From :func:`.learned_bank`.
+        bank (Bank): The result of :func:`.learned_bank`.
 
     Returns:
         :class:`matplotlib.figure.Figure`
     """
-    shows_changes = bank.changes is not None and not bank.is_start
+    changes = None if bank.is_start else bank.changes
     with matplotlib.rc_context(STYLE):
         figure = _figure(4.6, 3.8)
-        above, *below = _stacked_axes(figure, 2 if shows_changes else 1)
+        above, *below = _stacked_axes(figure, 1 if changes is None else 2)
         if not bank.is_start:
-            ring = {"markersize": 5, "markeredgewidth": 0.6, "fillstyle": "none"}
-            start = _mel(bank.start_carriers), bank.start_durations
-            above.plot(*start, "o", color=ORANGE, label="start", **ring)
-        carriers = _mel(bank.carriers)
-        above.plot(carriers, bank.durations, "o", color=BLUE, markersize=1.5, label="learned")
+            ring: dict[str, Any] = {"markersize": 5, "markeredgewidth": 0.6, "fillstyle": "none"}
+            start = _mel(bank.start_carriers)
+            above.plot(start, bank.start_durations, "o", color=ORANGE, label="start", **ring)
+        positions = _mel(bank.carriers)
+        above.plot(positions, bank.durations, "o", color=BLUE, markersize=1.5, label="learned")
         above.set_ylim(bottom=0)
         above.set_ylabel("Effective window (ms)")
         if not bank.is_start:
             above.legend()
         for axes in below:
-            axes.plot(carriers, bank.changes, "o", color=BLUE, markersize=1.5)
+            assert changes is not None  # or there would be no axes for them
+            axes.plot(positions, changes, "o", color=BLUE, markersize=1.5)
             axes.set_ylabel("Change (dB)")
         lowest = [above, *below][-1]
         _label_mel(lowest, bank.sample_rate, MEL_TICKS)
@@ -452,10 +466,10 @@ def plot_bank(bank: Bank) -> Figure:
 
 
 def plot_losses(losses: pd.DataFrame) -> Figure:
-    """Loss curves of a training over its updates, one plot for each of the losses.
+    """Plot the losses of a training over its updates, with one plot for each loss.
 
     Args:
-        losses (:class:`pandas.DataFrame`): From :func:`.read_losses`.
+        losses (:class:`pandas.DataFrame`): The result of :func:`.read_losses`.
 
     Returns:
         :class:`matplotlib.figure.Figure`
@@ -479,18 +493,18 @@ def plot_losses(losses: pd.DataFrame) -> Figure:
 
 
 def plot_learning_curves(curves: dict[str, pd.DataFrame]) -> Figure:
-    """SNR (dB) of the reconstruction, Eq. (4), over the updates of several trainings.
+    """Plot the SNR (dB) of the reconstruction, Eq. (4), over the updates of several trainings.
 
-    Means of epochs are dots on a line, on top of what was logged of single batches.
+    Means of epochs are dots on a line; single batches are drawn below them in a pale colour.
 
     Args:
-        curves (dict): By the training's name, what :func:`.read_losses` returns.
+        curves (dict): Results of :func:`.read_losses`, by the name of each training.
 
     Returns:
         :class:`matplotlib.figure.Figure`
 
     Raises:
-        ValueError: if there is no training, or one without logged losses.
+        ValueError: if there is no training, or if one has no logged losses.
     """
     check(len(curves) > 0, "curves", curves, "those of one training or more")
     with matplotlib.rc_context(STYLE):

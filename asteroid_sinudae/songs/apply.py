@@ -1,12 +1,12 @@
-"""Audio files of any rate, channels and length through a model, piece by piece.
+"""Models applied to audio files of any sample rate, length and number of channels, piece by piece.
 
-Each channel is a signal of its own. A file at another sample rate than the model's is resampled,
-and what a model separates is resampled back. The level is kept: nothing is rescaled.
+The channels of a file are processed separately. A file at another sample rate than the model's is
+resampled, and the separated sources are resampled back. Nothing is rescaled, so the level is kept.
 """
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
 
@@ -23,9 +23,9 @@ from .audio import AudioFile, like, rate_ratio, resampled
 from .encoded_file import EncodedFile, Signal
 from .streams import Stream, cut, map_blocks, overlap_add, together
 
-MAX_PEAK = 1e9  # of the samples of a song; far beyond any scale, and powers of it are finite
-MAX_BLOCK = 2**28  # bytes of a representation at a time
-CHANNELS = 16  # through a pair at a time
+MAX_PEAK = 1e9  # largest sample of a song: far beyond any scale, but its powers are finite
+MAX_BLOCK = 2**28  # bytes of a representation that are in memory at a time
+CHANNELS = 16  # channels that are encoded at a time
 
 
 def separated(
@@ -35,17 +35,17 @@ def separated(
     overlap: float | None = None,
     keep_order: bool = False,
 ) -> Iterator[torch.Tensor]:
-    """What a model makes of an audio file.
+    """Separate an audio file by a model.
 
-    What a :class:`.SinuDAE` alone makes of chunks is what it makes of the whole. The chunks of
-    other models, which have no short reach, fade into each other.
+    A :class:`.SinuDAE` depends on a short part of the signal around each sample, so that its result
+    is the same in chunks as for the whole file. The chunks of other models fade into each other.
 
     Args:
-        model (:class:`~asteroid.models.BaseModel`): From mono waveforms to waveforms.
+        model (:class:`~asteroid.models.BaseModel`): A model from mono waveforms to waveforms.
         audio (AudioFile): The file.
-        chunk (float): Seconds at a time.
-        overlap (float, optional): Seconds that two chunks share, of a model other than a
-            :class:`.SinuDAE`; by default a tenth of a chunk.
+        chunk (float): Seconds that are computed at a time.
+        overlap (float, optional): Seconds that two chunks share; by default a tenth of a chunk. It
+            has no effect on a :class:`.SinuDAE`.
         keep_order (bool): see :func:`.overlap_add`.
 
     Returns:
@@ -53,8 +53,8 @@ def separated(
         file's rate and length.
 
     Raises:
-        ValueError: if an option makes no sense, or the model is one of several channels, cannot
-            take such a chunk or does not give finite waveforms for it, see :func:`finite`.
+        ValueError: if an option is out of its range, if the model expects several channels, if it
+            fails on such a chunk, or if its waveforms are not finite, see :func:`finite`.
     """
     is_mono = model.in_channels in (None, 1)
     check(is_mono, f"in_channels of {type(model).__name__}", model.in_channels, "1: mono signals")
@@ -63,7 +63,7 @@ def separated(
     check(0 <= overlap <= chunk / 2, "overlap", overlap, f"between 0 and half of {chunk=} (s)")
     ratio = rate_ratio(audio.sample_rate, model.sample_rate)
     pieces = resampled(audio.pieces(), ratio, math.ceil(audio.length * ratio))
-    function = partial(_separate_chunk, model)
+    function: Callable[[torch.Tensor], torch.Tensor] = partial(_separate_chunk, model)
     if isinstance(model, SinuDAE):
         pieces = map_blocks(pieces, function, whole_hops(model, n_samples), reach(model))
     else:
@@ -88,8 +88,8 @@ def masked(
         mixture (AudioFile): The mixture.
         vocals (AudioFile): The true vocals, of as many channels, made to go with the mixture by
             :func:`.like`; the true accompaniment is the mixture without them.
-        threshold (float, optional): see :func:`.make_mask`; 0.5 of the default rule.
-        chunk (float): Seconds at a time, which does not show.
+        threshold (float, optional): see :func:`.make_mask`; 0.5 for the default rule.
+        chunk (float): Seconds that are computed at a time; does not affect the result.
         rule (str): see :func:`.make_mask`.
 
     Returns:
@@ -97,14 +97,15 @@ def masked(
         mixture's rate and length.
 
     Raises:
-        ValueError: if an option makes no sense, the files do not go together, or an estimate is
-            not finite, see :func:`finite`.
+        ValueError: if an option is out of its range, if the files do not belong together, or if an
+            estimate is not finite, see :func:`finite`.
     """
     check_rule(rule, threshold)
     block = _block(representation, chunk, mixture.channels)
     ratio = rate_ratio(mixture.sample_rate, representation.sample_rate)
-    both = map(torch.stack, together(mixture.pieces(), like(vocals, mixture)))
-    both = resampled(both, ratio, math.ceil(mixture.length * ratio))
+    pairs = together(mixture.pieces(), like(vocals, mixture))
+    stacked = (torch.stack(pair) for pair in pairs)  # (2, channels, time)
+    both = resampled(stacked, ratio, math.ceil(mixture.length * ratio))
     function = partial(_mask_chunk, representation, threshold, rule)
     estimates = map_blocks(both, function, block, reach(representation))
     estimates = resampled(estimates, 1 / ratio, mixture.length)
@@ -114,26 +115,26 @@ def masked(
 def encoded(
     model: SinuDAE, audio: AudioFile, chunk: float = 10.0
 ) -> tuple[Iterator[torch.Tensor], Signal]:
-    """Representation of an audio file.
+    """Encode an audio file.
 
     Args:
-        model (SinuDAE): That encodes.
+        model (SinuDAE): The model that encodes.
         audio (AudioFile): The file.
-        chunk (float): Seconds at a time, which does not show.
+        chunk (float): Seconds that are computed at a time; does not affect the result.
 
     Returns:
         tuple of an iterator of :class:`torch.Tensor`, a stream of shapes `(channels, C, frames)`,
         and the :class:`.Signal` that it encodes, which is at the model's sample rate.
 
     Raises:
-        ValueError: if `chunk` makes no sense, or the representation is not finite, see
+        ValueError: if `chunk` is out of its range, or the representation is not finite, see
             :func:`finite`.
     """
     block = _block(model, chunk, audio.channels)
     ratio = rate_ratio(audio.sample_rate, model.sample_rate)
     signal = Signal(audio.channels, math.ceil(audio.length * ratio), model.sample_rate)
     pieces = resampled(audio.pieces(), ratio, signal.length)
-    # Frames beyond the ends of the signal are those of the silence there.
+    # Frames beyond the ends of the signal are computed from silence.
     silence = torch.zeros(audio.channels, model.encoder.edges * model.encoder.stride)
     pieces = itertools.chain([silence], pieces, [silence])
     hops = Fraction(1, model.encoder.stride)
@@ -142,19 +143,19 @@ def encoded(
 
 
 def decoded(model: SinuDAE, file: EncodedFile, chunk: float = 10.0) -> Iterator[torch.Tensor]:
-    """Waveform of an encoded signal.
+    """Decode an encoded signal.
 
     Args:
-        model (SinuDAE): That decodes.
-        file (EncodedFile): What :func:`encoded` gave, or an edited version of it.
-        chunk (float): Seconds at a time, which does not show.
+        model (SinuDAE): The model that decodes.
+        file (EncodedFile): A file with the result of :func:`encoded`, perhaps edited.
+        chunk (float): Seconds that are computed at a time; does not affect the result.
 
     Returns:
         Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, 1, time)`.
 
     Raises:
-        ValueError: if `chunk` makes no sense, the file is not of such a model, or the waveform is
-            not finite, see :func:`finite`.
+        ValueError: if `chunk` is out of its range, the file does not fit the model, or the waveform
+            is not finite, see :func:`finite`.
     """
     file.check_fits(model)
     block = _block(model, chunk, file.signal.channels)
@@ -166,26 +167,26 @@ def decoded(model: SinuDAE, file: EncodedFile, chunk: float = 10.0) -> Iterator[
 
 
 def finite(
-    pieces: Stream, rate: float, model: nn.Module, *sources: AudioFile | EncodedFile
+    pieces: Stream, rate: float | Fraction, model: object, *sources: AudioFile | EncodedFile
 ) -> Iterator[torch.Tensor]:
-    """What is about to be written, if it is finite.
+    """Pass a stream on; raise a ValueError at the first value that is not finite.
 
     Args:
         pieces (iterable of :class:`torch.Tensor`): A stream, shapes `(..., time or frames)`.
-        rate (float): Samples or frames a second.
-        model (:class:`torch.nn.Module`): That it comes from.
-        *sources (AudioFile or EncodedFile): What the model was given.
+        rate (float): Samples or frames per second.
+        model (object): The model that computed the stream, for the message.
+        *sources (AudioFile or EncodedFile): The files that the model was given.
 
     Yields:
         :class:`torch.Tensor`: the pieces.
 
     Raises:
-        ValueError: naming the time of the first value that is NaN or infinite, and what is at
-            fault: a source with values beyond :data:`MAX_PEAK`, or the model.
+        ValueError: naming the time of the first value that is NaN or infinite, and the cause: a
+            source with values beyond :data:`MAX_PEAK`, or else the model.
     """
     position = 0
     for piece in pieces:
-        is_finite = piece.isfinite().flatten(end_dim=-2).all(dim=0)
+        is_finite = piece.isfinite().flatten(end_dim=-2).all(dim=0)  # (time,)
         if not is_finite.all():
             seconds = (position + int(is_finite.int().argmin())) / rate
             loudest = max(sources, key=lambda source: source.peak)
@@ -204,7 +205,7 @@ def finite(
 
 
 def _block(representation: Representation, chunk: float, channels: int) -> int:
-    """Samples at a time of at most `chunk` seconds, fewer of many channels; it does not show."""
+    """Number of samples to compute at a time: up to `chunk` seconds, fewer for many channels."""
     n_samples = _chunk_samples(chunk, representation.sample_rate)
     n_features = representation.encoder.filterbank.n_feats_out
     frame = 4 * channels * n_features
@@ -219,13 +220,15 @@ def _chunk_samples(chunk: float, sample_rate: float) -> int:
     return n_samples
 
 
-def _device(module: nn.Module) -> torch.device:
-    tensors = itertools.chain(module.parameters(), module.buffers())
+def _device(model: object) -> torch.device:
+    if not isinstance(model, nn.Module):  # a representation of another kind
+        return torch.device("cpu")
+    tensors = itertools.chain(model.parameters(), model.buffers())
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _separate_chunk(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
-    """`(channels, time)` -> `(channels, n_src, time)`; one by one, channels take less memory."""
+    """`(channels, time)` -> `(channels, n_src, time)`, one channel at a time to save memory."""
     return torch.stack([_separate_channel(model, channel) for channel in wav])
 
 
@@ -235,13 +238,13 @@ def _separate_channel(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
     name = f"{type(model).__name__}, given {len(wav)} samples,"
     try:
         estimates = model.forward_wav(wav[None, None].to(_device(model)))
-    except Exception as error:  # a length that it does not take fails in each model's own way
+    except Exception as error:  # models fail in different ways at a length that does not fit
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{name} fails: {reason}") from error
     shape = tuple(getattr(estimates, "shape", ()))
     if len(shape) != 3 or shape[0] != 1 or shape[2] != len(wav):
         raise ValueError(f"{name} gives the shape {shape}, expected (1, sources, {len(wav)})")
-    if not wav.any():  # not every model keeps silence silent
+    if not wav.any():  # some models make sound of silence
         return torch.zeros(shape[1:])
     return estimates[0].cpu()
 
@@ -253,6 +256,7 @@ def _mask_chunk(
     """Mixture and vocals, `(2, channels, time)` -> `(channels, 2, time)`."""
     parts = []
     for part in both.split(CHANNELS, dim=1):
+        # (2, channels, time) -> two of (channels, 1, time)
         mixture, vocals = part.unsqueeze(2).to(_device(representation))
         signals = mixture, vocals, mixture - vocals
         parts.append(torch.cat(estimate_both(representation, *signals, threshold, rule), dim=1))

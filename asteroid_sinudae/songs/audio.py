@@ -1,4 +1,4 @@
-"""Audio files of any length and rate, read and written piece by piece, see :mod:`.chunks`."""
+"""Audio files of any length and rate, read and written piece by piece, see :mod:`.streams`."""
 
 import contextlib
 import itertools
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -25,14 +26,14 @@ from .streams import Stream, cut, map_blocks
 
 MP3 = re.compile(rb"ID3|\xff[\xe0-\xff]")  # beginnings of MP3 files
 PIECE = 2**16  # samples read at a time, at most
-MAX_PIECE = 2**22  # bytes read at a time, of many channels
+MAX_PIECE = 2**22  # bytes read at a time, if there are many channels
 SHORT_PIECE = 2**10  # samples
-MAX_FRAMES = 2**62  # at which libsndfile says that it does not know
+MAX_FRAMES = 2**62  # libsndfile gives this number of frames or more if it does not know it
 NO_END = "the page that ends its stream is missing"
-# Samples that a codec adds at the ends and a header counts: LAME's delay and its last frames.
+# Samples that a codec adds at the ends and that a header counts: LAME's delay and last frames.
 MAX_PADDING = 2400
 MAX_DIFFERENCE = 2048  # samples between two files that go together
-MAX_CHANNELS = 1024  # of libsndfile
+MAX_CHANNELS = 1024  # the limit of libsndfile
 MAX_WAV = 2**32 - 2**12  # bytes of audio that the header of a WAV file can count
 MAX_PERIOD = 500  # samples at the lower rate
 MAX_RATIO = 50
@@ -49,13 +50,13 @@ class AudioFile:
     """An audio file that is open for reading.
 
     Args:
-        path (Path): Its name in messages.
-        sample_rate (int): In Hz.
-        channels (int): Their number.
-        length (int): In samples, of what decodes.
-        read (callable): Gives an iterator of all samples from the beginning, float32 arrays of
-            shape `(time, channels)`.
-        n_streams (int): Audio streams in the file, the first of which is read.
+        path (Path): Path of the file, for messages.
+        sample_rate (int): Sample rate in Hz.
+        channels (int): Number of channels.
+        length (int): Number of samples that decode.
+        read (callable): A function that returns an iterator over all samples from the beginning, as
+            float32 arrays of shape `(time, channels)`.
+        n_streams (int): Number of audio streams in the file; the first one is read.
 
     Attributes:
         peak (float): The largest absolute value among the samples that were read so far.
@@ -81,7 +82,7 @@ class AudioFile:
         self._read = read
 
     def pieces(self) -> Iterator[torch.Tensor]:
-        """Stream of the samples from the beginning, float32 of shape `(channels, time)`.
+        """Stream the samples from the beginning, as float32 of shape `(channels, time)`.
 
         Raises:
             ValueError: naming the time, if the file cannot be read to its end, or has a NaN or
@@ -98,7 +99,7 @@ class AudioFile:
                     "expected finite ones"
                 )
             self.peak = max(self.peak, float(np.abs(samples).max(initial=0)))
-            yield torch.from_numpy(np.ascontiguousarray(samples.T))
+            yield torch.from_numpy(np.ascontiguousarray(samples.T))  # (channels, time)
             position += len(samples)
         if position < self.length:
             raise ValueError(
@@ -116,34 +117,39 @@ def open_audio(
 ) -> Iterator[AudioFile]:
     """Open an audio file of any format that libsndfile or ffmpeg reads.
 
-    It is read to the end of what decodes, whatever its header tells. Compressed audio is decoded
-    twice: first to count its samples, which takes a small part of the time that a model does.
-    ffmpeg decodes all of which libsndfile may read but a part.
+    The file is read to the end of what decodes, whatever its header says. Compressed audio is
+    decoded twice, first to count its samples; this takes little time compared with a model. Formats
+    of which libsndfile may read only a part are decoded by ffmpeg.
 
     Args:
         path (str or Path): The file.
-        on_damage (callable): Called with a message for a file that ends before its header says,
-            that does not decode everywhere, or of which this cannot be told.
+        on_damage (callable): Function that is called with a message if the file ends before its
+            header says, if a part does not decode, or if this cannot be determined.
 
     Yields:
         AudioFile
 
     Raises:
-        FileNotFoundError: if there is no such file, or it takes ffmpeg and that is not installed.
-        ValueError: if it is no audio, or has no samples.
+        FileNotFoundError: if there is no such file, or if the file needs ffmpeg and ffmpeg is not
+            installed.
+        ValueError: if the file is no audio, or has no samples.
     """
     path = Path(path)
     require_file(path, "an audio file")
     data = find_data(path)
     with contextlib.ExitStack() as stack:
         file = _open_by_libsndfile(path, data, stack)
+        audio: AudioFile | None = None
+        damage = ""
         if file is not None and _is_uncompressed(file):
             audio, damage = _uncompressed(path, file, data)
         else:
-            audio, damage = (None, "") if file is None else _compressed(path, file)
+            if file is not None:
+                audio, damage = _compressed(path, file)
             is_whole = audio is not None and not damage
-            # libsndfile does not tell of Ogg pages that it drops, and ffmpeg does not cut the last.
-            if ffmpeg.is_installed() and not (is_whole and file.format == "FLAC"):
+            # libsndfile drops Ogg pages in silence; ffmpeg does not cut the last one.
+            is_flac = file is not None and file.format == "FLAC"
+            if ffmpeg.is_installed() and not (is_whole and is_flac):
                 other, damage = _by_ffmpeg(path)
                 audio = audio if is_whole and not damage else other
         if audio is None:
@@ -164,19 +170,19 @@ def open_audio(
 def _open_by_libsndfile(
     path: Path, data: Data | None, stack: contextlib.ExitStack
 ) -> soundfile.SoundFile | None:
-    """The file, the size of its audio in the header corrected; None if libsndfile reads it not."""
+    """Open a file by libsndfile, with the size in its header mended; None if it cannot read it."""
     with path.open("rb") as start:
-        # libmpg123 writes warnings of its own to the terminal.
+        # Not by libsndfile, because its libmpg123 writes warnings to the terminal.
         if ffmpeg.is_installed() and MP3.match(start.read(4)):
             return None
-    source = os.fsencode(path)
+    source: bytes | PatchedFile = os.fsencode(path)
     if data is not None and (data.declared is None or data.declared > data.available):
         if data.actual is None:
             return None
         source = stack.enter_context(PatchedFile(path, data.position, data.actual))
     try:
         return stack.enter_context(soundfile.SoundFile(source))
-    except (soundfile.LibsndfileError, TypeError):  # a TypeError is for files named *.raw
+    except (soundfile.LibsndfileError, TypeError):  # a file named *.raw is a TypeError
         return None
 
 
@@ -187,7 +193,7 @@ def _is_uncompressed(file: soundfile.SoundFile) -> bool:
 def _uncompressed(
     path: Path, file: soundfile.SoundFile, data: Data | None
 ) -> tuple[AudioFile, str]:
-    """The file, and what is wrong with it."""
+    """Return the file, and what is wrong with it."""
     read = partial(_read_by_libsndfile, path, file)
     audio = AudioFile(path, file.samplerate, file.channels, file.frames, read)
     if data is None or data.declared is None or data.declared <= data.available:
@@ -210,13 +216,14 @@ def _read_by_libsndfile(path: Path, file: soundfile.SoundFile) -> Iterator[np.nd
 
 
 def _piece(channels: int) -> int:
-    """Samples of so many channels to read at a time."""
+    """Number of samples to read at a time from a file of so many channels."""
     return max(1, min(PIECE, MAX_PIECE // (4 * max(1, channels))))
 
 
 def _compressed(path: Path, file: soundfile.SoundFile) -> tuple[AudioFile, str]:
-    """The file by libsndfile, and why that may not be all of it."""
-    read = partial(_read_what_decodes, path, complaints := [])
+    """Return the file as libsndfile reads it, and why that may not be all of it."""
+    complaints: list[str] = []
+    read = partial(_read_what_decodes, path, complaints)
     length = sum(map(len, read()))
     audio = AudioFile(path, file.samplerate, file.channels, length, read)
     told = file.frames / file.samplerate if file.frames < MAX_FRAMES else None
@@ -233,9 +240,9 @@ def _compressed(path: Path, file: soundfile.SoundFile) -> tuple[AudioFile, str]:
 
 
 def _read_what_decodes(path: Path, complaints: list[str]) -> Iterator[np.ndarray]:
-    """Short pieces: one that does not decode is lost as a whole."""
+    """Read short pieces, because a piece that does not decode is lost as a whole."""
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # one that failed does not go back
+        with soundfile.SoundFile(os.fsencode(path)) as file:  # after a failure, seeking fails too
             while len(samples := file.read(SHORT_PIECE, dtype="float32", always_2d=True)):
                 yield samples
     except soundfile.LibsndfileError as error:
@@ -243,7 +250,7 @@ def _read_what_decodes(path: Path, complaints: list[str]) -> Iterator[np.ndarray
 
 
 def _by_ffmpeg(path: Path) -> tuple[AudioFile, str]:
-    """The file, and what is wrong with it."""
+    """Return the file as ffmpeg reads it, and what is wrong with it."""
     facts = ffmpeg.probe(path)
     with ffmpeg.decoding(path) as decoder:
         messages = decoder.messages
@@ -271,7 +278,7 @@ def _read_by_ffmpeg(path: Path) -> Iterator[np.ndarray]:
 
 
 def _damage(audio: AudioFile, told: float | None, is_short: bool, complaint: str = "") -> str:
-    """What is wrong with a file that lasts `told` seconds by its header; nothing if it is whole."""
+    """Say what is wrong with a file of `told` seconds by its header; empty if it is whole."""
     if not is_short and not complaint:
         return ""
     seconds = audio.length / audio.sample_rate
@@ -287,28 +294,28 @@ def _damage(audio: AudioFile, told: float | None, is_short: bool, complaint: str
 def write_wavs(paths: Sequence[Path], pieces: Stream, sample_rate: int, length: int) -> None:
     """Write a stream of several sources as WAV files that appear whole or not at all.
 
-    Samples are 32-bit floats: estimates may exceed full scale, where integers would clip them. A
-    file of more than 4 GB is an RF64, the extension of WAV for such.
+    Samples are 32-bit floats, because estimates may exceed full scale, where integers would clip.
+    A file of more than 4 GB is written as RF64, the extension of WAV for large files.
 
     Args:
-        paths (sequence of Path): A file for each source.
+        paths (sequence of Path): One file for each source.
         pieces (iterable of :class:`torch.Tensor`): A stream, shapes `(channels, n_src, time)`.
-        sample_rate (int): In Hz.
-        length (int): Samples of the stream.
+        sample_rate (int): Sample rate in Hz.
+        length (int): Number of samples of the stream.
 
     Raises:
         ValueError: if WAV files cannot have such a rate or so many channels.
         OSError: naming the files, if one cannot be written.
     """
-    pieces = iter(pieces)
-    piece = next(pieces)
-    channels = piece.shape[0]
+    remaining = iter(pieces)
+    first = next(remaining)
+    channels = first.shape[0]
     names = ", ".join(map(str, paths))
     check(channels <= MAX_CHANNELS, f"channels of {names}", channels, f"at most {MAX_CHANNELS}")
     expected = "1 to 2147483647 Hz, which a WAV file can have"
     check(1 <= sample_rate < 2**31, f"sample_rate of {names}", sample_rate, expected)
     container = "WAV" if 4 * channels * length <= MAX_WAV else "RF64"
-    options = dict(mode="w", channels=channels, subtype="FLOAT", format=container)
+    options: dict[str, Any] = dict(mode="w", channels=channels, subtype="FLOAT", format=container)
     try:
         with contextlib.ExitStack() as stack:
             files = []
@@ -317,27 +324,26 @@ def write_wavs(paths: Sequence[Path], pieces: Stream, sample_rate: int, length: 
                 name = os.fsencode(temporary)
                 file = soundfile.SoundFile(name, samplerate=sample_rate, **options)
                 files.append(stack.enter_context(file))
-            while piece is not None:
+            for piece in itertools.chain([first], remaining):
                 for file, samples in zip(files, piece.unbind(1), strict=True):
-                    file.write(samples.T.numpy())
-                piece = next(pieces, None)
+                    file.write(samples.T.numpy())  # (time, channels)
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         raise OSError(f"cannot write {names}: {reason}, is the disk full?") from error
 
 
 def rate_ratio(old: float, new: float) -> Fraction:
-    """Ratio of two sample rates, new to old, that resampling can have.
+    """Ratio of two sample rates, new to old, as a fraction that is short enough for resampling.
 
-    It is exact for all rates in common use. For others, as 48001 and 44100 Hz, it is one of a short
-    period and at most 0.1% off: there and back again, that does not show.
+    It is exact for all rates in common use. For others, as 48001 and 44100 Hz, it is a short
+    fraction which is at most 0.1% off. If a signal is resampled there and back, the errors cancel.
 
     Args:
-        old (float): In Hz.
-        new (float): In Hz.
+        old (float): Old sample rate in Hz.
+        new (float): New sample rate in Hz.
 
     Raises:
-        ValueError: if one is more than :data:`MAX_RATIO` times the other.
+        ValueError: if one rate is more than :data:`MAX_RATIO` times the other.
 
     Examples
         >>> rate_ratio(48000, 44100), rate_ratio(44100, 44101)
@@ -354,13 +360,13 @@ def rate_ratio(old: float, new: float) -> Fraction:
 
 
 def resampled(pieces: Stream, ratio: Fraction, length: int) -> Iterator[torch.Tensor]:
-    """Stream at another sample rate, by torchaudio in blocks: that of the whole signal.
+    """Resample a stream by torchaudio, block by block, with the same result as for the whole.
 
     Args:
         pieces (iterable of :class:`torch.Tensor`): A stream of `length` samples, shapes
             `(..., time)`.
         ratio (Fraction): New sample rate to old, see :func:`rate_ratio`.
-        length (int): Samples of the new stream; `ceil(ratio * old length)` at most.
+        length (int): Number of samples of the new stream, at most `ceil(ratio * old length)`.
 
     Returns:
         Iterator of :class:`torch.Tensor`.
@@ -368,11 +374,11 @@ def resampled(pieces: Stream, ratio: Fraction, length: int) -> Iterator[torch.Te
     if ratio == 1:
         return cut(pieces, length)
     old_period, new_period = ratio.denominator, ratio.numerator
-    # In single precision, the kernel's times would be off by enough to show at -97 dB.
+    # The kernel is computed in double precision: in single precision its errors are at -97 dB.
     resample = Resample(old_period, new_period, **RESAMPLING, dtype=torch.float64).float()
 
     def resample_periods(wav: torch.Tensor) -> torch.Tensor:
-        # Of a last period that is not whole, torchaudio computes the length in single precision.
+        # torchaudio computes the output length of an incomplete period in single precision.
         return resample(F.pad(wav, [0, -wav.shape[-1] % old_period]).contiguous())
 
     margin = (math.ceil(resample.width / old_period) + 1) * old_period
@@ -381,21 +387,21 @@ def resampled(pieces: Stream, ratio: Fraction, length: int) -> Iterator[torch.Te
 
 
 def like(audio: AudioFile, other: AudioFile) -> Iterator[torch.Tensor]:
-    """Samples of a file at the rate and of the length of another one that it goes with.
+    """Read a file at the sample rate and length of another file that belongs to the same song.
 
-    Codecs change the length by some samples. Up to :data:`MAX_DIFFERENCE`, the end is padded with
-    zeros or left out.
+    Codecs change the length by some samples. Differences up to :data:`MAX_DIFFERENCE` are made up
+    for by zeros at the end, or by leaving out the end.
 
     Args:
-        audio (AudioFile): The file.
-        other (AudioFile): The other one.
+        audio (AudioFile): The file to read.
+        other (AudioFile): The file that it has to match.
 
     Returns:
         Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, time)`.
 
     Raises:
-        ValueError: if the channels differ in number, the lengths by more, or the rates are such
-            that resampling would let one run away from the other.
+        ValueError: if the numbers of channels differ, if the lengths differ by more, or if the
+            ratio of the rates is not exact, so that one file would drift against the other.
     """
     expected = f"that of {other.path}, {other.channels} channels"
     check(audio.channels == other.channels, f"channels of {audio.path}", audio.channels, expected)
@@ -416,6 +422,6 @@ def like(audio: AudioFile, other: AudioFile) -> Iterator[torch.Tensor]:
 
 
 def length_difference(audio: AudioFile, other: AudioFile) -> int:
-    """Samples, at the rate of `other`, by which `audio` is longer."""
+    """Number of samples, at the rate of `other`, by which `audio` is longer."""
     ratio = rate_ratio(audio.sample_rate, other.sample_rate)
     return math.ceil(audio.length * ratio) - other.length

@@ -1,28 +1,28 @@
-"""What the containers of audio tell of where it ends, beside where the file ends.
+"""Sizes of the audio in containers: the size that the header declares and the bytes that exist.
 
-libsndfile takes the smaller one without a word, or none of the audio where a header was never
-finalised.
+libsndfile silently takes the smaller of the two sizes. If a header was never finalised, it reads
+no audio at all. This module finds both sizes, so that damage can be reported or mended.
 """
 
 import io
 import re
 import struct
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-MAX_CHUNKS = 10_000  # before the audio; any real file has a few
+MAX_CHUNKS = 10_000  # chunks before the audio; real files have a few
 
 
 class Data(NamedTuple):
-    """Where a container has its audio.
+    """Place and size of the audio in a container.
 
     Attributes:
-        declared (int or None): Bytes of audio by the header; None if it was never finalised, as
-            that of a recording that was killed or written to a pipe.
-        available (int): Bytes from where the audio begins to where the file ends.
-        position (int): Of the header's field of its size, in bytes.
-        actual (bytes or None): What this field would hold for the available bytes; None if it
-            cannot hold so many.
+        declared (int or None): Bytes of audio according to the header; None if the header was never
+            finalised, for instance because the recorder was killed or wrote to a pipe.
+        available (int): Bytes from the beginning of the audio to the end of the file.
+        position (int): Position in bytes of the header's field that holds the size.
+        actual (bytes or None): Content of this field that would be right for the available bytes;
+            None if the field cannot hold so large a number.
     """
 
     declared: int | None
@@ -32,13 +32,13 @@ class Data(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """Of a container made of chunks, each a name, a size and content."""
+    """Layout of a container that is made of chunks, each with a name, a size and content."""
 
     first: int  # position of the first chunk
     name: int  # bytes of a name
     size: str  # format of a size, for struct
-    counted: int  # bytes of name and size that a size counts as well
-    alignment: int  # of chunks
+    counted: int  # bytes of name and size, if the size includes them
+    alignment: int  # chunks begin at multiples of this number of bytes
     data: bytes  # beginning of the name of the chunk of audio
     skipped: int  # bytes of that chunk before the audio
     total: int | None = None  # position of the size of all, in the format of a size
@@ -55,7 +55,7 @@ LAYOUTS = {
 
 
 def find_data(path: Path) -> Data | None:
-    """The audio of a WAV, RF64, AIFF, W64, CAF or AU file; None if it is none, or has none."""
+    """Find the audio of a WAV, RF64, AIFF, W64, CAF or AU file; None if there is none."""
     with path.open("rb") as file:
         head = file.read(40)
         if head[:4] == b".snd" and len(head) >= 12:
@@ -80,7 +80,7 @@ def _find_chunk(file: BinaryIO, layout: _Layout) -> Data | None:
                 return _data(file, large + 8, "<Q", start, large)
             extra = layout.counted + layout.skipped
             return _data(file, position + layout.name, layout.size, start, layout.total, extra)
-        if header.startswith(b"ds64"):  # of an RF64: the sizes that have no place in others
+        if header.startswith(b"ds64"):  # in an RF64, the sizes that do not fit into other chunks
             large = content
         size -= layout.counted
         if size < 0:
@@ -92,14 +92,14 @@ def _find_chunk(file: BinaryIO, layout: _Layout) -> Data | None:
 def _data(
     file: BinaryIO, position: int, kind: str, start: int, total: int | None, extra: int = 0
 ) -> Data:
-    """By the size at `position`, which counts `extra` bytes that are no audio."""
+    """Make the result from the size at `position`, which includes `extra` bytes of no audio."""
     end = file.seek(0, io.SEEK_END)
     available = max(0, end - start)
     size = _number(file, position, kind)
     limit = 2 ** (8 * struct.calcsize(kind) - kind.endswith("q")) - 1
-    # Programs write 0, -1 or about the largest number before they know.
+    # While the size is not known, programs write 0, -1 or about the largest number.
     is_known = size > 0 and min(abs(limit - size), abs(limit // 2 - size)) >= 2**12
-    if size == 0 and total is not None:  # of an empty file, the size of all is known
+    if size == 0 and total is not None:  # if there is no audio, the size of the file tells it
         is_known = abs(_number(file, total, kind) + 8 - end) <= 1
     actual = struct.pack(kind, available + extra) if available + extra < limit else None
     return Data(max(0, size - extra) if is_known else None, available, position, actual)
@@ -137,20 +137,20 @@ def has_successor(path: Path) -> bool:
 
 
 class PatchedFile(io.FileIO):
-    """A file that is open for reading, in which the bytes at one position read as others.
+    """A file, open for reading, with other bytes at one position than the disk has.
 
     Args:
-        path (Path): The file, which stays as it is.
-        position (int): In bytes.
-        patch (bytes): What is read there.
+        path (Path): The file, which is not changed.
+        position (int): Position in bytes.
+        patch (bytes): The bytes that are read there.
     """
 
     def __init__(self, path: Path, position: int, patch: bytes):
         super().__init__(path)
         self.position, self.patch = position, patch
 
-    def readinto(self, buffer) -> int:
-        """As :class:`io.FileIO` does."""
+    def readinto(self, buffer: Any) -> int:
+        """Read as :class:`io.FileIO` does, and patch what was read."""
         first = self.tell()
         n_bytes = super().readinto(buffer)
         low = max(first, self.position)
@@ -168,11 +168,11 @@ _LONGEST_HEADER = 27 + 255
 
 
 class OggStreams(NamedTuple):
-    """The streams in an Ogg file, which follow each other where files were joined.
+    """The streams in an Ogg file, which follow each other if files were joined.
 
     Attributes:
-        number (int): How many begin.
-        are_whole (bool): Whether each that begins also ends.
+        number (int): Number of streams that begin.
+        are_whole (bool): Whether each stream that begins also ends.
     """
 
     number: int
@@ -180,8 +180,9 @@ class OggStreams(NamedTuple):
 
 
 def find_ogg_streams(path: Path) -> OggStreams | None:
-    """The streams of an Ogg file, whose headers tell no length; None if it is another file."""
-    begun, unfinished = set(), set()
+    """Find the streams of an Ogg file, whose headers tell no length; None for other files."""
+    begun: set[int] = set()
+    unfinished: set[bytes] = set()
     with path.open("rb") as file:
         length = file.seek(0, io.SEEK_END)
         file.seek(0)

@@ -2,14 +2,16 @@
 
 They are NumPy's `.npz`, uncompressed, with the arrays
 
-- `A`: the representation, float32 of shape `(channels, C, frames)`;
-- `frequencies`: carrier of each of its `C` rows in Hz, NaN where the decoder has none;
-- `stride` (samples), `sample_rate` (Hz) and `length` (samples): of the signal it encodes;
-- `first_frame_time`: seconds from its first sample to the centre of the first frame, negative with
-  frames beyond its ends. Frame t is at `first_frame_time + t * stride / sample_rate`.
+- `A`: the representation, as float32 of shape `(channels, C, frames)`;
+- `frequencies`: carrier of each of its `C` channels in Hz, NaN if the decoder has none;
+- `stride` (samples), `sample_rate` (Hz) and `length` (samples) of the encoded signal;
+- `first_frame_time`: seconds from the signal's first sample to the centre of the first frame. It is
+  negative if there are frames beyond the ends. Frame t is at `first_frame_time + t * stride /
+  sample_rate`.
 
-A is in Fortran order, in which frames follow each other in the file: :func:`numpy.load` does not
-show it, and neither writing nor reading takes more memory for a longer signal.
+A is stored in Fortran order, so that frames follow each other in the file. Arrays from
+:func:`numpy.load` have the same shape as always, and neither writing nor reading takes more memory
+for a longer signal.
 """
 
 import contextlib
@@ -18,7 +20,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ from .audio import MAX_CHANNELS
 from .streams import Stream
 
 PIECE = 2**26  # bytes read at a time
-MAX_NUMBER = 2**12  # bytes of an array of one number
+MAX_NUMBER = 2**12  # bytes of an array that holds one number
 MAX_HEADER = 2**14  # bytes of an array's header
 
 
@@ -39,9 +41,9 @@ class Signal(NamedTuple):
     """The signal that a file encodes.
 
     Attributes:
-        channels (int): Their number.
-        length (int): In samples.
-        sample_rate (float): In Hz.
+        channels (int): Number of channels.
+        length (int): Number of samples.
+        sample_rate (float): Sample rate in Hz.
     """
 
     channels: int
@@ -50,14 +52,14 @@ class Signal(NamedTuple):
 
 
 def write_encoded(path: Path, model: SinuDAE, pieces: Stream, signal: Signal) -> None:
-    """Write a file that appears whole or not at all.
+    """Write an encoded signal to a file that appears whole or not at all.
 
     Args:
         path (Path): The file to write or replace.
-        model (SinuDAE): That encodes.
+        model (SinuDAE): The model that encoded the signal.
         pieces (iterable of :class:`torch.Tensor`): A stream of the representation, shapes
             `(channels, C, frames)`.
-        signal (Signal): What it encodes.
+        signal (Signal): The signal that was encoded.
 
     Raises:
         OSError: naming `path`, if it cannot be written.
@@ -79,16 +81,17 @@ def write_encoded(path: Path, model: SinuDAE, pieces: Stream, signal: Signal) ->
         with archive.open("A.npy", "w", force_zip64=True) as member:
             npy.write_array_header_2_0(member, header)
             for piece in pieces:
-                member.write(piece.permute(2, 1, 0).contiguous().numpy().astype("<f4").data)
+                frames = piece.permute(2, 1, 0).contiguous()  # (frames, C, channels)
+                member.write(frames.numpy().astype("<f4").data)
 
 
 def n_frames(model: SinuDAE, length: int) -> int:
-    """Frames of a signal of `length` samples, those beyond its ends included."""
+    """Number of frames of a signal of `length` samples, with those beyond its ends."""
     return math.ceil(length / model.encoder.stride) + 2 * model.encoder.edges
 
 
 def carriers(model: SinuDAE) -> np.ndarray:
-    """Carrier frequency of each channel in Hz, NaN where the decoder has none."""
+    """Carrier frequency of each channel in Hz, NaN if the decoder has none."""
     filterbank = model.decoder.filterbank
     if hasattr(filterbank, "carrier_frequencies"):
         return filterbank.carrier_frequencies().cpu().numpy()
@@ -98,20 +101,20 @@ def carriers(model: SinuDAE) -> np.ndarray:
 class EncodedFile:
     """A file of an encoded signal that is open for reading.
 
-    What its headers tell is compared with what it holds before any of it is read.
+    The headers of its arrays are compared with the size of the file before any array is read.
 
     Args:
-        path (Path): Its name in messages.
-        archive (zipfile.ZipFile): Open.
+        path (Path): Path of the file, for messages.
+        archive (zipfile.ZipFile): The open file.
 
     Attributes:
-        signal (Signal): What it encodes.
-        stride (int): In samples.
-        shape (tuple of int): Of A, `(channels, C, frames)`.
+        signal (Signal): The signal that was encoded.
+        stride (int): Hop in samples.
+        shape (tuple of int): Shape of A, `(channels, C, frames)`.
         peak (float): The largest absolute value of A that was read so far.
 
     Raises:
-        ValueError: if the file is none of :func:`write_encoded`'s.
+        ValueError: if the file was not written by :func:`write_encoded`, or is damaged.
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile):
@@ -146,14 +149,15 @@ class EncodedFile:
         return info
 
     def _number(self, name: str) -> float:
-        """A positive finite number."""
+        """Read an array of one positive finite number."""
         info = self._member(name)
         check(info.file_size <= MAX_NUMBER, f"size of {name}", info.file_size, "that of a number")
         with self.archive.open(info) as member:
             value = npy.read_array(member, allow_pickle=False)
         check(value.shape == (), f"shape of {name}", value.shape, "that of one number, ()")
         is_real = value.dtype.kind in "iuf"
-        check(is_real and 0 < value < math.inf, name, value.item(), "a positive finite number")
+        is_valid = is_real and bool(0 < value < math.inf)
+        check(is_valid, name, value.item(), "a positive finite number")
         return float(value)
 
     def _whole_number(self, name: str) -> int:
@@ -191,9 +195,9 @@ class EncodedFile:
             check(False, name, float(found[row]), wanted)
 
     def pieces(self) -> Iterator[torch.Tensor]:
-        """Stream of the representation, float32 of shape `(channels, C, frames)`.
+        """Stream the representation, as float32 of shape `(channels, C, frames)`.
 
-        An A that was replaced by an array in C order is read once for each piece.
+        If A was replaced by an array in C order, the file is read once for each piece.
 
         Raises:
             ValueError: if the file cannot be read to its end, or has a NaN or infinite value.
@@ -216,8 +220,9 @@ class EncodedFile:
             for first in range(0, n_frames, n_at_a_time):
                 frames = min(n_at_a_time, n_frames - first)
                 array = self._read(member, frames * n_filters * channels)
-                yield array.reshape(frames, n_filters, channels).transpose(2, 1, 0)
-            member.read(1)  # at the end, the checksum is compared
+                array = array.reshape(frames, n_filters, channels)
+                yield array.transpose(2, 1, 0)  # (channels, C, frames)
+            member.read(1)  # zipfile compares the checksum at the end
 
     def _in_c_order(self, n_at_a_time: int) -> Iterator[np.ndarray]:
         channels, n_filters, n_frames = self.shape
@@ -232,18 +237,18 @@ class EncodedFile:
                     row[:] = self._read(member, len(row))
                 while member.read(2**20):
                     pass
-            yield array.reshape(channels, n_filters, -1)
+            yield array.reshape(channels, n_filters, -1)  # (channels, C, frames)
 
-    def _read(self, member, n_numbers: int) -> np.ndarray:
+    def _read(self, member: IO[bytes], n_numbers: int) -> np.ndarray:
         data = member.read(n_numbers * self.dtype.itemsize)
-        # A number that is none in float32 is reported as such.
+        # Numbers that overflow float32 become infinite, which is reported elsewhere.
         with np.errstate(over="ignore"):
             return np.frombuffer(data, self.dtype, n_numbers).astype(np.float32)
 
 
-def _read_header(member) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, whether in Fortran order, type and position of the array that follows."""
-    file = io.BytesIO(member.read(MAX_HEADER))  # a header may say that it has gigabytes
+def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Read an array's shape, whether it is in Fortran order, its type, and where it begins."""
+    file = io.BytesIO(member.read(MAX_HEADER))  # a header may claim to have gigabytes
     version = npy.read_magic(file)
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     if version not in read:
@@ -253,7 +258,7 @@ def _read_header(member) -> tuple[tuple[int, ...], bool, np.dtype, int]:
 
 @contextlib.contextmanager
 def _reading(path: Path, failure: str) -> Iterator[None]:
-    """Turn what zipfile, zlib and NumPy raise for a damaged file, anything, into a ValueError."""
+    """Turn every exception of zipfile, zlib and NumPy for a damaged file into a ValueError."""
     try:
         yield
     except Exception as error:
@@ -265,14 +270,14 @@ def open_encoded(path: str | Path) -> Iterator[EncodedFile]:
     """Open a file of an encoded signal.
 
     Args:
-        path (str or Path): A file of :func:`write_encoded`, or with the same arrays.
+        path (str or Path): A file that :func:`write_encoded` wrote, or one with the same arrays.
 
     Yields:
         EncodedFile
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is another file.
+        ValueError: if it is a file of another kind.
     """
     path = Path(path)
     require_file(path, "a file of sinudae encode")

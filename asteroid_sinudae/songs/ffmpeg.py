@@ -1,7 +1,7 @@
-"""ffmpeg, which decodes what libsndfile does not, or reads only a part of.
+"""Decoding by ffmpeg of the files that libsndfile does not read, or reads only in part.
 
-It decodes into a pipe, so that no temporary file is needed, and ends when nobody reads the pipe any
-more, however that came about.
+ffmpeg decodes into a pipe, so that no temporary file is needed. It ends when the pipe is closed,
+for whatever reason.
 """
 
 import contextlib
@@ -13,24 +13,24 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
-INPUT = ["-protocol_whitelist", "file", "-i"]  # a playlist or a film may name what is elsewhere
-LONGEST_LINE = 2000  # of a message, in bytes
+INPUT = ["-protocol_whitelist", "file", "-i"]  # a playlist or a film may refer to the network
+LONGEST_LINE = 2000  # bytes of a message
 
 
 def is_installed() -> bool:
-    """Whether there is an ffmpeg on PATH."""
+    """Tell whether there is an ffmpeg on PATH."""
     return shutil.which("ffmpeg") is not None
 
 
 class Facts(NamedTuple):
-    """What ffprobe reads in a file's headers.
+    """Facts that ffprobe reads in the headers of a file.
 
     Attributes:
-        seconds (float or None): Duration of the audio, None if the headers do not tell it.
+        seconds (float or None): Duration of the audio, None if the headers do not say.
         n_streams (int): Number of audio streams.
     """
 
@@ -39,7 +39,7 @@ class Facts(NamedTuple):
 
 
 def probe(path: Path) -> Facts:
-    """Read a file's headers; where ffprobe is not installed they tell nothing."""
+    """Read the headers of a file; if ffprobe is not installed, nothing is known of them."""
     if shutil.which("ffprobe") is None:
         return Facts(None, 1)
     command = ["ffprobe", "-v", "quiet", "-of", "json", *INPUT, f"file:{path}", "-show_entries"]
@@ -61,7 +61,7 @@ def probe(path: Path) -> Facts:
 
 
 def _seconds(text: str | None) -> float | None:
-    """Of a number, or of hours, minutes and seconds."""
+    """Parse a number of seconds, or hours, minutes and seconds; None for other text."""
     if text is None or not re.fullmatch(r"(\d+:\d+:)?\d+(\.\d+)?", text):
         return None
     value = 0.0
@@ -71,15 +71,15 @@ def _seconds(text: str | None) -> float | None:
 
 
 class Messages:
-    """What ffmpeg says while it decodes, read in a thread of its own.
+    """Messages of ffmpeg while it decodes, read in a thread.
 
     Attributes:
         first (str): The first complaint; empty if there is none.
-        n_complaints (int): How many there are: errors, and what is reported as corrupt.
-        is_estimate (bool): Whether the duration is an estimate by the bit rate.
+        n_complaints (int): Number of errors and of reports that something is corrupt.
+        is_estimate (bool): Whether ffmpeg estimated the duration from the bit rate.
     """
 
-    def __init__(self, pipe: BinaryIO):
+    def __init__(self, pipe: IO[bytes]):
         self.first, self.n_complaints, self.is_estimate = "", 0, False
         self._pipe = pipe
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -93,15 +93,15 @@ class Messages:
             level, text = found[1], found[2].strip()
             self.is_estimate |= "Estimating duration from bitrate" in text
             is_error = level in ("error", "fatal", "panic")
-            # Of two MP4 files that were joined, the first is read alone.
+            # If two MP4 files were joined, only the first is read.
             is_error |= bool(re.search("corrupt|duplicated moov", text, re.IGNORECASE))
-            # Times that go back, where files were joined, do not matter to samples.
+            # Time stamps that go back, where files were joined, do not affect the samples.
             if is_error and not re.search("non.monoton", text, re.IGNORECASE):
                 self.first = self.first or text
                 self.n_complaints += 1
 
     def wait(self) -> None:
-        """Until ffmpeg has nothing more to say."""
+        """Wait until ffmpeg has written its last message."""
         self._thread.join()
 
 
@@ -109,33 +109,34 @@ class Decoder:
     """A running ffmpeg that decodes the first audio stream of a file.
 
     Args:
-        process (subprocess.Popen): It, writing an AU file of 32-bit floats.
-        messages (Messages): Of it.
+        process (subprocess.Popen): The process, which writes an AU file of 32-bit floats.
+        messages (Messages): Its messages.
 
     Attributes:
-        sample_rate (int): In Hz, 0 if there is no audio.
-        channels (int): Their number, 0 if there is no audio.
+        sample_rate (int): Sample rate in Hz, 0 if there is no audio.
+        channels (int): Number of channels, 0 if there is no audio.
     """
 
-    def __init__(self, process: subprocess.Popen, messages: Messages):
-        self._process, self.messages = process, messages
+    def __init__(self, process: subprocess.Popen[bytes], messages: Messages):
+        assert process.stdout is not None  # it is a pipe
+        self._process, self._output, self.messages = process, process.stdout, messages
         self.sample_rate = self.channels = 0
-        header = process.stdout.read(24)
+        header = self._output.read(24)
         if len(header) == 24:
             _, start, _, _, self.sample_rate, self.channels = struct.unpack(">6I", header)
-            process.stdout.read(start - 24)
+            self._output.read(start - 24)
 
     def pieces(self, n_samples: int) -> Iterator[np.ndarray]:
-        """All samples, float32 of shape `(time, channels)`, up to `n_samples` at a time.
+        """Read all samples, as float32 of shape `(time, channels)`, up to `n_samples` at a time.
 
         Raises:
-            OSError: if something else ends ffmpeg.
+            OSError: if ffmpeg is ended by a signal.
         """
         n_bytes = 4 * self.channels
-        while data := self._process.stdout.read(n_samples * n_bytes):
+        while data := self._output.read(n_samples * n_bytes):
             whole = len(data) // n_bytes * n_bytes
             samples = np.frombuffer(data[:whole], ">f4").astype(np.float32)
-            yield samples.reshape(-1, self.channels)
+            yield samples.reshape(-1, self.channels)  # (time, channels)
         self.messages.wait()
         if (status := self._process.wait()) < 0:
             raise OSError(f"ffmpeg was ended by signal {-status}: is there too little memory?")
@@ -154,9 +155,15 @@ def decoding(path: Path) -> Iterator[Decoder]:
     command = ["ffmpeg", "-nostdin", "-v", "level+warning", "-err_detect", "crccheck", *INPUT]
     command += [f"file:{path}", "-map", "0:a:0", "-map_metadata", "-1"]
     command += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
-    pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    # In a group of its own, Ctrl-C reaches this process alone, which then stops it.
-    with subprocess.Popen(command, **pipes, process_group=0) as process:
+    # In a process group of its own, ffmpeg does not get Ctrl-C; this process gets it and stops it.
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+    ) as process:
+        assert process.stderr is not None  # it is a pipe
         messages = Messages(process.stderr)
         try:
             yield Decoder(process, messages)

@@ -1,9 +1,10 @@
 """Long signals piece by piece, in memory that does not grow with their length.
 
-A stream is an iterable of tensors, time (or frames) last, that are the pieces of one long signal,
-of any lengths. What has a limited reach is computed in blocks with as much of the signal around
-each that the result is that of the whole (:func:`map_blocks`); what has not, in chunks that fade
-into each other (:func:`overlap_add`).
+A stream is an iterable of tensors, the consecutive pieces of one long signal. They may have any
+lengths; their last dimension is time (or frames). There are two ways to apply a function to a
+stream. If each output depends only on inputs up to some distance, its reach, :func:`map_blocks`
+computes blocks with enough of the signal around each, and the result is that of the whole signal.
+Otherwise :func:`overlap_add` computes chunks that fade into each other.
 """
 
 import math
@@ -17,17 +18,18 @@ from tqdm import tqdm
 from ..utils.checks import check, check_positive_int
 
 Stream = Iterable[torch.Tensor]
-TOGETHER = 2**14  # samples at a time of several streams
+TOGETHER = 2**14  # samples that several streams give at a time
 
 
 class _Window:
-    """The part of a stream that is held: from sample `first` of the whole, up to `stop`."""
+    """The part of a stream that is in memory: samples `first` to `stop` of the whole."""
 
     def __init__(self, pieces: Stream):
         self.pieces = iter(pieces)
-        self.held = next(self.pieces, None)
-        if self.held is None:
+        piece = next(self.pieces, None)
+        if piece is None:
             raise ValueError("expected a stream of at least one piece, got none")
+        self.held = piece
         self.first = 0
 
     @property
@@ -35,7 +37,7 @@ class _Window:
         return self.first + self.held.shape[-1]
 
     def pull(self, stop: int) -> None:
-        """Hold the samples before `stop` and one more, or all up to the end of the stream."""
+        """Read on until the sample at `stop` is held, or the stream ends."""
         parts, n_samples = [self.held], self.held.shape[-1]
         while self.first + n_samples <= stop:
             piece = next(self.pieces, None)
@@ -47,12 +49,12 @@ class _Window:
             self.held = torch.cat(parts, dim=-1)
 
     def drop(self, first: int) -> None:
-        """Hold no longer what is before `first`."""
+        """Drop the samples before `first`."""
         self.held = self.held[..., first - self.first :]
         self.first = first
 
     def cut(self, first: int, stop: int) -> torch.Tensor:
-        """Samples `first` to `stop`, or to the end of what is held."""
+        """Return samples `first` to `stop`, or up to the end of what is held."""
         return self.held[..., first - self.first : stop - self.first]
 
 
@@ -67,18 +69,19 @@ def map_blocks(
 
     Args:
         pieces (iterable of :class:`torch.Tensor`): A stream, shapes `(..., time)`.
-        function (callable): Takes `(..., time)` and gives `(..., ratio * time)`, rounded up. What
-            it gives may depend on samples up to `margin` away, and must not depend on where in
-            the stream its argument begins.
-        block (int): Samples at a time.
-        margin (int): Samples around them that `function` also gets.
-        ratio (Fraction or int): `block` and `margin` are multiples of its denominator.
+        function (callable): A function from shape `(..., time)` to `(..., ratio * time)`, rounded
+            up. Its output may depend on samples up to `margin` away, and must not depend on the
+            place in the stream at which its argument begins.
+        block (int): Number of samples that are computed at a time.
+        margin (int): Number of samples before and after them that `function` also gets.
+        ratio (Fraction or int): Output samples per input sample. `block` and `margin` have to be
+            multiples of its denominator.
 
     Yields:
         :class:`torch.Tensor`: the result of a block.
 
     Raises:
-        ValueError: if the stream has no piece, or `block` or `margin` makes no sense.
+        ValueError: if the stream has no piece, or `block` or `margin` is out of its range.
 
     Examples
         >>> pieces = torch.arange(7.0).split(2)
@@ -113,18 +116,19 @@ def overlap_add(
 ) -> Iterator[torch.Tensor]:
     """Apply a function to overlapping chunks of a stream, which fade into each other.
 
-    Asteroid's :class:`~asteroid.dsp.LambdaOverlapAdd` does so with a whole signal in memory. The
-    weights of two chunks sum to one, so that the level is kept. All chunks are of one length: the
-    last one overlaps more, up to its fade it is not used.
+    Asteroid's :class:`~asteroid.dsp.LambdaOverlapAdd` does the same with the whole signal in
+    memory. The weights of two overlapping chunks sum to one, so that the level is kept. All chunks
+    have the same length; so the last one begins earlier than it would have to, and is used from its
+    fade on.
 
     Args:
         pieces (iterable of :class:`torch.Tensor`): A stream, shapes `(channels, time)`.
-        function (callable): Takes `(channels, time)` and gives `(channels, n_src, time)`.
-        chunk (int): Samples at a time; a shorter signal is one chunk.
+        function (callable): A function from shape `(channels, time)` to `(channels, n_src, time)`.
+        chunk (int): Number of samples of a chunk; a shorter signal is one chunk.
         overlap (int): Samples that two chunks share.
-        keep_order (bool): Whether the sources of a chunk are put into the order that fits the
-            chunk before best, and those of all channels into the first channel's: for models that
-            were trained without an order.
+        keep_order (bool): Whether to reorder the sources of each chunk so that they fit the chunk
+            before best, and those of all channels so that they fit the first channel. This is for
+            models that were trained without an order of sources.
 
     Yields:
         :class:`torch.Tensor`: the next samples, `(channels, n_src, time)`.
@@ -137,7 +141,8 @@ def overlap_add(
     rise = (1 - torch.cos(math.pi * (torch.arange(overlap) + 0.5) / max(overlap, 1))) / 2
     hop = chunk - overlap
     window = _Window(pieces)
-    start, before = 0, None
+    start = 0
+    before: torch.Tensor | None = None  # the end of the last chunk, which fades out
     while True:
         stop = start + chunk
         window.pull(stop)
@@ -155,30 +160,31 @@ def overlap_add(
             return
         yield result[..., :hop]
         before = result[..., hop:]
-        window.drop(start)  # the last chunk may begin anywhere after this one
+        window.drop(start)  # the last chunk may begin anywhere after the present one
         start += hop
 
 
 def in_order_of(estimates: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Sources in the order in which they correlate best with those of a reference.
+    """Permute sources into the order in which they correlate best with those of a reference.
 
     Args:
         estimates (:class:`torch.Tensor`): shape `(channels, n_src, time)`.
-        reference (:class:`torch.Tensor`): shape `(channels or 1, n_src, shorter time)`, what the
-            beginning of `estimates` is compared with.
+        reference (:class:`torch.Tensor`): shape `(channels or 1, n_src, shorter time)`. The
+            beginning of `estimates` is compared with it.
 
     Returns:
         :class:`torch.Tensor`: `estimates` with the sources of each channel permuted.
     """
     start = estimates[..., : reference.shape[-1]]
     reference = reference.expand(estimates.shape[0], -1, -1)
+    # (channels, n_src, time) by (channels, time, n_src) -> (channels, n_src, n_src)
     correlation = torch.matmul(start, reference.transpose(1, 2)).nan_to_num()
     _, order = PITLossWrapper.find_best_perm(-correlation.abs())  # a channel may be inverted
     return PITLossWrapper.reorder_source(estimates, order)
 
 
 def cut(pieces: Stream, length: int, first: int = 0) -> Iterator[torch.Tensor]:
-    """Samples of a stream, `length` of them from `first`; a ValueError if it has fewer."""
+    """Take `length` samples of a stream from `first` on; raise a ValueError if it has fewer."""
     skipped, missing = first, length
     for piece in pieces:
         piece, skipped = piece[..., skipped:], max(0, skipped - piece.shape[-1])
@@ -191,19 +197,19 @@ def cut(pieces: Stream, length: int, first: int = 0) -> Iterator[torch.Tensor]:
 
 
 def together(*streams: Stream) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Pieces of several streams of one length, those of a time together."""
+    """Iterate over several streams of one length, with pieces of the same time together."""
     blocks = (map_blocks(pieces, lambda piece: piece, TOGETHER, 0) for pieces in streams)
     return zip(*blocks, strict=True)
 
 
-def with_progress(pieces: Stream, label: str, length: int, rate: float) -> Iterator[torch.Tensor]:
-    """A stream, with a progress bar in seconds where there is a terminal.
+def with_progress(pieces: Stream, label: str, length: float, rate: float) -> Iterator[torch.Tensor]:
+    """Pass a stream on, with a progress bar in seconds if there is a terminal.
 
     Args:
         pieces (iterable of :class:`torch.Tensor`): A stream.
-        label (str): Of the bar.
-        length (int): Samples (or frames) of the whole.
-        rate (float): Samples (or frames) a second.
+        label (str): Label of the bar.
+        length (float): Number of samples (or frames) of the whole stream.
+        rate (float): Number of samples (or frames) per second.
     """
     shape = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
     with tqdm(desc=label, total=length / rate, bar_format=shape, disable=None) as bar:

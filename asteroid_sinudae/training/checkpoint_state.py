@@ -1,16 +1,18 @@
-"""What a checkpoint has to hold so that a training continues from it as if it had not been cut off.
+"""Check of a checkpoint, so that a training continues from it as if it had not been interrupted.
 
-Lightning takes what it finds: a list of optimisers that is empty starts the moments afresh, and a
-counter that is off goes on with other data. Nearly all of a checkpoint is known beforehand, from
-the system, the trainer and the number of updates; so it is compared with that.
+Lightning accepts whatever it finds: if the list of optimisers is empty, Adam's moments start
+afresh, and if a counter is wrong, the training continues with other data. But nearly everything in
+a checkpoint follows from the system, the trainer and the number of updates. So the expected content
+is computed, as a tree of :class:`Leaf`, and the checkpoint is compared with it.
 """
 
 import math
 import reprlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from asteroid.engine.system import System
@@ -20,45 +22,45 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch.optim.lr_scheduler import LinearLR
 
-MAX_CHECKED = 10**8  # numbers of a tensor that a message tells more of
-RATE_TOLERANCE = 1e-3  # of a learning rate from a tensor's size, which is rounded differently
+MAX_CHECKED = 10**8  # numbers of a tensor that are looked at for a message
+RATE_TOLERANCE = 1e-3  # of learning rates, whose last digits depend on the order of rounding
 
 
 class Leaf(NamedTuple):
-    """What a value has to be.
+    """An expectation of a value.
 
     Attributes:
-        expected (str): In words.
-        is_right (callable): Whether a value is so.
+        expected (str): The expectation in words.
+        is_right (callable): Function that tells whether a value is as expected.
     """
 
     expected: str
-    is_right: Callable[[object], bool]
+    is_right: Callable[[Any], bool]
 
 
 def check_state(checkpoint: dict, system: System, trainer: Trainer, path: str | Path) -> None:
     """Raise a ValueError if a checkpoint is not one of this training by :class:`.LastCheckpoint`.
 
     Args:
-        checkpoint (dict): Its content.
-        system (System): That is to continue, at its start, with an optimiser of Adam's kind and a
-            linear decay of the learning rate or none.
-        trainer (Trainer): That is to train it, before it does.
-        path (str or Path): Of the checkpoint, for the message.
+        checkpoint (dict): The content of the checkpoint.
+        system (System): The system that is to continue, before its training starts. Its optimiser
+            is of Adam's kind, with a linear decay of the learning rate or none.
+        trainer (Trainer): The trainer that is to continue, before it starts.
+        path (str or Path): Path of the checkpoint, for the message.
 
     Raises:
-        ValueError: ``<path>: <key> must be <expectation>, got <value>``, of the first value that is
-            wrong, or naming the key that is missing.
+        ValueError: ``<path>: <key> must be <expectation>, got <value>``, about the first value that
+            is wrong, or naming the key that is missing.
     """
-    step = checkpoint.get("global_step")
+    step: Any = checkpoint.get("global_step")
     _check(step, _whole(1), path, "global_step")
     per_epoch = len(system.train_loader)
     epoch = (step - 1) // per_epoch
-    parts = {
+    parts: dict[str, Tree] = {
         "epoch": _exactly(epoch),
         "pytorch-lightning_version": Leaf("a version", _is_version),
         "state_dict": {name: _like(value) for name, value in system.state_dict().items()},
-        "optimizer_states": [None],  # looked at below, where its length is right
+        "optimizer_states": [None],  # compared below, once its length is known to be right
         "lr_schedulers": [_scheduler(each, step) for each in schedulers(system)],
     }
     for key, expected in parts.items():
@@ -67,8 +69,10 @@ def check_state(checkpoint: dict, system: System, trainer: Trainer, path: str | 
     _check(found, _optimizer(system, step, checkpoint), path, "optimizer_states.0")
     _check_rates(checkpoint, system, path)
     loops = _progress(trainer.fit_loop.state_dict(), step, per_epoch, bool(schedulers(system)))
-    callbacks = {each.state_key: _callback(each, epoch) for each in trainer.callbacks}
-    for part, contents in {"loops": {"fit_loop": loops}, "callbacks": callbacks}.items():
+    present: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    callbacks = {each.state_key: _callback(each, epoch) for each in present}
+    contents: Mapping[str, Tree]
+    for part, contents in (("loops", {"fit_loop": loops}), ("callbacks", callbacks)):
         found = checkpoint.get(part, _MISSING)
         _check(found, Leaf("a mapping", lambda value: isinstance(value, dict)), path, part)
         for key, expected in contents.items():
@@ -80,8 +84,8 @@ def check_finite_weights(model: torch.nn.Module, when: str) -> None:
     """Raise a ValueError if a parameter or a buffer of a model is NaN or infinite.
 
     Args:
-        model (:class:`torch.nn.Module`): In training.
-        when (str): For the message.
+        model (:class:`torch.nn.Module`): The model in training.
+        when (str): Words for the message that say when this was found.
     """
     for name, value in model.state_dict().items():
         if not value.isfinite().all():
@@ -98,15 +102,16 @@ def schedulers(system: System) -> list[LinearLR]:
 
 
 def stretch_decay(checkpoint: dict, system: System) -> None:
-    r"""Let the linear decay in a checkpoint end where that of the system does, in place.
+    r"""Stretch the linear decay in a checkpoint to the length of the system's decay, in place.
 
-    After :math:`k` updates the learning rate becomes :math:`(1 - k / N)` times the one at the
-    start, :math:`N` being the updates of the system's decay: from here on the rates are those of a
-    training that was that long from the start. So a decay that was finished, at zero, rises again.
+    A training that is continued for longer than was planned has a decay that ends too early. With
+    :math:`N` the number of updates of the longer decay, the learning rate after :math:`k` updates
+    becomes :math:`(1 - k / N)` times the one at the start, so that from here on the rates are those
+    of a training that was planned that long. A decay that had reached zero thus rises again.
 
     Args:
-        checkpoint (dict): That :func:`check_state` has accepted.
-        system (System): That continues it.
+        checkpoint (dict): A checkpoint that :func:`check_state` has accepted. It is changed.
+        system (System): The system that continues it.
     """
     for scheduler, state in zip(schedulers(system), checkpoint["lr_schedulers"], strict=True):
         if state["total_iters"] == scheduler.total_iters:
@@ -121,9 +126,11 @@ def stretch_decay(checkpoint: dict, system: System) -> None:
 
 
 _MISSING = object()
+# Expected content: dictionaries and lists of it, leaves, and None for what is not compared.
+Tree: TypeAlias = "Leaf | dict[Any, Any] | Sequence[Any] | None"
 
 
-def _check(value: object, expected: object, path: str | Path, key: str) -> None:
+def _check(value: Any, expected: Tree, path: str | Path, key: str) -> None:
     """Compare a value with a tree of dictionaries and lists whose leaves are :class:`Leaf`."""
     if value is _MISSING:
         raise ValueError(f"{path}: {key} is missing")
@@ -133,18 +140,21 @@ def _check(value: object, expected: object, path: str | Path, key: str) -> None:
         if not expected.is_right(value):
             raise ValueError(f"{path}: {key} must be {expected.expected}, got {_in_words(value)}")
         return
-    kind, name = (dict, "mapping") if isinstance(expected, dict) else (list, "list")
-    if not isinstance(value, dict if kind is dict else list | tuple) or (
-        kind is list and len(value) != len(expected)
+    is_mapping = isinstance(expected, dict)
+    if not isinstance(value, dict if is_mapping else list | tuple) or (
+        not is_mapping and len(value) != len(expected)
     ):
+        kind = "mapping" if is_mapping else "list"
         raise ValueError(
-            f"{path}: {key} must be a {name} of {len(expected)}, got {_in_words(value)}"
+            f"{path}: {key} must be a {kind} of {len(expected)}, got {_in_words(value)}"
         )
-    if kind is dict:
+    pairs: list[tuple[Any, Any, Tree]]
+    if isinstance(expected, dict):
         unknown = [name for name in value if name not in expected]
         if unknown:
             raise ValueError(f"{path}: {key} has the unknown key {unknown[0]!r}")
-        pairs = [(name, value.get(name, _MISSING), each) for name, each in expected.items()]
+        mapping: Any = value
+        pairs = [(name, mapping.get(name, _MISSING), each) for name, each in expected.items()]
     else:
         pairs = [(number, *both) for number, both in enumerate(zip(value, expected, strict=True))]
     for name, each, wanted in pairs:
@@ -173,7 +183,7 @@ def _is_dense(value: object) -> bool:
     )
 
 
-def _is_number(value: object, kinds: type | tuple = (int, float)) -> bool:
+def _is_number(value: Any, kinds: type | tuple = (int, float)) -> bool:
     is_of_kind = isinstance(value, kinds) and not isinstance(value, bool)
     return is_of_kind and abs(value) <= sys.float_info.max  # also of integers beyond all floats
 
@@ -188,19 +198,19 @@ def _number() -> Leaf:
 
 
 def _exactly(expected: object) -> Leaf:
-    def is_right(value):
+    def is_right(value: Any) -> bool:
         if torch.is_tensor(value):
             return _is_dense(value) and value.numel() == 1 and value.item() == expected
         same_kind = type(value) is type(expected) or _is_number(value) and _is_number(expected)
-        return same_kind and value == expected
+        return bool(same_kind and value == expected)
 
     return Leaf(repr(expected), is_right)
 
 
 def _like(tensor: torch.Tensor, is_finite: bool = True) -> Leaf:
-    """A tensor of the same shape and type; without NaN, and without infinity if `is_finite`."""
+    """Expect a tensor of this shape and type, without NaN, and finite if `is_finite`."""
 
-    def is_right(value):
+    def is_right(value: Any) -> bool:
         if not _is_dense(value) or (value.shape, value.dtype) != (tensor.shape, tensor.dtype):
             return False
         return bool(value.isfinite().all() if is_finite else not value.isnan().any())
@@ -208,8 +218,8 @@ def _like(tensor: torch.Tensor, is_finite: bool = True) -> Leaf:
     return Leaf(f"a finite {tensor.dtype} of shape {tuple(tensor.shape)}", is_right)
 
 
-def _as_exact(value: object) -> object:
-    """The tree that is equal to plain values only."""
+def _as_exact(value: object) -> Any:
+    """Make the tree that accepts exactly these plain values."""
     if isinstance(value, dict):
         return {key: _as_exact(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -225,7 +235,7 @@ def _is_version(value: object) -> bool:
 
 
 def _optimizer(system: System, step: int, checkpoint: dict) -> dict:
-    """State of Adam after some updates of a system."""
+    """Expect the state of Adam after some updates of a system."""
     weights, optimizer = checkpoint["state_dict"], checkpoint["optimizer_states"][0]
     has_states = isinstance(optimizer, dict) and isinstance(optimizer.get("state"), dict)
     groups = [
@@ -235,7 +245,7 @@ def _optimizer(system: System, step: int, checkpoint: dict) -> dict:
     states = {
         index: {"step": _exactly(float(step)), "exp_avg": _like(value), "exp_avg_sq": _like(value)}
         for index, (name, value) in enumerate(_learned(system))
-        # What no gradient reaches has no moments, and is what it was.
+        # A parameter that no gradient reaches has no moments, and has kept its value.
         if (has_states and index in optimizer["state"])
         or not torch.equal(weights[name], value.detach().to(weights[name]))
     }
@@ -243,7 +253,7 @@ def _optimizer(system: System, step: int, checkpoint: dict) -> dict:
 
 
 def _learned(system: System) -> Iterator[tuple[str, torch.Tensor]]:
-    """Parameters by name, in the optimiser's order."""
+    """Iterate over names and parameters, in the optimiser's order."""
     names = {id(parameter): name for name, parameter in system.named_parameters()}
     for group in system.optimizer.param_groups:
         for parameter in group["params"]:
@@ -251,7 +261,7 @@ def _learned(system: System) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _scheduler(scheduler: LinearLR, step: int) -> dict:
-    """State of a decay after some updates."""
+    """Expect the state of a decay after some updates."""
     rates = [_number()] * len(scheduler.base_lrs)
     return {
         **_as_exact(scheduler.state_dict()),
@@ -264,7 +274,7 @@ def _scheduler(scheduler: LinearLR, step: int) -> dict:
 
 
 def _check_rates(checkpoint: dict, system: System, path: str | Path) -> None:
-    """Raise a ValueError if learning rates are not those of the decay after so many updates."""
+    """Raise a ValueError if learning rates do not follow from the decay and the updates."""
     decays = checkpoint["lr_schedulers"]
     groups = checkpoint["optimizer_states"][0]["param_groups"]
     for number, (group, fresh) in enumerate(
@@ -283,13 +293,17 @@ def _check_rates(checkpoint: dict, system: System, path: str | Path) -> None:
         rates[f"{key}.lr"] = (group["lr"], left * start)
         for where, (found, expected) in rates.items():
             is_right = math.isclose(found, expected, rel_tol=RATE_TOLERANCE, abs_tol=1e-9 * start)
-            _check(found, Leaf(f"about {expected:g}", lambda _, ok=is_right: ok), path, where)
+            _check(found, Leaf(f"about {expected:g}", partial(_constant, is_right)), path, where)
+
+
+def _constant(is_right: bool, _: object) -> bool:
+    return is_right
 
 
 def _progress(fresh: dict, step: int, per_epoch: int, has_scheduler: bool) -> dict:
-    """State of Lightning's loops after some updates, given that at the start.
+    """Expect the state of Lightning's loops after some updates, made from their fresh state.
 
-    A checkpoint in mid-epoch is written before its batch counts as completed.
+    A checkpoint inside an epoch is written before its batch counts as completed.
     """
     epoch, batches = divmod(step - 1, per_epoch)
     batches += 1
@@ -311,7 +325,7 @@ def _progress(fresh: dict, step: int, per_epoch: int, has_scheduler: bool) -> di
         "processed": epoch + is_complete,
     }
     steps = (step, batches)
-    known = {
+    known: dict[str, Any] = {
         "epoch_loop.state_dict": {"_batches_that_stepped": step - pending},
         "epoch_loop.batch_progress": {
             **counts(*steps, pending),
@@ -331,7 +345,7 @@ def _progress(fresh: dict, step: int, per_epoch: int, has_scheduler: bool) -> di
 
 
 def _callback(callback: Callback, epoch: int) -> dict | None:
-    """State of a callback in some epoch; None of those that have none, or are not known."""
+    """Expect the state of a callback in some epoch; None for callbacks that are not compared."""
     state = callback.state_dict()
     if isinstance(callback, Timer):
         return {"time_elapsed": dict.fromkeys(state["time_elapsed"], _number())}

@@ -5,6 +5,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
@@ -32,8 +33,8 @@ SINCE = {"init_from": ""}
 UNTOLD = ("train_data",)
 
 
-def read_checkpoint(path: str | Path, map_location: object = "cpu") -> dict:
-    """Content of a checkpoint, see :func:`.load_safely`, whose checksums are right.
+def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") -> dict:
+    """Read a checkpoint, as :func:`.load_safely` does, and compare its checksums.
 
     Raises:
         FileNotFoundError: if there is no such file.

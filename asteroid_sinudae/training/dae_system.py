@@ -1,6 +1,7 @@
 """Training of the denoising auto-encoder, an Asteroid System."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +76,8 @@ class DAESystem(BaseSystem):
     ):
         check(seed >= 0, "seed", seed, "0 or more")
         check(noise_std >= 0, "noise_std", noise_std, "0 or more")
-        check_objectives(objectives, is_matched=train_loader.batch_sampler.matched)
+        sampler: Any = train_loader.batch_sampler  # a SetShuffleSampler
+        check_objectives(objectives, is_matched=sampler.matched)
         super().__init__(
             model,
             optimizer,

@@ -22,11 +22,11 @@ class EncodedBatch(NamedTuple):
     """A batch of signals, by their names, and what they are encoded to.
 
     Attributes:
-        model (SinuDAE): That encodes and decodes.
-        signals (dict): Of :class:`torch.Tensor` of shape `(batch, 1, time)`: `vocals`, and
-            `mixture` and `accompaniment` where an objective needs them.
-        encoded (dict): Of :class:`torch.Tensor` of shape `(batch, n_filters, frames)`, of the same
-            names. The encoded vocals are those of the auto-encoder, with noise.
+        model (SinuDAE): The model that encodes and decodes.
+        signals (dict): :class:`torch.Tensor` of shape `(batch, 1, time)` by name: `vocals`, and
+            `mixture` and `accompaniment` if an objective needs them.
+        encoded (dict): :class:`torch.Tensor` of shape `(batch, n_filters, frames)` by the same
+            names. The vocals are encoded with the noise that the auto-encoder removes.
     """
 
     model: SinuDAE
@@ -34,7 +34,7 @@ class EncodedBatch(NamedTuple):
     encoded: dict[str, torch.Tensor]
 
     def representations(self, *names: str) -> list[torch.Tensor]:
-        """Encoded signals in single precision, also where they were encoded in half."""
+        """Return encoded signals in single precision, even if autocast encoded them in half."""
         return [self.encoded[name].float() for name in names]
 
 
@@ -54,9 +54,9 @@ class Objective(Protocol):
     """A term of the sum that is minimised.
 
     Attributes:
-        name (str): Under which it is logged; its weight is called `<name>_weight`.
-        label (Label): What it is called in plots and on pages.
-        weight (float): Of the term in the sum, positive.
+        name (str): The name under which it is logged; its weight is called `<name>_weight`.
+        label (Label): Its name in plots and on pages.
+        weight (float): Weight of the term in the sum, positive.
         needs (tuple of str): The encoded signals that it reads.
         needs_matched (bool): Whether its mixture has to be music: the accompaniment from the same
             place as the vocals.
@@ -66,13 +66,20 @@ class Objective(Protocol):
 
     name: ClassVar[str]
     label: ClassVar[Label]
-    weight: float
-    needs: tuple[str, ...]
     needs_matched: ClassVar[bool]
-    is_mean: bool
+
+    @property
+    def weight(self) -> float: ...
+
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+
+    @property
+    def is_mean(self) -> bool: ...
 
     def __call__(self, batch: EncodedBatch) -> torch.Tensor:
-        """A scalar, to be minimised."""
+        """Return the scalar that is to be minimised."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,8 @@ class TotalVariation:
         return self.norm == "l1"
 
     def __call__(self, batch: EncodedBatch) -> torch.Tensor:
-        return total_variation(*batch.representations(self.on), norm=self.norm)
+        (representation,) = batch.representations(self.on)
+        return total_variation(representation, norm=self.norm)
 
 
 @dataclass(frozen=True)
@@ -164,7 +172,7 @@ class Sinkhorn:
     takes one plan for the mean of their :math:`M`.
 
     Args:
-        weight (float): Of the term.
+        weight (float): Weight of the term.
         on (str): ``'mixture'`` or ``'vocals'``.
         p (int): Norm of the distance of two frames, 1 or 2.
         entropy (float): :math:`\epsilon`.
@@ -210,7 +218,7 @@ class Additivity:
     :func:`.is_silent`): beside it, the noise of the vocals would be the whole error.
 
     Args:
-        weight (float): Of the term.
+        weight (float): Weight of the term.
 
     Raises:
         ValueError: if `weight` makes no sense.
@@ -245,7 +253,7 @@ class MaskAware:
     gradient.
 
     Args:
-        weight (float): Of the term.
+        weight (float): Weight of the term.
         threshold (float): :math:`\theta`, see :func:`.binary_mask`.
 
     Raises:
@@ -285,7 +293,7 @@ def straight_through_mask(
     Args:
         vocals (:class:`torch.Tensor`): :math:`v`, non-negative, shape `(..., freq, frames)`.
         accompaniment (:class:`torch.Tensor`): :math:`a`, of the same shape.
-        threshold (float): Of :func:`.binary_mask`.
+        threshold (float): Threshold of :func:`.binary_mask`.
 
     Returns:
         :class:`torch.Tensor` of the same shape, of zeros and ones.
@@ -310,26 +318,26 @@ def make_objectives(
     mask_weight: float = 0.0,
     mask_threshold: float = 1.0,
 ) -> list[Objective]:
-    """The reconstruction, and those of the other objectives whose weight is not zero.
+    """Make the reconstruction, and the other objectives whose weight is not zero.
 
     By default they are the paper's.
 
     Args:
-        snr_per (str): Of :class:`Reconstruction`, whose weight is 1.
-        tv_weight (float): Of :class:`TotalVariation`.
+        snr_per (str): ``per`` of :class:`Reconstruction`, whose weight is 1.
+        tv_weight (float): Weight of :class:`TotalVariation`.
         tv_on (str): Its representation.
         tv_norm (str): Its norm.
-        sinkhorn_weight (float): Of :class:`Sinkhorn`, on the mixture.
+        sinkhorn_weight (float): Weight of :class:`Sinkhorn`, on the mixture.
         sinkhorn_p (int): Its norm.
         sinkhorn_entropy (float): Its entropy.
-        additivity_weight (float): Of :class:`Additivity`.
-        mask_weight (float): Of :class:`MaskAware`.
+        additivity_weight (float): Weight of :class:`Additivity`.
+        mask_weight (float): Weight of :class:`MaskAware`.
         mask_threshold (float): Its threshold.
 
     Raises:
         ValueError: naming the argument that makes no sense.
     """
-    objectives = [Reconstruction(per=snr_per)]
+    objectives: list[Objective] = [Reconstruction(per=snr_per)]
     if tv_weight != 0:
         objectives.append(TotalVariation(tv_weight, tv_on, tv_norm))
     if sinkhorn_weight != 0:

@@ -5,7 +5,7 @@ A processor may multiply matrices in bfloat16, say so, and still take longer ove
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,7 +24,7 @@ class Choice(NamedTuple):
 
     Attributes:
         precision (str): ``'32'`` or ``'bf16'``.
-        seconds (dict): Of a training step without the optimiser's, by precision.
+        seconds (dict): Time of a training step without the optimiser's part, by precision.
     """
 
     precision: str
@@ -49,12 +49,13 @@ def resolve_precision(name: str) -> str:
 
 
 def choose_precision(seconds_of: Callable[[str], float], rounds: int = ROUNDS) -> Choice:
-    """The faster precision, float32 if both are alike.
+    """Choose the faster precision; float32 if both take the same time.
 
     Args:
-        seconds_of (callable): Seconds of a step in ``'32'`` or ``'bf16'``.
-        rounds (int): Steps of each that are timed, in turns, after one that is not. Their medians
-            are compared.
+        seconds_of (callable): Function that runs a step in ``'32'`` or ``'bf16'`` and returns its
+            seconds.
+        rounds (int): Number of steps of each precision that are timed, in turns, after a first one
+            that is not. The medians are compared.
 
     Returns:
         Choice
@@ -63,21 +64,22 @@ def choose_precision(seconds_of: Callable[[str], float], rounds: int = ROUNDS) -
         >>> choose_precision({"32": 0.32, "bf16": 0.14}.get).precision
         'bf16'
     """
-    times = {name: [] for name in LIGHTNING}
+    times: dict[str, list[float]] = {name: [] for name in LIGHTNING}
     for _ in range(1 + rounds):  # the first is slow: memory is allocated, kernels are chosen
         for name, found in times.items():
             found.append(seconds_of(name))
     seconds = {name: statistics.median(found[1:]) for name, found in times.items()}
-    return Choice(min(seconds, key=seconds.get), seconds)
+    return Choice(min(seconds, key=seconds.__getitem__), seconds)
 
 
-def time_precisions(system: System, batch: object, device: torch.device) -> Choice:
-    """Choose the precision that is faster on the model at hand, which stays as it is.
+def time_precisions(system: System, batch: Sequence[torch.Tensor], device: torch.device) -> Choice:
+    """Choose the precision that is faster for a model, which is not changed.
 
     Args:
-        system (System): With `loss_of_batch`, see :meth:`.DAESystem.loss_of_batch`; on the CPU.
-        batch (tuple of :class:`torch.Tensor`): What it trains on in a step, on the CPU.
-        device (:class:`torch.device`): Where it will be trained.
+        system (System): The system that trains the model, on the CPU. It must have a method
+            `loss_of_batch`, see :meth:`.DAESystem.loss_of_batch`.
+        batch (tuple of :class:`torch.Tensor`): The signals of one training step, on the CPU.
+        device (:class:`torch.device`): The device on which the model will be trained.
 
     Returns:
         Choice

@@ -10,15 +10,15 @@ from ..models.sinudae import SinuDAE
 def sort_channels(model: SinuDAE, optimizer: torch.optim.Optimizer | None = None) -> bool:
     """Put the channels in ascending order of their carriers, in place, if they are not.
 
-    Encoder, decoder and the optimiser's moments are permuted together: the reconstruction and
-    every later update stay what they would have been, only the channels' order changes.
+    Encoder, decoder and the optimiser's moments are permuted together. So the reconstruction and
+    every later update are the same as without sorting, and only the order of the channels changes.
 
     Args:
-        model (SinuDAE): With a `cos` or `mod_cos` decoder.
+        model (SinuDAE): A model with a `cos` or `mod_cos` decoder.
         optimizer (:class:`torch.optim.Optimizer`, optional): The one that updates `model`.
 
     Returns:
-        bool: Whether the order was broken.
+        bool: Whether channels were moved.
 
     Raises:
         ValueError: if the decoder has no carrier frequencies.
@@ -44,11 +44,14 @@ def sort_channels(model: SinuDAE, optimizer: torch.optim.Optimizer | None = None
                 if torch.is_tensor(value) and value.shape == parameter.shape
             ]
             for dim in dims:
-                # Rows in memory's order: faster than channel after channel, each in all rows.
+                # A tensor of shape (before, channels, after) is viewed as rows (before * channels,
+                # after), and the rows of moved channels are copied in the order of memory, which is
+                # faster than to copy one channel after the other.
                 starts = torch.arange(parameter.shape[:dim].numel(), device=moved.device)
-                starts = starts[:, None] * len(order)
-                targets, sources = (starts + moved).flatten(), (starts + order[moved]).flatten()
+                starts = starts[:, None] * len(order)  # (before, 1): the first row of each
+                targets = (starts + moved).flatten()  # (before * moved channels,)
+                sources = (starts + order[moved]).flatten()
                 for tensor in [parameter, *moments]:
-                    rows = tensor.view(-1, *tensor.shape[dim + 1 :])
+                    rows = tensor.view(-1, *tensor.shape[dim + 1 :])  # (before * channels, after)
                     rows.index_copy_(0, targets, rows.index_select(0, sources))
     return True

@@ -1,6 +1,13 @@
-"""Step sizes of Adam that are a fraction of each tensor's size."""
+"""Relative step sizes: learning rates of Adam that are a fraction of each tensor's size.
+
+An update of Adam moves each number by about the learning rate, whatever the size of the gradient.
+The parameters of a pair differ in size by a factor of a thousand: modulators are about 0.001,
+phases about 1. So with one rate for all, either the phases hardly move or the modulators are
+destroyed. Here each tensor gets a rate that is the same fraction of its natural unit.
+"""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,22 +19,19 @@ FREQUENCIES = ("frequency", "low", "band")
 
 
 def relative_groups(model: SinuDAE, lr: float) -> list[dict]:
-    """Groups of parameters for an optimiser of Adam's kind, one a tensor, by :func:`natural_unit`.
-
-    An update of Adam moves a number by about its learning rate. With one rate for all tensors, the
-    one that suits a modulator of 0.001 does not move a phase, and the one that suits a phase
-    destroys the modulator.
+    """Make one group of parameters for each tensor, with a learning rate in its natural unit.
 
     Args:
-        model (SinuDAE): At its start: the rates are a function of its parameters' present values.
+        model (SinuDAE): The model before training, because the rates depend on the present values
+            of its parameters, see :func:`natural_unit`.
         lr (float): Fraction of a tensor's unit that an update may move it by, e.g. 0.004.
 
     Returns:
         list of dict: each with `params`, a list of one parameter, and `lr`.
 
     Raises:
-        ValueError: if `lr` makes no sense, or naming a tensor that has no unit: it is not finite,
-            or all zero.
+        ValueError: if `lr` is negative or not finite, or naming a tensor that has no unit because
+            it is not finite or all zero.
     """
     check(0 <= lr < math.inf, "lr", lr, "0 or more and finite")
     groups = []
@@ -44,20 +48,20 @@ def relative_groups(model: SinuDAE, lr: float) -> list[dict]:
 
 @torch.no_grad()
 def natural_unit(filterbank: nn.Module, name: str) -> float:
-    r"""Size by which a filterbank's parameter is measured, at its present value.
+    r"""Natural unit of a filterbank's parameter, at its present value.
 
-    It is the tensor's root mean square (RMS), except for
+    This is the tensor's root mean square (RMS), except for
 
     - a phase: one radian;
-    - a carrier frequency :math:`f^p`, and an edge or a bandwidth of sinc kernels: what turns the
-      phase of the fastest carrier by one radian over half a kernel, that is
+    - a carrier frequency :math:`f^p`, or an edge or a bandwidth of sinc kernels: the change that
+      turns the phase of the fastest carrier by one radian over half a kernel, which is
       :math:`1 / (\pi L p f^{p-1})` at the largest :math:`f`;
-    - a smoothing convolution that is all zero: the RMS of PyTorch's own start of a convolution,
+    - a smoothing convolution that is all zero: the RMS of PyTorch's start values of a convolution,
       :math:`1 / \sqrt{3 \cdot \text{fan-in}}`.
 
     Args:
-        filterbank (:class:`torch.nn.Module`): With the parameter.
-        name (str): Of the parameter.
+        filterbank (:class:`torch.nn.Module`): The filterbank that has the parameter.
+        name (str): Name of the parameter.
 
     Returns:
         float: in the unit of the parameter; zero if the parameter has no size.
@@ -68,7 +72,8 @@ def natural_unit(filterbank: nn.Module, name: str) -> float:
     if name in FREQUENCIES:
         exponent = getattr(filterbank, "exponent", 1)  # sinc kernels have none
         slope = exponent * parameter.abs().max().item() ** (exponent - 1)
-        return 1 / (math.pi * filterbank.kernel_size * slope) if slope else 0.0
+        kernel_size: Any = filterbank.kernel_size
+        return 1 / (math.pi * kernel_size * slope) if slope else 0.0
     if name == "smooth_weight" and not parameter.any():
         fan_in = parameter[0].numel()
         return 1 / math.sqrt(3 * fan_in)
