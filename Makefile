@@ -21,6 +21,7 @@ bench: .venv
 lint: .venv
 	.venv/bin/black --check --quiet --diff .
 	.venv/bin/ruff check .
+	.venv/bin/mypy
 
 format: .venv
 	.venv/bin/black --quiet .

@@ -154,10 +154,6 @@ def make_mask(
     return RULES[rule].mask(vocals, accompaniment, **options)
 
 
-# From the magnitudes of vocals and accompaniment to a mask of the vocals.
-Mask = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
 class EncodedSources(NamedTuple):
     """A mixture and its true sources as one representation has them.
 

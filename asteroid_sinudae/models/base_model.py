@@ -181,7 +181,7 @@ def _check_sizes(args: dict, n_numbers: int) -> None:
         if isinstance(value, int):
             check(value <= limit, name, value, f"at most {limit}, for {n_numbers} numbers")
     if "mpgt" in str(args.get("fb_name", "")).lower():
-        sizes = [args.get(name) for name in ("n_filters", "kernel_size")]
+        sizes: list[Any] = [args.get(name) for name in ("n_filters", "kernel_size")]
         if all(isinstance(size, int) for size in sizes):
             is_held = math.prod(sizes) <= limit
             check(is_held, "n_filters and kernel_size", sizes, f"those of {n_numbers} numbers")

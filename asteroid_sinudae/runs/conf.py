@@ -111,7 +111,8 @@ def type_of(defaults: dict, needed: Iterable[str] = ()) -> Any:
 
 def mapping_type(fields: dict[str, Any]) -> Any:
     """The type of mappings with some of the keys of `fields`, all that are `Required`, no other."""
-    mapping = TypedDict("mapping", fields, total=False)
+    make: Any = TypedDict  # type checkers know no types that are made at run time
+    mapping = make("mapping", fields, total=False)
     mapping.__pydantic_config__ = ConfigDict(extra="forbid")
     return mapping
 

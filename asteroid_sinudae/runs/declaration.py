@@ -115,7 +115,8 @@ def load_table(path: Path, name: str, conf: dict) -> Table:
         FileNotFoundError: if there is no such file.
         ValueError: if it has no such table, or naming what is wrong in it.
     """
-    tables = validated(dict[str, _table_type(conf)], read_yaml(path), str(path))
+    kind: Any = dict[str, _table_type(conf)]  # type: ignore[misc]  # made at run time
+    tables: dict[str, Any] = validated(kind, read_yaml(path), str(path))
     for key, content in tables.items():
         if "report_row" in content and content["report_row"] not in content["rows"]:
             raise ValueError(
@@ -125,7 +126,8 @@ def load_table(path: Path, name: str, conf: dict) -> Table:
     check_choice("experiment", name, tables)
     content = tables[name]
     rows, stft = (
-        {row: Row(**values) for row, values in content.get(kind, {}).items()} for kind in ROW_NAMES
+        {row: Row(**values) for row, values in content.get(rows_of, {}).items()}
+        for rows_of in ROW_NAMES
     )
     return Table(name, content["title"], content.get("base", {}), rows, stft)
 
@@ -154,7 +156,7 @@ def _rows_type(kind: str, conf: dict) -> Any:
     paper = mapping_type(dict.fromkeys(PAPER, TYPES[float]))
     row = mapping_type({"label": Required[str], "set": _values_type(conf), "paper": paper})
     names = Annotated[str, AfterValidator(check_name)]
-    return Annotated[dict[names, row], Field(min_length=1)]
+    return Annotated[dict[names, row], Field(min_length=1)]  # type: ignore[valid-type]  # as above
 
 
 def _values_type(conf: dict) -> Any:

@@ -29,7 +29,7 @@ class Training(TypedDict):
 class Metrics(TypedDict):
     """What every `final_metrics.json` holds; what more there is depends on the script."""
 
-    __pydantic_config__ = ConfigDict(extra="allow")
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # read by pydantic
 
     evaluated: NotRequired[str]  # added by the reader where it is missing
     medians: Named
@@ -46,7 +46,7 @@ class Metrics(TypedDict):
 class ModelTraining(TypedDict):
     """How a model was trained, as its file tells it."""
 
-    __pydantic_config__ = ConfigDict(extra="allow")
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # read by pydantic
 
     conf: dict[str, dict[str, Any]]
     steps: Count
@@ -61,7 +61,7 @@ class ModelTraining(TypedDict):
 class Infos(TypedDict):
     """What the file of a model tells besides the model."""
 
-    __pydantic_config__ = ConfigDict(extra="allow")
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # read by pydantic
 
     training: NotRequired[ModelTraining]
 
@@ -155,7 +155,7 @@ class Run:
                 otherwise.
         """
         infos = load_safely(self.model_file).get("infos", {})
-        return validated(Infos, infos, f"{self.model_file}: infos").get("training", {})
+        return {**validated(Infos, infos, f"{self.model_file}: infos").get("training", {})}
 
     def check_trained_as(self, conf: dict) -> None:
         """Raise a ValueError if a configuration asks for another length than the model has.
@@ -171,7 +171,7 @@ class Run:
                     f"{asked}: finish the training (stage 2)"
                 )
 
-    def read_metrics(self, kind: type = Metrics) -> dict:
+    def read_metrics(self, kind: Any = Metrics) -> dict:
         """Read `metrics_file`.
 
         Its key `evaluated` is the name, in `medians`, of the model that the run is about. Files
@@ -190,7 +190,7 @@ class Run:
         if not path.is_file():
             raise FileNotFoundError(f"{path} not found: evaluate the run first (stage 3)")
         try:
-            metrics = validated_json(kind, path.read_bytes(), str(path))
+            metrics: dict[str, Any] = validated_json(kind, path.read_bytes(), str(path))
             metrics.setdefault("evaluated", next(iter(metrics["medians"])))
             if metrics["evaluated"] not in metrics["medians"]:
                 raise ValueError(f"{path}: medians has no {metrics['evaluated']!r}, as evaluated")

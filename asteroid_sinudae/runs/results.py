@@ -70,10 +70,13 @@ class Source(TypedDict):
 class RunMetrics(Metrics):
     """What eval.py writes of a run or a baseline."""
 
-    systems: Annotated[dict[str, SystemCosts], Field(min_length=1)]
+    systems: Annotated[
+        dict[str, SystemCosts],  # type: ignore[valid-type]  # a type that is made from COSTS
+        Field(min_length=1),
+    ]
     parameters: Count
     source: Source
-    training: Training
+    training: Training  # type: ignore[misc]  # which other scripts may leave out
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,10 @@ def _difference(metrics: dict, conf: dict, source: str) -> str | None:
             there = metrics["conf"].get(group, {}).get(key)
             if key not in MAY_CHANGE and there != value:
                 return f"{key}={there!r} there, {value!r}"
-    if _limits(conf) is None:
+    limits = _limits(conf)
+    if limits is None:
         return None
-    epochs, max_steps = _limits(conf)
+    epochs, max_steps = limits
     if epochs < metrics["conf"]["training"]["epochs"]:
         return f"epochs={metrics['conf']['training']['epochs']} there, {epochs}"
     if 0 <= max_steps < metrics["training"]["steps"]:
@@ -222,7 +226,7 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
     for name, row in table.all_rows().items():
         runs = [index for index, job in enumerate(jobs) if job.row == name]
         job = jobs[runs[0]]
-        done = [results[index] for index in runs if results[index] is not None]
+        done = [result for index in runs if (result := results[index]) is not None]
         paper = {PAPER_COLUMNS[key]: value for key, value in row.paper.items()}
         cells = {"Setup": row.label, "C": job.n_channels, **paper, "Runs": len(done)}
         if done:
@@ -251,8 +255,8 @@ def _training_cells(runs: Sequence[Result]) -> dict:
     """Cells of what was trained."""
     return {
         "Parameters (M)": runs[0].parameters / 1e6,
-        "Training time (min)": median(run.seconds for run in runs) / 60,
-        "Updates": median(run.steps for run in runs),
+        "Training time (min)": median(r.seconds for r in runs if r.seconds is not None) / 60,
+        "Updates": median(r.steps for r in runs if r.steps is not None),
     }
 
 
@@ -273,7 +277,7 @@ def to_markdown(
         given (dict): By key, what differs from the table's declaration for all rows.
     """
     lines = figures.where(figures.notna(), None).to_markdown(
-        index=False, floatfmt=[COLUMNS[title] for title in figures], missingval="–"
+        index=False, floatfmt=[COLUMNS[str(title)] for title in figures], missingval="–"
     )
     notes = [
         "Medians over segments and runs; IQR is the distance between the quartiles.",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -55,7 +55,8 @@ class TimedPrecision(TypedDict):
 @contextlib.contextmanager
 def only_training(run: Run) -> Iterator[None]:
     """Hold a run's folder for a training, see :func:`.run_lock`, in the first of its processes."""
-    if rank_zero_only.rank == 0 and LightningEnvironment().node_rank() == 0:
+    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]  # set at Lightning's import
+    if rank == 0 and LightningEnvironment().node_rank() == 0:
         with run_lock(run.folder):
             yield
     else:
@@ -293,6 +294,7 @@ def _precision(system: System, conf: dict, checkpoint: dict, path: Path | None) 
             os.environ[PRECISION] = json.dumps(_time_precisions(system, conf))
         told = os.environ.get(PRECISION)
         check(told is not None, "precision", name, "32 or bf16 where another program starts ranks")
+        assert told is not None
         known = json.loads(told)
     system.config["run"]["precision"] = known
     return known["precision"]
@@ -306,7 +308,7 @@ def _time_precisions(system: System, conf: dict) -> TimedPrecision:
     batch = loader.collate_fn([loader.dataset[pair] for pair in share])
     choice = time_precisions(system, batch, _device())
     print(choice)
-    return choice._asdict()
+    return cast(TimedPrecision, choice._asdict())
 
 
 def _device() -> torch.device:

@@ -150,7 +150,8 @@ class DAESystem(BaseSystem):
 
     def weighted_sum(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
         """What is minimised, of what :meth:`losses` returns."""
-        return sum(each.weight * losses[each.name] for each in self.objectives)
+        total: Any = sum(each.weight * losses[each.name] for each in self.objectives)
+        return total
 
     def loss_of_batch(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
         """The loss of vocals and accompaniment without noise, for timing; nothing is logged."""

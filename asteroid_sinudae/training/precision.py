@@ -6,7 +6,7 @@ A processor may multiply matrices in bfloat16, say so, and still take longer ove
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from asteroid.engine.system import System
@@ -14,7 +14,8 @@ from asteroid.engine.system import System
 from ..utils.checks import check_choice
 
 # Lightning's names. bf16 is autocast: parameters, losses and optimiser stay in 32 bits.
-LIGHTNING = {"32": "32-true", "bf16": "bf16-mixed"}
+LightningPrecision = Literal["32-true", "bf16-mixed"]
+LIGHTNING: dict[str, LightningPrecision] = {"32": "32-true", "bf16": "bf16-mixed"}
 PRECISIONS = (*LIGHTNING, "auto")
 ROUNDS = 3
 
@@ -35,7 +36,7 @@ class Choice(NamedTuple):
         return f"precision=auto: {self.precision} (a training step takes {times})"
 
 
-def resolve_precision(name: str) -> str:
+def resolve_precision(name: str) -> LightningPrecision:
     """Lightning's name of a precision.
 
     Args:
