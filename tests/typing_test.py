@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CUSTOM = '''
+CUSTOM = """
 from asteroid_sinudae import STFT, Representation, SinuDAE
 
 def sample_rate(representation: Representation) -> float:
@@ -20,7 +20,7 @@ class Sine:
 sample_rate(SinuDAE())
 sample_rate(STFT())
 sample_rate(Sine())
-'''
+"""
 
 
 def check_types(tmp_path, text):
