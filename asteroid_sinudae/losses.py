@@ -1,4 +1,4 @@
-"""What trainings minimise, as pure functions of tensors.
+"""Losses of the trainings, as pure functions of tensors.
 
 Equations (1) and (4) are those of the paper.
 """
@@ -16,7 +16,7 @@ SNR_PER = ("signal", "batch")
 SINKHORN_NORMS = (1, 2)
 SINKHORN_ITERATIONS = 100
 
-# Asteroid's, without mean removal.
+# Asteroid's loss, without mean removal.
 _neg_snr = SingleSrcNegSDR("snr", zero_mean=False, reduction="mean")
 _neg_snr.EPS = EPS
 
@@ -45,14 +45,15 @@ def total_variation(rep: torch.Tensor, norm: str = "l1") -> torch.Tensor:
     """
     check_choice("norm", norm, TV_NORMS)
     if norm == "l1":
-        # The sum of all sign(d) d: linear in the representation, so that its gradient is one pass.
+        # The L1 norm is the sum of sign(d) * d over all differences d. With the signs held
+        # constant, it is linear in the representation, and its gradient takes one pass.
         return (rep * _signs_of_differences(rep)).sum() / rep.numel()
     return sum(rep.diff(dim=dim).norm() / rep.shape[dim] for dim in (-2, -1))
 
 
 @torch.no_grad()
 def _signs_of_differences(rep: torch.Tensor) -> torch.Tensor:
-    """For each coefficient, the signs of the differences it is in, taken as they enter there."""
+    """Sum, for each coefficient, the signs of the differences that it enters."""
     total = torch.zeros_like(rep)
     for dim in (-2, -1):
         signs = rep.diff(dim=dim).sign_()
@@ -65,10 +66,10 @@ def neg_snr(estimate: torch.Tensor, target: torch.Tensor, per: str = "signal") -
     r"""Negative signal-to-noise ratio in dB, Eq. (4): :math:`-10 \log_{10}
     (\|x\|_2^2 / \|x - \hat x\|_2^2)`.
 
-    Both signals are divided by the target's norm first, which changes no ratio, and
-    :math:`10^{-16}` is added to the energy of the error and to the ratio: values lie between -160
-    and, for a silent target, +160 dB, whatever the level. Single precision resolves errors down to
-    about -140 dB of the target.
+    Both signals are first divided by the target's norm, which does not change the ratio. Then
+    :math:`10^{-16}` is added to the energy of the error and to the ratio, so that values lie
+    between -160 and, for a silent target, +160 dB at any level. Single precision resolves errors
+    down to about -140 dB of the target.
 
     Args:
         estimate (:class:`torch.Tensor`): shape `(batch, 1, time)`.
@@ -96,16 +97,16 @@ def bounded_neg_snr(
     .. math:: -10 \log_{10} \frac{\|s\|_2^2 + \tau \|x\|_2^2}{\|s - \hat s\|_2^2 + \tau \|x\|_2^2},
               \quad \tau = 10^{-SNR_{max} / 10}, \quad x = \sum s
 
-    The floor under the error is that of [1]: an estimate that is good already has a small gradient.
-    With the same floor under the signal the ratio also exists for a silent source, which a song
-    often has for seconds; there the best estimate is silence, at 0 dB. The plain ratio is constant
-    for a silent source, and teaches nothing.
+    The floor under the error is that of [1]; it gives estimates that are good already a small
+    gradient. The same floor under the signal makes the ratio useful for a silent source, which
+    songs often have for seconds: the best estimate is then silence, at 0 dB. The ratio without
+    floors is constant for a silent source, so that nothing is learned from it.
 
     Args:
         estimates (:class:`torch.Tensor`): shape `(batch, n_src, time)`.
         sources (:class:`torch.Tensor`): of the same shape, in the same order; their sum is the
             mixture.
-        snr_max (float): of a source alone, in dB.
+        snr_max (float): Largest SNR in dB that a song of one source can reach.
 
     Returns:
         :class:`torch.Tensor` of shape `(batch, n_src)`.

@@ -29,7 +29,7 @@ def evaluate_separation(
     """SI-SDR of both sources, and how much it is above that of the mixture, segment by segment.
 
     Args:
-        estimators (dict): By the name they have in tables; the mixture comes on top.
+        estimators (dict): Estimators by their names in tables; the mixture is added.
         tracks (sequence of Track): Prepared tracks.
         segment (int): Length of a segment in samples. Segments do not overlap.
         batch_size (int): Segments at a time.

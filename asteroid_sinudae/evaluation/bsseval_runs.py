@@ -132,12 +132,12 @@ def evaluate_tracks(
     fails is reported, and tried again by the next run.
 
     Args:
-        systems (dict): As of :func:`score_track`, by the name they have in tables.
+        systems (dict): Systems as for :func:`.score_track`, by their names in tables.
         tracks (sequence of Track): Prepared tracks, of different names.
         output_dir (str or Path): Folder of the files.
         threshold (float): see :func:`.binary_mask`.
         duration (float, optional): Seconds from the start of each track; all of it if None.
-        n_workers (int, optional): Processes, each on one core; by default one a processor. With 1,
+        n_workers (int, optional): Processes, each on one core; by default one a core. With 1,
             tracks are computed in this process. A process takes 3.4 GB for a track of four minutes,
             most of it in museval.
 

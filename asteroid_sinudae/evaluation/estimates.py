@@ -65,10 +65,11 @@ def separated_estimates(
     chunk: int = 10 * SAMPLE_RATE,
     overlap: int = SAMPLE_RATE,
 ) -> dict[str, torch.Tensor]:
-    """What a separator makes of a mixture, in chunks that fade into each other.
+    """Separate a mixture by a separator, in chunks that fade into each other.
 
     Args:
-        separator (BaseEncoderMaskerDecoder): Of the :data:`SOURCES`, on the mixture's device.
+        separator (BaseEncoderMaskerDecoder): Separator of the :data:`SOURCES`, on the mixture's
+            device.
         mixture (:class:`torch.Tensor`): shape `(batch, 1, time)`.
         chunk (int): Samples at a time, see :func:`.overlap_add`.
         overlap (int): Samples that two chunks share.
@@ -87,7 +88,7 @@ def separator_estimator(separator: nn.Module) -> Estimator:
     """Estimator that hears the mixture only, and separates it.
 
     Args:
-        separator (:class:`torch.nn.Module`): Of the :data:`SOURCES`.
+        separator (:class:`torch.nn.Module`): Separator of the :data:`SOURCES`.
     """
 
     def estimate(vocals, accompaniment):

@@ -122,15 +122,15 @@ def evaluate(
 
 @torch.no_grad()
 def costs(representation: Representation, device: torch.device | str = "cpu") -> dict[str, float]:
-    """What a representation spends on music.
+    """Cost: coefficients per sample and mask decisions per second.
 
     Args:
-        representation (Representation): Of any kind.
-        device (:class:`torch.device` or str): Where it is.
+        representation (Representation): Any representation.
+        device (:class:`torch.device` or str): The device of the representation.
 
     Returns:
-        dict: `coefficients_per_sample`, real numbers of the representation a sample of audio, and
-        `mask_decisions_per_second`, values of a mask over it a second.
+        dict: `coefficients_per_sample`, the real numbers of the representation for each sample of
+        audio, and `mask_decisions_per_second`, the values of a mask for each second.
 
     Examples
         >>> from asteroid_sinudae import STFT

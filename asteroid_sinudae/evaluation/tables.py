@@ -15,7 +15,7 @@ def medians(results: pd.DataFrame) -> pd.DataFrame:
     """Median of every metric over segments, one row a system in order of appearance.
 
     Args:
-        results (:class:`pandas.DataFrame`): From :func:`evaluate`, of one or more runs.
+        results (:class:`pandas.DataFrame`): Results of :func:`.evaluate`, from one or more runs.
 
     Returns:
         :class:`pandas.DataFrame` indexed by system.
@@ -50,7 +50,7 @@ def markdown_table(summary: pd.DataFrame) -> str:
     """Medians as a Markdown table with the paper's column names.
 
     Args:
-        summary (:class:`pandas.DataFrame`): From :func:`medians`.
+        summary (:class:`pandas.DataFrame`): The result of :func:`medians`.
 
     Returns:
         str

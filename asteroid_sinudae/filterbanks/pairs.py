@@ -28,10 +28,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class PairArguments:
-    """What a pair of encoder and decoder is made from; the defaults are the paper's best sizes.
+    """Arguments of a pair of encoder and decoder; the defaults are the paper's best sizes.
 
-    All values are plain ones, as model files keep them. Where `bands` or `cover_edges` is left
-    open, it is filled in.
+    All values are converted to plain ones, because model files keep them. If `bands` or
+    `cover_edges` is left open, its value is filled in.
 
     Args:
         encoder (str): Among [``'conv_smooth'``, ``'sinc_smooth'``].

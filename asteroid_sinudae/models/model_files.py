@@ -20,7 +20,7 @@ from .sinudae import SinuDAE
 
 
 def load_model(path: str | Path) -> tuple[BaseModel, dict]:
-    """A model in evaluation mode, on the CPU, from a file of what it serializes to, or by name.
+    """Load a model from its file or by its name, in evaluation mode, on the CPU.
 
     Args:
         path (str or Path): File by :func:`torch.save`, loaded without running code from it; or,
@@ -44,10 +44,10 @@ def load_model(path: str | Path) -> tuple[BaseModel, dict]:
 
 
 def describe_file(path: str | Path) -> dict:
-    """What a model's file says, see :func:`describe`; the model is not built for computing.
+    """Describe the model of a file, see :func:`describe`, without making it ready to compute.
 
     Args:
-        path (str or Path): As for :func:`load_model`.
+        path (str or Path): A file or a name, see :func:`load_model`.
 
     Returns:
         dict
@@ -103,7 +103,7 @@ def source_names(model: BaseModel, infos: dict, n_sources: int) -> list[str]:
 
     Args:
         model (BaseModel): The model.
-        infos (dict): Of its file; `infos["sources"]` may list the names.
+        infos (dict): Infos of its file; `infos["sources"]` may list the names.
         n_sources (int): Number of sources that the model gives.
 
     Returns:
@@ -127,11 +127,11 @@ def source_names(model: BaseModel, infos: dict, n_sources: int) -> list[str]:
 
 
 def describe(model: BaseModel, infos: dict) -> dict:
-    """What there is to know of a model, as plain values.
+    """Describe a model by plain values.
 
     Args:
         model (BaseModel): The model.
-        infos (dict): Of its file.
+        infos (dict): Infos of its file.
 
     Returns:
         dict: its class, number of parameters, sample rate in Hz, sizes and carriers of its
@@ -181,19 +181,19 @@ def _describe_filterbanks(model: BaseModel, with_bounds: bool) -> dict:
 
 
 def pair_bounds(model: SinuDAE) -> list[float]:
-    """Least and largest gain of a pair that was started from bands, see :func:`.frame_bounds`."""
+    """Frame bounds of a pair that was started from bands, see :func:`.frame_bounds`."""
     encoder, decoder = model.encoder.filterbank, model.decoder.filterbank
     return list(frame_bounds(encoder.filters(), decoder.filters(), model.encoder.stride))
 
 
 def in_half_precision(package: dict) -> dict:
-    """What a :class:`.SinuDAE` serializes to, half as large; it loads as before, to float32.
+    """Halve the size of a serialized :class:`.SinuDAE`; it still loads to float32.
 
-    Numbers of which a channel has one stay as they are, frequencies and phases above all: a
-    rounded frequency is another carrier.
+    Parameters with one number per channel are not rounded. Frequencies are among them, because
+    rounding changes the carrier.
 
     Args:
-        package (dict): From :meth:`.SinuDAE.serialize`; is not changed.
+        package (dict): The result of :meth:`.SinuDAE.serialize`, which is not changed.
 
     Returns:
         dict of the same keys.
@@ -217,7 +217,8 @@ def model_digest(system: nn.Module) -> str:
     """SHA-256 of what a system computes with: its arguments, parameters and buffers.
 
     Args:
-        system (:class:`torch.nn.Module`): With Asteroid's `encoder`, `decoder` and any `masker`.
+        system (:class:`torch.nn.Module`): A model with Asteroid's `encoder` and `decoder`, and
+            perhaps a `masker`.
     """
     names = ("encoder", "decoder", "masker")
     parts = [getattr(system, name) for name in names if hasattr(system, name)]

@@ -37,7 +37,7 @@ def available() -> dict[str, str]:
 
 
 def card(name: str) -> str:
-    """What there is to know of a model that comes with the package.
+    """Read the card of a model that comes with the package.
 
     Args:
         name (str): Among :func:`available`.
@@ -61,7 +61,7 @@ def card(name: str) -> str:
 
 
 def facts(name: str) -> dict[str, str]:
-    """What a model that comes with the package is for, how good it is, and who may use it.
+    """Summarise a model that comes with the package: its use, its figures and its licence.
 
     Args:
         name (str): Among :func:`available`.

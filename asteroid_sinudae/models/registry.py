@@ -6,8 +6,8 @@ from pathlib import Path
 from ..utils.checks import check
 
 FOLDER = Path(__file__).parents[1] / "pretrained_models"
-MAX_BYTES = 16_000_000  # of a model's file
-# Arguments of :class:`.SinuDAE` whose start is a model already.
+MAX_BYTES = 16_000_000  # size of a model's file
+# Arguments of :class:`.SinuDAE` that make a useful model without any training.
 STRUCTURES = {
     name: dict(
         n_filters=n_filters,
@@ -27,7 +27,7 @@ STRUCTURES = {
 
 
 def resolve(model: str | Path) -> str | Path | dict:
-    """Where a model is to be taken from; a file that exists goes before a name.
+    """Find the source of a model: a file if it exists, or else a name.
 
     Args:
         model (str or Path): A file, or a name among :func:`available`.

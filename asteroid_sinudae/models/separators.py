@@ -26,8 +26,8 @@ class PairSeparator(SafeModel, BaseEncoderMaskerDecoder):
     """A masker between the encoder and the decoder of a learned pair.
 
     Args:
-        make_masker (callable): Takes the number of channels, and `masker_args` by name.
-        masker_args (dict): With `n_src`, the number of sources.
+        make_masker (callable): Function of the number of channels, and of `masker_args` by name.
+        masker_args (dict): Arguments of the masker, among them `n_src`, the number of sources.
         pair_args (dict): Arguments of :class:`.SinuDAE` that were given.
         pretrained (str, Path, dict or SinuDAE, optional): see :class:`SinuDAEConvTasNet`.
         freeze (bool): see :class:`SinuDAEConvTasNet`.
@@ -61,7 +61,8 @@ def make_tdconvnet(in_chan: int, *, norm_type: str, causal: bool, **arguments) -
 
     Args:
         in_chan (int): Number of channels.
-        norm_type (str): Of the layers; one that sees the future is `cLN` in a causal masker.
+        norm_type (str): Normalisation of the layers; in a causal masker, one that would see the
+            future is replaced by `cLN`.
         causal (bool): Whether the masker must not see the future.
         **arguments: Others of :class:`~asteroid.masknn.TDConvNet`.
     """
@@ -83,7 +84,7 @@ def _check_mono(wav: torch.Tensor) -> torch.Tensor:
 
 
 def _load_pair(pretrained, asked):
-    """A copy of a trained pair, which has to agree with the arguments that were `asked` for."""
+    """Copy a trained pair; raise a ValueError unless it has the arguments that were `asked` for."""
     is_model = isinstance(pretrained, SinuDAE)
     pair = SinuDAE.from_pretrained(pretrained.serialize() if is_model else pretrained)
     pair_args = pair.get_model_args()
@@ -323,7 +324,7 @@ class STFTConvTasNet(SafeModel, BaseEncoderMaskerDecoder):
 
     Args:
         n_src (int): Number of sources in the input mixtures.
-        n_fft (int): Of the STFT, as the next three, see :class:`.STFT`.
+        n_fft (int): Length of the transform. This and the next three are those of :class:`.STFT`.
         stride (int): Hop in samples.
         window (str): Name of the window.
         sample_rate (float): Sample rate of the audio in Hz.

@@ -12,15 +12,15 @@ LICENCE = (
 
 
 def make_infos(package: dict, metrics: dict, data: str, quality: dict[str, float]) -> dict:
-    """What a published file tells of itself: no paths, and nothing that was not measured.
+    """Make the infos of a published file, without paths and with measured figures only.
 
     Args:
-        package (dict): Of the run's model.
-        metrics (dict): Of its evaluation, see :meth:`.Run.read_metrics`.
+        package (dict): The package of the run's model.
+        metrics (dict): Result of its evaluation, see :meth:`.Run.read_metrics`.
         data (str): The training data in words.
-        quality (dict): Of half precision, in dB: `rounding`, the level of rounding errors below
-            the output; `cost`, what they take from the reconstruction; `noise_si_sdr`, how well
-            white noise is reconstructed.
+        quality (dict): Quality of half precision in dB: `rounding`, the level of rounding errors
+            below the output; `cost`, the loss of reconstruction that they cause; `noise_si_sdr`,
+            the SI-SDR of the reconstruction of white noise.
     """
     training = package["infos"]["training"]
     evaluation = {
@@ -51,9 +51,9 @@ def make_card(name: str, package: dict, sha256: str) -> str:
     """Card of a model.
 
     Args:
-        name (str): Of the model.
-        package (dict): Of its file, with `infos` of :func:`make_infos`.
-        sha256 (str): Of its file.
+        name (str): Name of the model.
+        package (dict): Content of its file, with `infos` of :func:`make_infos`.
+        sha256 (str): Checksum of its file.
 
     Returns:
         str: Markdown, with a line about the model below the heading.

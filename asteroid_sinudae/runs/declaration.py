@@ -76,8 +76,8 @@ class Job:
 
     Args:
         row (str): Name of its row.
-        seed (int or None): Of the run; None of a baseline, which is not trained.
-        conf (dict): Two-level configuration; of a baseline what its figures depend on.
+        seed (int or None): Seed of the run; None for a baseline, which is not trained.
+        conf (dict): Two-level configuration; for a baseline, the part that its figures depend on.
         run (Run): Where the results are.
     """
 
@@ -96,7 +96,7 @@ class Job:
 
     @property
     def n_channels(self) -> int:
-        """Of the representation; of an STFT its bins."""
+        """Number of channels of the representation; for an STFT, of its bins."""
         if self.is_baseline:
             return self.conf["baseline"]["stft_n_fft"] // 2 + 1
         return self.conf["filterbank"]["n_filters"]
@@ -107,7 +107,7 @@ def load_table(path: Path, name: str, conf: dict) -> Table:
 
     Args:
         path (Path): YAML file of tables.
-        name (str): Of the one to return.
+        name (str): Name of the table to return.
         conf (dict): Two-level configuration with all keys that rows may set, and values of the
             types that they may have.
 
@@ -170,7 +170,7 @@ def override(conf: dict, values: dict) -> dict:
 
     Args:
         conf (dict): Two levels, keys unique across groups.
-        values (dict): By key; those that `conf` has not are left out.
+        values (dict): Values by key; keys that `conf` does not have are ignored.
     """
     return {
         group: {key: values.get(key, value) for key, value in content.items()}
@@ -243,7 +243,7 @@ def make_jobs(
     """Jobs in the order in which to do them: baselines, then a run of every row before the next.
 
     Args:
-        table (Table): Of the rows.
+        table (Table): The table of the rows.
         conf (dict): Two-level configuration that the rows start from.
         rows (sequence of str): Names of rows.
         seeds (sequence of int): One run each.

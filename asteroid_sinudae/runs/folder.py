@@ -19,7 +19,7 @@ Named = Annotated[dict[str, dict[str, Finite]], Field(min_length=1)]  # figures 
 
 
 class Training(TypedDict):
-    """How a model was trained, as far as an evaluation tells it; nothing of a baseline."""
+    """Length of a model's training in the metrics of its evaluation; None for a baseline."""
 
     steps: Count | None
     epochs: Count | None
@@ -27,7 +27,7 @@ class Training(TypedDict):
 
 
 class Metrics(TypedDict):
-    """What every `final_metrics.json` holds; what more there is depends on the script."""
+    """Content of every `final_metrics.json`; scripts may add further keys."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # read by pydantic
 
@@ -44,7 +44,7 @@ class Metrics(TypedDict):
 
 
 class ModelTraining(TypedDict):
-    """How a model was trained, as its file tells it."""
+    """Training of a model, as its file describes it."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # read by pydantic
 
@@ -59,7 +59,7 @@ class ModelTraining(TypedDict):
 
 
 class Infos(TypedDict):
-    """What the file of a model tells besides the model."""
+    """Infos in the file of a model."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # read by pydantic
 
@@ -209,7 +209,7 @@ class Run:
 
 
 def read_csv(path: Path, *columns: str) -> pd.DataFrame:
-    """A CSV file that has at least some columns.
+    """Read a CSV file that must have certain columns.
 
     Raises:
         FileNotFoundError: if there is no such file.

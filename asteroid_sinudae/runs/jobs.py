@@ -86,11 +86,11 @@ def write_table(
     """Write and print the figures of a table as far as they are known.
 
     Args:
-        table (Table): As it is declared.
+        table (Table): The table as it is declared.
         jobs (sequence of Job): All runs of all its rows.
         source (str): What the data was prepared from, from :func:`.describe_source`.
         folder (Path): Where table.md and table.csv are written.
-        given (dict): By key, what differs from the declaration for all rows.
+        given (dict): Values by key that differ from the declaration for all rows.
 
     Returns:
         dict: Why, by name of the job, of results that are refused.

@@ -39,9 +39,9 @@ def load_representations(
     """Representations by the name that they have in tables, in the order of their rows.
 
     Args:
-        run (Run): Whose trained pair has the name :func:`pair_name`.
+        run (Run): The run of the trained pair, whose name is :func:`pair_name`.
         conf (dict): Its configuration, whose STFT has the name `STFT_NAME`.
-        manifest (Manifest): Of the prepared data to evaluate on.
+        manifest (Manifest): Manifest of the prepared data to evaluate on.
         device (:class:`torch.device` or str): Where they compute.
         pretrained (sequence of str): Names of models that come with the package, to stand between.
 
@@ -71,7 +71,7 @@ def load_stft(
 
 
 def stft_conf(conf: dict) -> dict:
-    """What a configuration says of the STFT, by its keys there, which begin with `stft_`."""
+    """Select the values of a configuration whose keys begin with `stft_`."""
     return {key: value for key, value in conf["baseline"].items() if key.startswith("stft_")}
 
 

@@ -61,14 +61,14 @@ SystemCosts = mapping_type({key: Required[TYPES[float]] for key in COSTS})
 
 
 class Source(TypedDict):
-    """What the data was prepared from."""
+    """Origin of the prepared data."""
 
     kind: str
     path: str
 
 
 class RunMetrics(Metrics):
-    """What eval.py writes of a run or a baseline."""
+    """Content of the metrics that eval.py writes for a run or a baseline."""
 
     systems: Annotated[
         dict[str, SystemCosts],  # type: ignore[valid-type]  # a type that is made from COSTS
@@ -81,13 +81,13 @@ class RunMetrics(Metrics):
 
 @dataclass(frozen=True)
 class Result:
-    """What eval.py has written for a job.
+    """Result of a job, as eval.py has written it.
 
     Args:
-        source (str): Of the data.
+        source (str): Source of the data.
         steps (int or None): Updates of the training, None of a baseline.
-        seconds (float or None): That it took.
-        parameters (int): Of the model, none of a baseline.
+        seconds (float or None): Duration of the training.
+        parameters (int): Number of parameters of the model; 0 for a baseline.
         costs (dict): Values of `COSTS`.
         n_segments (int): Test segments.
         n_tracks (int): Test tracks.
@@ -115,8 +115,8 @@ def read_result(job: Job, source: str) -> Result | None:
     """The result of a job that is done, None where there is work left.
 
     Args:
-        job (Job): Of which to look at the folder.
-        source (str): From :func:`describe_source`, of the prepared data.
+        job (Job): The job whose folder is looked at.
+        source (str): Source of the prepared data, as :func:`describe_source` writes it.
 
     Raises:
         ValueError: if the folder is of another configuration, of data from another source or of
@@ -214,9 +214,9 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
     """The figures of a table: medians over segments and runs, the paper's figures beside them.
 
     Args:
-        table (Table): As it is declared.
+        table (Table): The table as it is declared.
         jobs (sequence of Job): All runs of all rows.
-        results (sequence of Result or None): Of each job, None where it is not done.
+        results (sequence of Result or None): Result of each job; None if it is not done.
 
     Returns:
         :class:`pandas.DataFrame` with columns of `COLUMNS`, one row a row of the table; NaN
@@ -270,11 +270,11 @@ def to_markdown(
     """The table under its title, and below it what it was made of.
 
     Args:
-        table (Table): As it is declared.
-        figures (:class:`pandas.DataFrame`): From :func:`make_table`.
-        jobs (sequence of Job): That it was made from.
-        results (sequence of Result or None): Of each job.
-        given (dict): By key, what differs from the table's declaration for all rows.
+        table (Table): The table as it is declared.
+        figures (:class:`pandas.DataFrame`): The result of :func:`make_table`.
+        jobs (sequence of Job): The jobs that it was made from.
+        results (sequence of Result or None): Result of each job.
+        given (dict): Values by key that differ from the table's declaration for all rows.
     """
     lines = figures.where(figures.notna(), None).to_markdown(
         index=False, floatfmt=[COLUMNS[str(title)] for title in figures], missingval="–"

@@ -1,4 +1,4 @@
-"""What the recipe's trainings share: configuration, order of the data, trainer, continuation."""
+"""Common parts of the recipe's trainings: configuration, order of data, trainer, continuation."""
 
 import contextlib
 import hashlib
@@ -227,7 +227,7 @@ def train(
     falls, it falls over the new length, see :func:`.stretch_decay`, and a line says so.
 
     Args:
-        system (System): Whose `config` is what a continued training must share.
+        system (System): The system, whose `config` a continued training must share.
         conf (dict): Two-level configuration with a group `training`.
         run (Run): Where it is written.
         callbacks (sequence of Callback): Further ones of the trainer.
@@ -312,7 +312,7 @@ def _time_precisions(system: System, conf: dict) -> TimedPrecision:
 
 
 def _device() -> torch.device:
-    """That Lightning trains on by default."""
+    """Device that Lightning trains on by default."""
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

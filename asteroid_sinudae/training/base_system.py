@@ -1,4 +1,4 @@
-"""What the trainings of representations and of separators share, as an Asteroid System."""
+"""Base of the trainings of representations and of separators, an Asteroid System."""
 
 import warnings
 

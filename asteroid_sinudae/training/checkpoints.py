@@ -55,9 +55,9 @@ def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:
     """Raise a ValueError if a checkpoint is of another model or another training.
 
     Args:
-        checkpoint (dict): Of a :class:`DAESystem`.
+        checkpoint (dict): Checkpoint of a :class:`.DAESystem`.
         config (dict): Two-level configuration of the run that wants to continue it.
-        path (str or Path): Of the checkpoint, for the message.
+        path (str or Path): Path of the checkpoint, for the message.
 
     Raises:
         ValueError: naming the file and the first key that differs.

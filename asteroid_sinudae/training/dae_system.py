@@ -17,7 +17,7 @@ def step_generator(seed: int, epoch: int, step: int, device: torch.device) -> to
     """Random generator that is a function of its arguments and of nothing before.
 
     Args:
-        seed (int): Of the run, not negative.
+        seed (int): Seed of the run, not negative.
         epoch (int): Passes over the data so far.
         step (int): Updates so far.
         device (:class:`torch.device`): Where numbers will be drawn.
@@ -41,15 +41,15 @@ class DAESystem(BaseSystem):
 
     Args:
         model (SinuDAE): Instance of model.
-        optimizer (:class:`torch.optim.Optimizer`): Of the model's parameters.
+        optimizer (:class:`torch.optim.Optimizer`): Optimiser of the model's parameters.
         train_loader (:class:`torch.utils.data.DataLoader`): Batches of vocals and accompaniment,
             each `(batch, 1, time)`, from a :class:`.SetShuffleSampler`.
-        seed (int): Of the noise.
+        seed (int): Seed of the noise.
         noise_std (float): Standard deviation of the Gaussian noise, full scale being 1.
         objectives (sequence of Objective): Each with its weight, see :mod:`.objectives`. The
             :class:`.Reconstruction` is among them.
         sort (bool): Whether to sort the channels after each update, see :func:`.sort_channels`.
-        scheduler (dict, optional): Of the learning rate, see Asteroid's :class:`System`.
+        scheduler (dict, optional): Scheduler of the learning rate, see Asteroid's :class:`System`.
         config: Anything to be saved with the checkpoints during training.
 
     Raises:
@@ -149,7 +149,7 @@ class DAESystem(BaseSystem):
         return {each.name: each(batch) for each in self.objectives}
 
     def weighted_sum(self, losses: dict[str, torch.Tensor]) -> torch.Tensor:
-        """What is minimised, of what :meth:`losses` returns."""
+        """Sum the losses that :meth:`losses` returns with their weights: this is minimised."""
         total: Any = sum(each.weight * losses[each.name] for each in self.objectives)
         return total
 

@@ -39,7 +39,7 @@ class EncodedBatch(NamedTuple):
 
 
 class Label(NamedTuple):
-    """What an objective is called for people to read.
+    """Names of an objective for people to read.
 
     Attributes:
         axis (str): On the axis of a plot.
@@ -89,7 +89,7 @@ class Reconstruction:
     .. math:: -10 \log_{10} \frac{\|x_v\|_2^2}{\|x_v - D(A_v)\|_2^2}
 
     Args:
-        weight (float): Of the term; 1 in the paper.
+        weight (float): Weight of the term; 1 in the paper.
         per (str): ``'signal'``, or ``'batch'``, which is no mean over signals.
 
     Raises:
@@ -210,7 +210,7 @@ class Sinkhorn:
 
 @dataclass(frozen=True)
 class Additivity:
-    r"""How far representations are from adding up, see :func:`.additivity_error`.
+    r"""Additivity error of the representations, see :func:`.additivity_error`.
 
     .. math:: \|A_m - A_v - A_b\|_1 / \|A_m\|_1
 
@@ -248,9 +248,10 @@ class MaskAware:
     .. math:: -10 \log_{10} \frac{\|x_v\|_2^2}{\|x_v - D(A_m \odot G)\|_2^2}, \quad
               G = \begin{cases} 1 & A_v > \theta A_b \\ 0 & \text{elsewhere} \end{cases}
 
-    The binary mask :math:`G` has the gradient of the ratio mask :math:`A_v / (A_v + A_b)`, see
-    :func:`straight_through_mask`. The mean over the signals of a batch; silent vocals have no
-    gradient.
+    A binary mask :math:`G` has no gradient. So a straight-through mask is used: its values are
+    binary, but its gradient is that of the ratio mask :math:`A_v / (A_v + A_b)`, see
+    :func:`straight_through_mask`. The value is the mean over the signals of a batch; silent vocals
+    have no gradient.
 
     Args:
         weight (float): Weight of the term.
@@ -288,7 +289,11 @@ OBJECTIVES = (Reconstruction, TotalVariation, Sinkhorn, Additivity, MaskAware)
 def straight_through_mask(
     vocals: torch.Tensor, accompaniment: torch.Tensor, threshold: float
 ) -> torch.Tensor:
-    r"""The binary mask, with the gradient of the ratio mask :math:`v / (v + a)`.
+    r"""Binary mask with the gradient of the ratio mask :math:`v / (v + a)`.
+
+    The gradient of a binary mask is zero almost everywhere, and nothing could be learned from it.
+    In a straight-through mask, only the values are binary: in the backward pass, the ratio mask
+    stands in for it.
 
     Args:
         vocals (:class:`torch.Tensor`): :math:`v`, non-negative, shape `(..., freq, frames)`.
@@ -302,7 +307,7 @@ def straight_through_mask(
         ValueError: if `threshold` is negative or not finite.
     """
     ratio = vocals / (vocals + accompaniment).clamp_min(TINY)
-    # Exactly zero or one, which ratio + (binary - ratio) would not be after rounding.
+    # Values are exactly zero or one, which ratio + (binary - ratio) would not be after rounding.
     return binary_mask(vocals, accompaniment, threshold) + (ratio - ratio.detach())
 
 

@@ -54,11 +54,11 @@ class SeparatorSystem(BaseSystem):
 
     Args:
         model (:class:`torch.nn.Module`): The separator of the :data:`SOURCES`.
-        optimizer (:class:`torch.optim.Optimizer`): Of those of its parameters that are not frozen.
+        optimizer (:class:`torch.optim.Optimizer`): Optimiser of the parameters that are not frozen.
         train_loader (:class:`torch.utils.data.DataLoader`): Batches of vocals and accompaniment,
             each `(batch, 1, time)`, from a :class:`.SetShuffleSampler`.
         snr_max (float): See :func:`bounded_neg_snr`, in dB.
-        scheduler (dict, optional): Of the learning rate, see Asteroid's :class:`System`.
+        scheduler (dict, optional): Scheduler of the learning rate, see Asteroid's :class:`System`.
         config: Anything to be saved with the checkpoints during training.
 
     Raises:
