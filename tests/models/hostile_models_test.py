@@ -47,13 +47,13 @@ def test_mutated_bytes_of_model_files(folder, capsys, make):
     torch.save(make(), "model.pth")
     load = SinuDAE.from_pretrained if make is package_of_dae else SinuDAEConvTasNet.from_pretrained
     works = 0
-    for data in mutated_bytes(Path("model.pth").read_bytes(), 120):
+    for data in mutated_bytes(Path("model.pth").read_bytes(), 60):
         Path("bad.pth").write_bytes(data)
         is_model = works_or_refuses(load_model, "bad.pth")
         assert works_or_refuses(load, "bad.pth") == is_model
         assert (prints_or_refuses(capsys, "info", "bad.pth") == "") == is_model
         works += is_model
-    assert works < 12  # where the zip format does not care: padding and dates
+    assert works < 6  # where the zip format does not care: padding and dates
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -62,7 +62,7 @@ def test_mutated_bytes_of_the_authors_files(folder, capsys, zipped):
         torch.save(state_dict, f"{name}.pth", _use_new_zipfile_serialization=zipped)
     for side in "ed":
         data = Path(f"{side}.pth").read_bytes()
-        for number, damaged in enumerate(mutated_bytes(data, 60)):
+        for number, damaged in enumerate(mutated_bytes(data, 30)):
             Path(f"{side}.pth").write_bytes(damaged)
             paths = ["e.pth", "d.pth", f"{side}{number}.pth"]
             prints_or_refuses(capsys, "import-weights", *paths, "--stride", "16")
@@ -76,7 +76,7 @@ def test_mutated_bytes_of_the_authors_files(folder, capsys, zipped):
 def test_mutated_packages(folder, capsys, make):
     load = SinuDAE.from_pretrained if make is package_of_dae else SinuDAEConvTasNet.from_pretrained
     works = 0
-    for number, package in enumerate(mutated_values(make(), 250)):
+    for number, package in enumerate(mutated_values(make(), 100)):
         if isinstance(package, dict):
             is_model = works_or_refuses(load, package)
             works += is_model
@@ -87,13 +87,13 @@ def test_mutated_packages(folder, capsys, make):
         if number % 4 == 0:
             is_model = works_or_refuses(load_model, "bad.pth")
             prints_or_refuses(capsys, "info", "bad.pth")
-    assert 10 < works < 125
+    assert 4 < works < 50
 
 
 def test_mutated_state_dicts_of_the_authors():
     strange = [*STRANGE, torch.zeros(1).expand(12, 1, 64), torch.eye(3).to_sparse()]
     whole = dict(zip(("encoder", "decoder"), authors_state_dicts(), strict=True))
-    variants = list(mutated_values(whole, 150))
+    variants = list(mutated_values(whole, 80))
     for side, part in whole.items():
         for key in part:
             variants += [{**whole, side: {**part, key: value}} for value in strange]

@@ -178,8 +178,8 @@ def test_damaged_results_are_read_or_refused(tmp_path, small):
     refused, source = 0, results.describe_source(SOURCE)
     paths = [job.run.folder / name for name in ("final_metrics.json", "segments.csv")]
     metrics, segments = (path.read_bytes() for path in paths)
-    damaged = [(paths[0], text) for text in mutated_json(json.loads(metrics), 300)]
-    damaged += [(paths[1], text) for text in mutated_bytes(segments, 150)]
+    damaged = [(paths[0], text) for text in mutated_json(json.loads(metrics), 100)]
+    damaged += [(paths[1], text) for text in mutated_bytes(segments, 50)]
     for path, text in damaged:
         paths[0].write_bytes(metrics)
         paths[1].write_bytes(segments)
@@ -190,4 +190,4 @@ def test_damaged_results_are_read_or_refused(tmp_path, small):
         except ValueError as error:
             assert str(error).startswith(f"{job.run.folder} ")
             refused += 1
-    assert 200 < refused < 450
+    assert 65 < refused < 150

@@ -188,7 +188,7 @@ def test_a_checkpoint_with_any_value_changed_is_refused_or_continued_as_if_whole
     content = read_checkpoint(cut)
     system = decaying_system(tracks)
     refused, accepted = 0, []
-    for changed in mutated_values(content, 500):
+    for changed in mutated_values(content, 200):
         try:
             if not isinstance(changed, dict):
                 raise ValueError("read_checkpoint refuses it")
@@ -197,11 +197,11 @@ def test_a_checkpoint_with_any_value_changed_is_refused_or_continued_as_if_whole
         except (ValueError, OSError) as error:
             assert "\n" not in str(error)
             refused += 1
-    assert refused > 250 and len(accepted) > 10
+    assert refused > 100 and len(accepted) > 10
     path = tmp_path / "last.ckpt"
     for number, changed in enumerate(accepted):
         assert plain(used(changed)) == plain(used(content))
-        if number % 12 == 0:
+        if number % 8 == 0:
             torch.save(changed, path)
             assert_same_bits(
                 state_of(run_until(WHOLE, path, decaying_system(tracks), path)), expected
@@ -212,7 +212,7 @@ def test_a_checkpoint_with_any_byte_changed_is_refused_or_the_same(tmp_path, cut
     content = read_checkpoint(cut)
     path = tmp_path / "last.ckpt"
     refused = 0
-    for data in mutated_bytes(cut.read_bytes(), 300):
+    for data in mutated_bytes(cut.read_bytes(), 100):
         path.write_bytes(data)
         try:
             found = read_checkpoint(path)
@@ -221,7 +221,7 @@ def test_a_checkpoint_with_any_byte_changed_is_refused_or_the_same(tmp_path, cut
             refused += 1
         else:
             assert plain(found) == plain(content)
-    assert refused > 200
+    assert refused > 60
 
 
 def plain(content):
