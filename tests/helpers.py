@@ -1,13 +1,18 @@
 """Places in the repository, its scripts and its processes, for tests."""
 
 import contextlib
+import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
+
+from asteroid_sinudae.utils.files import atomic_path
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "musdb18"
@@ -27,6 +32,39 @@ def call(script, *arguments, **options):
         patch.setattr(sys, "argv", argv)
         patch.syspath_prepend(str(RECIPE))
         runpy.run_path(argv[0], run_name="__main__")
+
+
+def forked(function, *arguments, errors=os.devnull):
+    """Call a function in a copy of this process, which need not import everything once more.
+
+    What the function returns is the exit status; what is said on stderr goes to the file `errors`.
+    """
+
+    def run():
+        torch.set_num_threads(1)  # threads do not survive a fork
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
+        with open(errors, "w") as file:
+            os.dup2(file.fileno(), 2)
+            sys.stderr = file
+            sys.exit(function(*arguments))
+
+    process = multiprocessing.get_context("fork").Process(target=run, daemon=True)
+    process.start()
+    return process
+
+
+def kill_while_writing(path):
+    """What becomes of a process that is killed while it writes a file."""
+
+    def write():
+        with atomic_path(path):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = forked(write)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def is_running(pid):

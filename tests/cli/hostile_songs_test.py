@@ -1,16 +1,17 @@
 """Commands on songs that are damaged, oddly named or endless, and on a full disk."""
 
+import io
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
 from command_line import mistake
-from helpers import environment, is_running, wait_for
+from helpers import forked, is_running, kill_while_writing, wait_for
 from mutations import mutated_bytes
 from songs_on_disk import RATE, ffmpeg, full_disk, halve, noise
 
@@ -109,17 +110,16 @@ def test_names_of_any_bytes_and_length(songs_folder, capsys, name):
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
-def test_names_that_the_terminal_cannot_show(songs_folder, encoding):
+def test_names_that_the_terminal_cannot_show(songs_folder, monkeypatch, encoding):
     name = f"☃{os.fsdecode(bytes([255]))}.wav"
     os.rename("song.wav", name)
-    done = run("separate", "dae.pth", name, "-o", "out", PYTHONIOENCODING=encoding)
-    assert (done.returncode, done.stderr) == (0, b"") and done.stdout.endswith(b"tion.wav\n")
-    assert run("separate", "dae.pth", name, "-o", "out", PYTHONIOENCODING=encoding).returncode == 1
-
-
-def run(*arguments, **variables):
-    command = [sys.executable, "-m", "asteroid_sinudae", *arguments]
-    return subprocess.run(command, env=environment(**variables), capture_output=True)
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    assert main(["separate", "dae.pth", name, "-o", "out"]) == 0
+    out.flush(), err.flush()
+    assert out.buffer.getvalue().endswith(b"tion.wav\n") and err.buffer.getvalue() == b""
+    assert main(["separate", "dae.pth", name, "-o", "out"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -149,32 +149,29 @@ while True:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_ffmpeg_ends_with_its_caller(songs_folder, number):
+def test_ffmpeg_ends_with_its_caller(songs_folder, monkeypatch, number):
     """In the decoding stage, here of a song without an end."""
     Path("bin").mkdir()
     Path("bin/ffmpeg").write_text(SLOW_FFMPEG.format(python=sys.executable))
     Path("bin/ffmpeg").chmod(0o755)
     Path("song.mp3").write_bytes(b"ID3")
-    command = [sys.executable, "-m", "asteroid_sinudae", "separate", "dae.pth", "song.mp3"]
-    env = environment(PATH=str(Path("bin").resolve()), TMPDIR="/no")
-    with subprocess.Popen([*command, "-o", "out"], env=env, stderr=subprocess.PIPE) as process:
-        wait_for(lambda: Path("pid").exists() and Path("pid").read_text())
-        pid = int(Path("pid").read_text())
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+    monkeypatch.setenv("PATH", str(Path("bin").resolve()))
+    monkeypatch.setenv("TMPDIR", "/no")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    process = forked(main, ["separate", "dae.pth", "song.mp3", "-o", "out"], errors="errors")
+    wait_for(lambda: Path("pid").exists() and Path("pid").read_text())
+    pid = int(Path("pid").read_text())
+    os.kill(process.pid, number)
+    process.join(60)
     wait_for(lambda: not is_running(pid))
     if number != signal.SIGKILL:
-        assert (process.returncode, err) == (130, b"sinudae: interrupted\n")
+        assert (process.exitcode, Path("errors").read_text()) == (130, "sinudae: interrupted\n")
     assert not Path("out").exists()
 
 
 def test_leftovers_are_removed(songs_folder, capsys):
     """By the next call, which writes into the same folder."""
-    code = (
-        "import os; from asteroid_sinudae.utils.files import atomic_path\n"
-        "with atomic_path('out/song_reconstruction.wav'): os.kill(os.getpid(), 9)"
-    )
-    subprocess.run([sys.executable, "-c", code], env=environment())
+    kill_while_writing("out/song_reconstruction.wav")
     assert len(os.listdir("out")) == 1
     assert main(["separate", "dae.pth", "song.wav", "-o", "out"]) == 0
     assert os.listdir("out") == ["song_reconstruction.wav"]

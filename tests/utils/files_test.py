@@ -2,11 +2,11 @@ import errno
 import json
 import math
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
+from helpers import kill_while_writing
+from songs_on_disk import full_disk
 
 from asteroid_sinudae.utils.files import atomic_path, load_safely, save_atomically, write_json
 
@@ -41,19 +41,8 @@ def test_full_disk_keeps_the_old_file(tmp_path):
     """A limit on the size of files stands in for the disk; the kernel enforces both alike."""
     path = tmp_path / "model.pth"
     save_atomically({"weight": torch.ones(3)}, path)
-    code = f"""
-import resource, signal
-import torch
-from asteroid_sinudae.utils.files import save_atomically
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try:
-    save_atomically({{"weight": torch.ones(1_000_000)}}, {str(path)!r})
-except OSError as error:
-    print(error)
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert f"cannot write {path}: " in run.stdout, run.stderr
+    with full_disk(100_000), pytest.raises(OSError, match=f"cannot write {path}: "):
+        save_atomically({"weight": torch.ones(1_000_000)}, path)
     assert torch.equal(load_safely(path)["weight"], torch.ones(3))
     assert os.listdir(tmp_path) == ["model.pth"]
 
@@ -73,12 +62,8 @@ def test_name_as_long_as_the_file_system_allows(tmp_path):
 
 def test_leftovers_of_killed_processes_are_removed(tmp_path):
     """Those alone: not what is being written, and not what another program has named alike."""
-    code = (
-        "import os, sys; from asteroid_sinudae.utils.files import atomic_path\n"
-        "with atomic_path(sys.argv[1]): os.kill(os.getpid(), 9)"
-    )
     for name in ("first", "second"):
-        subprocess.run([sys.executable, "-c", code, tmp_path / name])
+        kill_while_writing(tmp_path / name)
         assert len(os.listdir(tmp_path)) == 1  # the second removes the first's
     (tmp_path / ".keep.part").touch()
     (tmp_path / ".sinudae-folder.part").mkdir()
