@@ -3,10 +3,10 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from helpers import RECIPE, call, environment
+from helpers import RECIPE, call, environment, forked
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.tracks import Manifest
@@ -129,20 +129,20 @@ def test_all_stages_then_again(tmp_path, musdb18, conf):
 
 def test_killed_training_ends_where_an_uninterrupted_one_ends(tmp_path, data_dir, conf):
     options = dict(data_dir=data_dir, conf=conf, max_steps=60, epochs=1000, lr_decay=True)
-    assert start_training(tmp_path / "whole", **options).wait() == 0
-    interrupted = dict(options, checkpoint_minutes=1e-4)
+    call("train.py", exp_dir=tmp_path / "whole", **options)
+    interrupted = dict(options, exp_dir=tmp_path / "cut", checkpoint_minutes=1e-4)
     last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
     steps = []
     for _ in range(2):
         seen = last.stat().st_mtime_ns if last.exists() else 0
-        process = start_training(tmp_path / "cut", **interrupted)
-        while process.poll() is None and (not last.exists() or last.stat().st_mtime_ns == seen):
+        process = forked(partial(call, "train.py", **interrupted))
+        while process.is_alive() and (not last.exists() or last.stat().st_mtime_ns == seen):
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         steps.append(files.load_safely(last)["global_step"])
     assert 0 < steps[0] < steps[1] < 60 and not (tmp_path / "cut" / "best_model.pth").exists()
-    assert start_training(tmp_path / "cut", **interrupted).wait() == 0
+    call("train.py", **interrupted)
     whole, cut = model_of(tmp_path / "whole"), model_of(tmp_path / "cut")
     assert whole["infos"]["training"]["steps"] == cut["infos"]["training"]["steps"] == 60
     for name, value in whole["state_dict"].items():
@@ -189,9 +189,9 @@ def losses_of(exp_dir):
 def test_two_processes_train_as_one_with_the_same_global_batch(tmp_path, data_dir, conf):
     # 28 segments: every batch of 4 is full, also the last of an epoch.
     options = dict(data_dir=data_dir, conf=conf, max_steps=40, epochs=1000, checkpoint_minutes=1e-3)
-    single = start_training(tmp_path / "one", **options)
     pair = start_training(tmp_path / "two", devices=2, **options)
-    assert single.wait() == pair.wait() == 0
+    call("train.py", exp_dir=tmp_path / "one", **options)
+    assert pair.wait() == 0
     one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
     assert list(one.index) == list(two.index) and one["loss"].count() >= 3
     learned = one["neg_snr_epoch"].dropna()
