@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
+from asteroid_sinudae.data.sampler import SetShuffleSampler
+from asteroid_sinudae.data.segments import TrainSegments
 from asteroid_sinudae.data.tracks import SAMPLE_RATE, Track
 from asteroid_sinudae.losses import neg_snr, total_variation
 from asteroid_sinudae.training.sorting import sort_channels

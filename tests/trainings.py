@@ -9,7 +9,8 @@ from pytorch_lightning.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
+from asteroid_sinudae.data.sampler import SetShuffleSampler
+from asteroid_sinudae.data.segments import TrainSegments
 from asteroid_sinudae.training.checkpoints import AtomicCheckpointIO
 from asteroid_sinudae.training.dae_system import DAESystem
 

@@ -1,16 +1,15 @@
-"""Prepared tracks of MUSDB18, their segments, and the order in which training sees them.
+"""Segments of prepared tracks, for training and for evaluation.
 
-This follows Section 3 of Mimilakis, Drossos and Schuller, "Unsupervised Interpretable
-Representation Learning for Singing Voice Separation", EUSIPCO 2020: segments of one second that
-overlap by half, and sets of four multi-tracks inside which the segments of the vocals and those of
-the accompaniment are shuffled independently.
+Training has segments of one second that overlap by half (Section 3 of Mimilakis, Drossos and
+Schuller, "Unsupervised Interpretable Representation Learning for Singing Voice Separation", EUSIPCO
+2020); :mod:`.sampler` has the order in which it sees them.
 """
 
 from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -18,37 +17,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..utils.checks import check
 from .tracks import (
     AGAIN,
     FULL_SCALE,
-    MANIFEST,
     MAX_SAMPLES,
-    SAMPLE_RATE,
-    SUBSETS,
-    Manifest,
     Track,
     open_prepared,
 )
-
-__all__ = [
-    "FULL_SCALE",
-    "MANIFEST",
-    "MAX_SEGMENTS",
-    "SAMPLE_RATE",
-    "SUBSETS",
-    "Manifest",
-    "SetShuffleSampler",
-    "TestSegments",
-    "Track",
-    "TrainSegments",
-    "segment_starts",
-]
-
-MAX_SEGMENTS = 2**24  # segments of an epoch; their order takes 16 bytes of memory each
 
 
 def segment_starts(n_samples: int, segment: int, hop: int) -> range:
@@ -157,7 +136,7 @@ class _Segments(Dataset):
 class TrainSegments(_Segments):
     """Overlapping segments, vocals and accompaniment chosen independently (paper, Sec. 3).
 
-    An index is a pair ``(i, j)``, as :class:`SetShuffleSampler` draws them, and gives segment
+    An index is a pair ``(i, j)``, as :class:`.SetShuffleSampler` draws them, and gives segment
     ``i`` of the vocals and segment ``j`` of the accompaniment, two float32 tensors of shape
     ``(1, segment)``, padded with zeros at the end of a track. The length is the number of
     segments of one source.
@@ -207,104 +186,3 @@ class TestSegments(_Segments):
         track, start = self.index[i]
         vocals = self._read(track.vocals, track.n_samples, start)
         return vocals, self._read(track.accompaniment, track.n_samples, start)
-
-
-class SetShuffleSampler(Sampler):
-    """Batches of (vocals, accompaniment) segment pairs, shuffled inside sets of tracks.
-
-    "During training we sample a set of four multi-tracks from which we use the vocals and the
-    accompaniment sources. Each multi-track is partitioned into overlapping segments [...] We then
-    randomly shuffle the segments for each source" (paper, Sec. 3). An epoch shuffles the tracks,
-    groups them, and pairs two independent permutations of each set's segments, so that every
-    segment of each source appears once. Matched pairs, of one permutation, are real music instead.
-    Batches run across the borders of sets; the last one of an epoch may be smaller. The order
-    depends on `seed`, `matched` and the epoch only.
-
-    Args:
-        dataset (TrainSegments): The segments to draw from.
-        batch_size (int): Pairs in a batch, over all processes together.
-        tracks_per_set (int): Tracks whose segments are shuffled together.
-        seed (int): Non-negative seed of the order.
-        rank (int): This process, which gets the `rank`-th contiguous share of each batch.
-        world_size (int): Number of processes. The last batch of an epoch is filled up to a
-            multiple of it from the start of the epoch.
-        matched (bool): Whether vocals and accompaniment of a pair are from the same place in a
-            song.
-
-    Raises:
-        ValueError: If an argument is out of range, `batch_size` does not divide by `world_size`,
-            or an epoch has more than :data:`MAX_SEGMENTS` segments.
-    """
-
-    def __init__(
-        self,
-        dataset: TrainSegments,
-        batch_size: int,
-        tracks_per_set: int = 4,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        matched: bool = False,
-    ) -> None:
-        check(batch_size >= 1, "batch_size", batch_size, "1 or more")
-        check(tracks_per_set >= 1, "tracks_per_set", tracks_per_set, "1 or more")
-        check(seed >= 0, "seed", seed, "0 or more")
-        n_segments = sum(dataset.counts)
-        if n_segments > MAX_SEGMENTS:
-            raise ValueError(
-                f"an epoch has {n_segments} segments, expected at most {MAX_SEGMENTS}: choose a "
-                "longer hop of segments"
-            )
-        self.counts = dataset.counts
-        self.batch_size = batch_size
-        self.tracks_per_set = tracks_per_set
-        self.seed = seed
-        self.matched = matched
-        self.set_shard(rank, world_size)
-        self.epoch = 0
-        self.first_batch = 0
-
-    def __len__(self) -> int:
-        """Returns the number of batches in a full epoch, wherever the current one starts."""
-        return -(-sum(self.counts) // self.batch_size)
-
-    def set_shard(self, rank: int, world_size: int) -> None:
-        """Selects the share of the `rank`-th of `world_size` processes."""
-        check(world_size >= 1, "world_size", world_size, "1 or more")
-        check(0 <= rank < world_size, "rank", rank, f"0 to {world_size - 1}")
-        divides = self.batch_size % world_size == 0
-        check(divides, "batch_size", self.batch_size, f"a multiple of {world_size=}")
-        self.rank = rank
-        self.world_size = world_size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Goes to the first batch of `epoch`, unless that is the current epoch already."""
-        if epoch != self.epoch:
-            self.epoch, self.first_batch = epoch, 0
-
-    def set_step(self, global_step: int) -> None:
-        """Goes to the batch that follows `global_step` batches of an uninterrupted run."""
-        self.epoch, self.first_batch = divmod(global_step, len(self))
-
-    def _epoch_pairs(self) -> np.ndarray:
-        """Draws the epoch's (vocals, accompaniment) segments, of shape (pairs, 2)."""
-        rng = np.random.default_rng([self.seed, self.epoch])
-        segments = np.split(np.arange(sum(self.counts)), np.cumsum(self.counts)[:-1])
-        tracks = rng.permutation(len(segments))
-        pairs = []
-        for first in range(0, len(tracks), self.tracks_per_set):
-            chosen = tracks[first : first + self.tracks_per_set]
-            together = np.concatenate([segments[track] for track in chosen])
-            vocals = rng.permutation(together)
-            accompaniment = vocals if self.matched else rng.permutation(together)
-            pairs.append(np.stack([vocals, accompaniment], axis=1))
-        return np.concatenate(pairs)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        pairs = self._epoch_pairs()
-        n_padded = -(-len(pairs) // self.world_size) * self.world_size
-        pairs = pairs[np.arange(n_padded) % len(pairs)]
-        for first in range(self.first_batch * self.batch_size, n_padded, self.batch_size):
-            batch = pairs[first : first + self.batch_size]
-            share = np.split(batch, self.world_size)[self.rank]
-            yield [(i, j) for i, j in share.tolist()]

@@ -20,7 +20,8 @@ from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
 from typing_extensions import TypedDict
 
-from ..data.segments import SetShuffleSampler, TrainSegments
+from ..data.sampler import SetShuffleSampler
+from ..data.segments import TrainSegments
 from ..data.tracks import SOURCES, Manifest
 from ..training.checkpoint_state import check_finite_weights, check_state, schedulers
 from ..training.checkpoints import (

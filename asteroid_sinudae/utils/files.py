@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.torch_version import TorchVersion
 
 from .outlines import DAMAGED, REFUSED, check_outline
 
@@ -175,7 +176,9 @@ def load_safely(path: str | Path, map_location: str | torch.device = "cpu") -> d
     check_outline(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # of what is refused or accepted here
-            content = torch.load(path, map_location=map_location, weights_only=True)
+            # Asteroid's files hold a TorchVersion, which is text.
+            with torch.serialization.safe_globals([TorchVersion]):
+                content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} {REFUSED}") from error
     except Exception as error:  # the unpickler fails on noise in ways of its own

@@ -5,12 +5,8 @@ import pytest
 import soundfile
 import torch
 
-from asteroid_sinudae.data.segments import (
-    SetShuffleSampler,
-    TestSegments,
-    TrainSegments,
-    segment_starts,
-)
+from asteroid_sinudae.data.sampler import SetShuffleSampler
+from asteroid_sinudae.data.segments import TestSegments, TrainSegments, segment_starts
 from asteroid_sinudae.data.tracks import Track
 
 SEGMENT, HOP = 40, 20

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 from trainings import STEPS_PER_EPOCH, assert_same_bits, every_step, fit, state_of
 
 from asteroid_sinudae import STFT, SinuDAE
-from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
+from asteroid_sinudae.data.sampler import SetShuffleSampler
+from asteroid_sinudae.data.segments import TrainSegments
 from asteroid_sinudae.data.tracks import SAMPLE_RATE, SOURCES, Manifest
 from asteroid_sinudae.evaluation.blind import evaluate_separation
 from asteroid_sinudae.evaluation.bsseval import score_track

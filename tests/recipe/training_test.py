@@ -20,7 +20,8 @@ from torch.utils.data import get_worker_info
 from trainings import SMALL, assert_same_bits, write_tracks
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.data.segments import SetShuffleSampler, TrainSegments
+from asteroid_sinudae.data.sampler import SetShuffleSampler
+from asteroid_sinudae.data.segments import TrainSegments
 from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.models import registry
 from asteroid_sinudae.runs import training
