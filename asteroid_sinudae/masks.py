@@ -186,7 +186,8 @@ def encode_sources(
         EncodedSources
 
     Raises:
-        ValueError: if the shapes differ, or have no dimension for a batch.
+        ValueError: if the shapes differ, or have no dimension for a batch, or if a signal is of
+            another precision than the representation.
     """
     signals = mixture, vocals, accompaniment
     if not mixture.shape == vocals.shape == accompaniment.shape:
@@ -195,6 +196,9 @@ def encode_sources(
             f"vocals {tuple(vocals.shape)}, accompaniment {tuple(accompaniment.shape)}"
         )
     check(mixture.ndim > 1, "shape of the signals", tuple(mixture.shape), "(batch, 1, time)")
+    if len({signal.dtype for signal in signals}) > 1:
+        for signal in signals:  # the encoder refuses another precision, which joining would hide
+            representation.encode(signal)
     return EncodedSources(*representation.encode(torch.cat(signals)).chunk(len(signals)))
 
 
