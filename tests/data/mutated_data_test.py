@@ -16,13 +16,14 @@ from asteroid_sinudae.data.tracks import Manifest
 STRANGE_JSON = [b"null", b"[]", b"{}", b"1e999", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 5000, b""]
 
 
-def test_mutated_manifests(data_dir, source):
+@pytest.mark.parametrize("seed", range(3))
+def test_mutated_manifests(seed, data_dir, source):
     prepare(data_dir, source)
     path = data_dir / "manifest.json"
     content = json.loads(path.read_text())
     content["skipped"] = [{"name": "x", "subset": "train", "reason": "y"}]
     n_refused = 0
-    for damaged in [*STRANGE_JSON, *mutated_json(content, 100)]:
+    for damaged in [*STRANGE_JSON, *mutated_json(content, 100, seed)]:
         path.write_bytes(damaged)
         try:
             assert isinstance(Manifest.load(data_dir), Manifest)
@@ -33,13 +34,14 @@ def test_mutated_manifests(data_dir, source):
     assert len(prepare(data_dir, source).tracks) == 3
 
 
-def test_mutated_records(tmp_path, data_dir):
+@pytest.mark.parametrize("seed", range(3))
+def test_mutated_records(seed, tmp_path, data_dir):
     source = tmp_path / "musdb18"
     write_track(source / "train/A - 1", n_samples=2048)
     expected = prepare(data_dir, source).tracks
     path = data_dir / "train/A - 1/track.json"
     content = json.loads(path.read_text())
-    for damaged in [*STRANGE_JSON, *mutated_json(content, 80)]:
+    for damaged in [*STRANGE_JSON, *mutated_json(content, 80, seed)]:
         path.write_bytes(damaged)
         try:
             found = prepare(data_dir, source).tracks

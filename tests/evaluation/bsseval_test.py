@@ -247,10 +247,11 @@ def test_files_that_are_not_whole_or_not_ours(systems, tracks, output_dir):
         evaluate_tracks(systems, tracks, output_dir, n_workers=1)
 
 
-def test_damaged_scores_are_read_or_refused(systems, tracks, output_dir):
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_scores_are_read_or_refused(seed, systems, tracks, output_dir):
     path = output_dir / "STFT" / "test" / "D - e.json"
     refused, content = 0, json.loads(path.read_text())
-    for text in mutated_json(content, 100):
+    for text in mutated_json(content, 100, seed):
         path.write_bytes(text)
         try:
             summary(evaluate_tracks(systems, tracks, output_dir, n_workers=1).store)

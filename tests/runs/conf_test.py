@@ -273,10 +273,14 @@ def test_what_ships_is_within_the_bounds(monkeypatch):
 # Damaged files
 
 
-def test_damaged_configurations_are_read_or_refused(read):
+@pytest.mark.parametrize("seed", range(2))
+def test_damaged_configurations_are_read_or_refused(seed, read):
     refused = 0
     text = scripts.BASE_CONF.read_bytes()
-    damaged = [*mutated_bytes(text, 50), *(as_yaml(x) for x in mutated_values(BASE, 100))]
+    damaged = [
+        *mutated_bytes(text, 50, seed),
+        *(as_yaml(x) for x in mutated_values(BASE, 100, seed)),
+    ]
     for number, content in enumerate(damaged):
         try:
             found = read(content)
@@ -286,10 +290,14 @@ def test_damaged_configurations_are_read_or_refused(read):
     assert 90 < refused < 150
 
 
-def test_damaged_experiments_are_read_or_refused(tmp_path):
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_experiments_are_read_or_refused(seed, tmp_path):
     path, refused = tmp_path / "experiments.yml", 0
     content = {"table1": conf.read_yaml(EXPERIMENTS)["table1"]}
-    damaged = [*mutated_bytes(as_yaml(content), 40), *(map(as_yaml, mutated_values(content, 80)))]
+    damaged = [
+        *mutated_bytes(as_yaml(content), 40, seed),
+        *(map(as_yaml, mutated_values(content, 80, seed))),
+    ]
     for text in damaged:
         path.write_bytes(text)
         try:

@@ -172,14 +172,15 @@ def test_a_damaged_result_is_refused(tmp_path, small, name, damage, message):
         results.read_result(job, results.describe_source(SOURCE))
 
 
-def test_damaged_results_are_read_or_refused(tmp_path, small):
+@pytest.mark.parametrize("seed", range(2))
+def test_damaged_results_are_read_or_refused(seed, tmp_path, small):
     _, _, (job, _) = jobs_of(small, tmp_path)
     write_result(job.run.folder, job.conf)
     refused, source = 0, results.describe_source(SOURCE)
     paths = [job.run.folder / name for name in ("final_metrics.json", "segments.csv")]
     metrics, segments = (path.read_bytes() for path in paths)
-    damaged = [(paths[0], text) for text in mutated_json(json.loads(metrics), 100)]
-    damaged += [(paths[1], text) for text in mutated_bytes(segments, 50)]
+    damaged = [(paths[0], text) for text in mutated_json(json.loads(metrics), 100, seed)]
+    damaged += [(paths[1], text) for text in mutated_bytes(segments, 50, seed)]
     for path, text in damaged:
         paths[0].write_bytes(metrics)
         paths[1].write_bytes(segments)

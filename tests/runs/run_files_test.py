@@ -73,9 +73,10 @@ def test_metrics_of_another_shape(tmp_path, change, message):
         Run(tmp_path).read_metrics()
 
 
-def test_damaged_metrics_are_read_or_refused(tmp_path):
+@pytest.mark.parametrize("seed", range(2))
+def test_damaged_metrics_are_read_or_refused(seed, tmp_path):
     path, refused = tmp_path / "final_metrics.json", 0
-    for text in [*mutated_json(METRICS, 150), b"", b"\xff", b"[" * 10**5]:
+    for text in [*mutated_json(METRICS, 150, seed), b"", b"\xff", b"[" * 10**5]:
         path.write_bytes(text)
         try:
             metrics = Run(tmp_path).read_metrics()
@@ -94,12 +95,13 @@ def test_places_without_metrics(tmp_path, place):
         Run(tmp_path / place).read_metrics()
 
 
-def test_what_a_model_tells_of_its_training(tmp_path):
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_model_tells_of_its_training(seed, tmp_path):
     path, refused = tmp_path / "best_model.pth", 0
     for infos in ({}, {"training": TRAINING}, {"training": TRAINING, "sources": ["a"]}):
         torch.save({"infos": infos}, path)
         assert Run(tmp_path).read_training() == infos.get("training", {})
-    for infos in mutated_values({"training": TRAINING}, 100):
+    for infos in mutated_values({"training": TRAINING}, 100, seed):
         torch.save({"infos": infos}, path)
         try:
             training = Run(tmp_path).read_training()
@@ -159,9 +161,10 @@ def test_folder_that_is_no_start_of_a_training(tmp_path):
         read_losses(tmp_path)
 
 
-def test_damaged_logs_are_read_or_refused(tmp_path):
+@pytest.mark.parametrize("seed", range(2))
+def test_damaged_logs_are_read_or_refused(seed, tmp_path):
     refused = 0
-    for text in mutated_bytes(LOG.encode(), 120):
+    for text in mutated_bytes(LOG.encode(), 120, seed):
         write_log(tmp_path, text)
         try:
             assert isinstance(read_losses(tmp_path), pd.DataFrame)
