@@ -9,10 +9,9 @@ absent.
 If a module is really missing, the error says what to install. One such module is requests, which
 asteroid 0.7.0 does not declare.
 
-Asteroid's own model files do not load with asteroid 0.7.0 for two reasons, which are mended here.
-They hold a TorchVersion, which `torch.load` refuses since torch 2.6. And the files of SuDORMRF hold
-an argument that its models pass on to the filterbank: Asteroid's filterbanks ignore unknown
-arguments, ours refuse them.
+Asteroid's own files of SuDORMRF hold an argument that its models pass on to the filterbank:
+Asteroid's filterbanks ignore unknown arguments, ours refuse them. (That `torch.load` takes the
+TorchVersion in all of Asteroid's files, :mod:`.utils.files` sees to.)
 
 Two more faults are mended: Asteroid's global norms name their dimensions by a list, which
 `torch.onnx.export` cannot follow, and `asteroid-infer` asks scipy for the window "hanning", which
@@ -94,14 +93,6 @@ def _import_without_extension() -> None:
     torchaudio._extension.utils = utils
 
 
-def _allow_torch_version() -> None:
-    """Let `from_pretrained` read what `serialize` wrote: TorchVersion is a string, and harmless."""
-    from torch.serialization import add_safe_globals
-    from torch.torch_version import TorchVersion
-
-    add_safe_globals([TorchVersion])
-
-
 def _leave_out_encoder_activation(model_class: Any) -> None:
     """Remove from `get_model_args` the argument that the constructor of `model_class` lacks."""
     get_model_args = model_class.get_model_args
@@ -118,7 +109,6 @@ def _leave_out_encoder_activation(model_class: Any) -> None:
 def _mend_model_files() -> None:
     from asteroid.models import SuDORMRFImprovedNet, SuDORMRFNet
 
-    _allow_torch_version()
     for model_class in SuDORMRFImprovedNet, SuDORMRFNet:
         _leave_out_encoder_activation(model_class)
 

@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.serialization import add_safe_globals
 from torch.torch_version import TorchVersion
 
 from .outlines import DAMAGED, REFUSED, check_outline
+
+# What Asteroid serializes holds one, which is text and harmless; torch.load refuses it since 2.6.
+add_safe_globals([TorchVersion])
 
 # Names of temporary files do not contain the name of the file to write, which may already be as
 # long as the file system allows.
@@ -176,9 +180,7 @@ def load_safely(path: str | Path, map_location: str | torch.device = "cpu") -> d
     check_outline(path)
     try:
         with warnings.catch_warnings(action="ignore"):  # of what is refused or accepted here
-            # Asteroid's files hold a TorchVersion, which is text.
-            with torch.serialization.safe_globals([TorchVersion]):
-                content = torch.load(path, map_location=map_location, weights_only=True)
+            content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} {REFUSED}") from error
     except Exception as error:  # the unpickler fails on noise in ways of its own
