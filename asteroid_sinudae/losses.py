@@ -55,10 +55,11 @@ def total_variation(rep: torch.Tensor, norm: str = "l1") -> torch.Tensor:
 def _signs_of_differences(rep: torch.Tensor) -> torch.Tensor:
     """Sum, for each coefficient, the signs of the differences that it enters."""
     total = torch.zeros_like(rep)
-    for dim in (-2, -1):
-        signs = rep.diff(dim=dim).sign_()
-        total.narrow(dim, 1, signs.shape[dim]).add_(signs)
-        total.narrow(dim, 0, signs.shape[dim]).sub_(signs)
+    for each, sum_of_signs in zip(rep, total, strict=True):  # one signal stays in the cache
+        for dim in (0, 1):
+            signs = each.diff(dim=dim).sign_()
+            sum_of_signs.narrow(dim, 1, signs.shape[dim]).add_(signs)
+            sum_of_signs.narrow(dim, 0, signs.shape[dim]).sub_(signs)
     return total
 
 
