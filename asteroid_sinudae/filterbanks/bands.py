@@ -180,13 +180,27 @@ def n_kernels(bands: Sequence[Band], sample_rate: float) -> int:
         >>> n_kernels(parse_bands("2048x4:1400:500 512x2:22050"), 44100.0)
         792
     """
-    total = 0
-    for number, band in enumerate(bands):
-        bins = band_bins(bands, number, sample_rate)
+    return sum(number for _, number in band_supports(bands, sample_rate))
+
+
+def band_supports(bands: Sequence[Band], sample_rate: float) -> list[tuple[int, int]]:
+    """Count the kernels of each window: the `supports` of their filterbanks.
+
+    Returns:
+        list of pairs, see :func:`.check_supports`
+
+    Examples
+        >>> band_supports(parse_bands("2048x4:1400 512x2:22050"), 44100.0)
+        [(2048, 304), (512, 488)]
+    """
+    numbers: dict[int, int] = {}
+    for index, band in enumerate(bands):
+        bins = band_bins(bands, index, sample_rate)
         # At 0 Hz and half the sample rate there is one phase and its negative, instead of four.
         n_single = (0 in bins) + (band.window // 2 in bins) if band.phases == 4 else 0
-        total += band.phases * len(bins) - 2 * n_single
-    return total
+        number = band.phases * len(bins) - 2 * n_single
+        numbers[band.window] = numbers.get(band.window, 0) + number
+    return sorted(((w, n) for w, n in numbers.items() if n), reverse=True)
 
 
 def band_bins(bands: Sequence[Band], number: int, sample_rate: float) -> range:
@@ -231,3 +245,12 @@ def check_bands(bands: Sequence[Band], kernel_size: int, stride: int, sample_rat
     is_free = occupied <= nyquist
     check(is_free, "upper edge of a cross-fade", occupied, f"at most {nyquist:g} Hz")
     check(last.upper == nyquist, "upper edge of the last band", last.upper, f"{nyquist:g} Hz")
+
+
+def check_kernels(
+    bands: Sequence[Band], n_filters: int, kernel_size: int, stride: int, sample_rate: float
+) -> None:
+    """Raise a ValueError unless `n_filters` kernels of these sizes can start from these bands."""
+    check_bands(bands, kernel_size, stride, sample_rate)
+    number = n_kernels(bands, sample_rate)
+    check(n_filters == number, "n_filters", n_filters, f"{number}, the kernels of the bands")

@@ -1,10 +1,13 @@
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
+from .compact import CompactFB, Kernels
 from .smoothing import SmoothFB
 
 
-class ConvSmoothFB(SmoothFB):
+class ConvSmoothFB(CompactFB, SmoothFB):
     r"""Free filterbank with smoothing over frames, the encoder :math:`E` of [1] (Section 2.1).
 
     The encoder has two convolutions. The first one is the filterbank, with the output :math:`X`.
@@ -26,19 +29,22 @@ class ConvSmoothFB(SmoothFB):
         smooth_groups (int): 1 for a full convolution as in the paper, or `n_filters` for a
             depthwise one, which smooths each channel by itself and has `n_filters` times fewer
             weights.
+        supports (sequence of pairs, optional): Windows outside of which kernels are zero and have
+            no parameters, see :func:`.check_supports`. If None (default), all samples are learned,
+            as in the paper.
 
     Attributes:
         n_feats_out (int): Number of output filters.
 
     Raises:
-        ValueError: if a size is out of its range.
+        ValueError: if a size is out of its range, or `supports` does not fit the sizes.
 
     References
         [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
         EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
     """
 
-    kernel_channel_dims = {"_filters": (0,)}
+    _filters: nn.Parameter | nn.ParameterList
 
     def __init__(
         self,
@@ -49,6 +55,7 @@ class ConvSmoothFB(SmoothFB):
         smooth_kernel_size: int = 5,
         smooth_dilation: int = 10,
         smooth_groups: int = 1,
+        supports: Sequence[Sequence[int]] | None = None,
     ):
         super().__init__(
             n_filters,
@@ -59,9 +66,17 @@ class ConvSmoothFB(SmoothFB):
             smooth_dilation,
             smooth_groups,
         )
-        self._filters = nn.Parameter(torch.empty(n_filters, 1, kernel_size))
-        nn.init.kaiming_uniform_(self._filters)
+        self._set_supports(supports)
+        start = torch.empty(n_filters, 1, kernel_size)
+        nn.init.kaiming_uniform_(start)
+        self._filters = self._windowed(start)
 
-    def filters(self) -> torch.Tensor:
-        """Kernels of shape `(n_filters, 1, kernel_size)`."""
-        return self._filters
+    @property
+    def channel_dims(self) -> dict[str, tuple[int, ...]]:
+        """Dimensions of each tensor that run over channels; a reordering permutes them."""
+        name = "_filters" if self.supports is None else "channel_order"
+        return {name: (0,), **super().channel_dims}
+
+    def kernels(self) -> Kernels:
+        """The kernels in groups, see :class:`.Kernels`."""
+        return self._grouped(self._filters)

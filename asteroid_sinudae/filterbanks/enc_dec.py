@@ -11,10 +11,22 @@ from typing import Any
 import asteroid_filterbanks
 import torch
 
-from ..utils.autocast import in_autocast
 from ..utils.checks import check_not_negative_int
 from ..utils.dtypes import ChecksConversion, check_precision
+from .compact import CompactFB, Kernels, whole_kernels
 from .framing import edge_frames, frame_analysis, frame_synthesis, samples_before
+
+
+def _kernels(part: asteroid_filterbanks.Encoder | asteroid_filterbanks.Decoder) -> Kernels:
+    """The kernels of an encoder or a decoder, in groups where its filterbank is compact.
+
+    A subclass of a filterbank may have a `filters` method of its own, which counts.
+    """
+    filterbank = part.filterbank
+    is_grouped = isinstance(filterbank, CompactFB) and filterbank.supports is not None
+    if is_grouped and not part.is_pinv and type(filterbank).filters is CompactFB.filters:
+        return filterbank.kernels()
+    return whole_kernels(part.get_filters())
 
 
 class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
@@ -64,15 +76,15 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """Encode a waveform of any rank, whose last dimension is time."""
-        filters = self.get_filters()
-        check_precision("waveform", waveform, filters.dtype)
-        # Under autocast the waveform is rounded before it is cut into overlapping frames.
+        kernels = _kernels(self)
+        check_precision("waveform", waveform, kernels.groups[0].dtype)
         spec = frame_analysis(
-            in_autocast(self.filterbank.pre_analysis(waveform)),
-            filters,
+            self.filterbank.pre_analysis(waveform),
+            kernels,
             self.stride,
             self.edges,
             self.as_conv1d,
+            signals_last=getattr(self.filterbank, "smooth_groups", None) == 1,
         )
         return self.filterbank.post_analysis(spec).contiguous()
 
@@ -142,10 +154,10 @@ class Decoder(ChecksConversion, asteroid_filterbanks.Decoder):
         Returns:
             :class:`torch.Tensor` of shape `(time,)`, `(batch, 1, time)` or `(..., time)`.
         """
-        filters = self.get_filters()
-        check_precision("representation", spec, filters.dtype)
+        kernels = _kernels(self)
+        check_precision("representation", spec, kernels.groups[0].dtype)
         spec = self.filterbank.pre_synthesis(spec)
-        wav = frame_synthesis(spec, filters, self.stride, self.edges)
+        wav = frame_synthesis(spec, kernels, self.stride, self.edges)
         wav = self.filterbank.post_synthesis(wav)
         if length is None:
             return wav

@@ -6,11 +6,20 @@ is the same, but matrix products use a processor's matrix units, which strided c
 bfloat16 do not.
 """
 
+import itertools
 import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from asteroid_filterbanks.scripting import script_if_tracing
 from torch.nn import functional as F
+
+from ..utils.autocast import in_autocast
+from ..utils.vmap import one_by_one
+from .compact import Kernels
+
+BLOCK = 256  # frames, of one or more signals, that are cut and multiplied at once on a CPU
 
 
 def edge_frames(kernel_size: int, stride: int) -> int:
@@ -28,40 +37,79 @@ def edge_frames(kernel_size: int, stride: int) -> int:
 
 
 def frame_analysis(
-    waveform: torch.Tensor, filters: torch.Tensor, stride: int, edges: int, as_conv1d: bool
+    waveform: torch.Tensor,
+    kernels: Kernels,
+    stride: int,
+    edges: int,
+    as_conv1d: bool,
+    signals_last: bool = False,
 ) -> torch.Tensor:
     """Correlate a zero-padded waveform with kernels at every hop.
 
     Args:
         waveform (:class:`torch.Tensor`): shape `(..., time)`.
-        filters (:class:`torch.Tensor`): shape `(n_filters, 1, kernel_size)`.
+        kernels (Kernels): The kernels of `n_filters` channels.
         stride (int): Hop in samples.
         edges (int): Frames added at each end, see :func:`edge_frames`.
         as_conv1d (bool): Whether a waveform of shape `(batch, 1, time)` gives `(batch, n_filters,
             frames)` instead of `(batch, 1, n_filters, frames)`.
+        signals_last (bool): Whether the result lies in memory as `(n_filters, frames, signals)`, in
+            which a smoothing over all channels is faster, or as `(n_filters, signals, frames)`.
 
     Returns:
         :class:`torch.Tensor` of shape `(..., n_filters, frames)`, with
         `frames = ceil(time / stride) + 2 * edges`.
+
+    Raises:
+        ValueError: if the waveform has no samples.
     """
     if torch.onnx.is_in_onnx_export():
-        return _conv_analysis(waveform, filters, stride, edges, as_conv1d)
-    return _frame_products(waveform, filters, stride, edges, as_conv1d)
+        return _conv_analysis(waveform, kernels.whole(), stride, edges, as_conv1d)
+    groups, order, kernel_size = kernels
+    # Under autocast the waveform is rounded before it is cut into overlapping frames.
+    waveform, groups = in_autocast(waveform), [in_autocast(group) for group in groups]
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return _frame_products(waveform, groups, order, kernel_size, stride, edges, as_conv1d)
+    flat = waveform.reshape(math.prod(waveform.shape[:-1]), waveform.shape[-1])  # (signals, time)
+    rows = _Analysis.apply(flat, order, kernel_size, stride, edges, signals_last, *groups)
+    frames = math.ceil(flat.shape[1] / stride) + 2 * edges
+    spec = _from_rows(rows, flat.shape[0], frames, signals_last)
+    return _unflatten(spec, waveform, as_conv1d)
 
 
 @script_if_tracing
 def _frame_products(
-    waveform: torch.Tensor, filters: torch.Tensor, stride: int, edges: int, as_conv1d: bool
+    waveform: torch.Tensor,
+    groups: list[torch.Tensor],
+    order: torch.Tensor | None,
+    kernel_size: int,
+    stride: int,
+    edges: int,
+    as_conv1d: bool,
 ) -> torch.Tensor:
+    """Compute :func:`frame_analysis` by a matrix product a group."""
     if waveform.shape[-1] == 0:
         raise ValueError("expected a waveform of at least one sample, got none")
-    pieces = _cut(waveform, filters.shape[-1], stride, edges)  # (signals, frames, kernel_size)
+    pieces = _cut(waveform, kernel_size, stride, edges)  # (signals, frames, kernel_size)
+    frames = pieces.shape[1]
     pieces = pieces.transpose(0, 1)  # (frames, signals, kernel_size), the order of the smoothing
-    # One product for the batch: one per signal would allocate a kernel gradient per signal.
-    columns = pieces.reshape(-1, filters.shape[-1]).t()  # (kernel_size, frames * signals)
-    spec = torch.mm(filters.squeeze(1), columns)  # (filters, frames * signals)
-    spec = spec.reshape(filters.shape[0], pieces.shape[0], -1)  # (filters, frames, signals)
-    spec = spec.permute(2, 0, 1)  # (signals, filters, frames)
+    # One product for the batch: one per signal would allocate a kernel gradient per signal. Frames
+    # that overlap in memory are copied here, because the product would copy them column by column.
+    columns = pieces.reshape(-1, kernel_size).contiguous().t()  # (kernel_size, frames * signals)
+    parts = []
+    for kernels in groups:
+        window = kernels.shape[-1]
+        inside = columns.narrow(0, (kernel_size - window) // 2, window)
+        parts.append(torch.mm(kernels, inside))  # (kernels of the group, frames * signals)
+    spec = parts[0] if len(parts) == 1 else torch.cat(parts)  # (filters, frames * signals)
+    if order is not None:
+        spec = spec.index_select(0, order)
+    spec = spec.reshape(spec.shape[0], frames, -1)  # (filters, frames, signals)
+    return _unflatten(spec.permute(2, 0, 1), waveform, as_conv1d)
+
+
+def _unflatten(spec: torch.Tensor, waveform: torch.Tensor, as_conv1d: bool) -> torch.Tensor:
+    """Give a representation `(signals, filters, frames)` the dimensions of the waveform."""
     if waveform.ndim == 3 and waveform.shape[1] == 1 and as_conv1d:
         return spec
     return spec.reshape(waveform.shape[:-1] + spec.shape[-2:])
@@ -94,126 +142,347 @@ def _conv_analysis(
     padding = _padding(time, filters.shape[-1], stride, edges)
     padded = F.pad(waveform.reshape(-1, 1, time), padding)  # (signals, 1, padded time)
     spec = F.conv1d(padded, filters, stride=stride)  # (signals, filters, frames)
-    if waveform.ndim == 3 and waveform.shape[1] == 1 and as_conv1d:
-        return spec
-    return spec.reshape(waveform.shape[:-1] + spec.shape[-2:])
+    return _unflatten(spec, waveform, as_conv1d)
 
 
-def frame_synthesis(
-    spec: torch.Tensor, filters: torch.Tensor, stride: int, edges: int
-) -> torch.Tensor:
+def frame_synthesis(spec: torch.Tensor, kernels: Kernels, stride: int, edges: int) -> torch.Tensor:
     """Sum kernels at every hop, weighted by a representation (Eq. (2)), and crop to whole hops.
 
     Args:
         spec (:class:`torch.Tensor`): shape `(n_filters, frames)`, `(batch, n_filters, frames)` or
             `(..., n_filters, frames)`.
-        filters (:class:`torch.Tensor`): shape `(n_filters, 1, kernel_size)`.
+        kernels (Kernels): The kernels of `n_filters` channels.
         stride (int): Hop in samples.
         edges (int): Frames that were added at each end.
 
     Returns:
         :class:`torch.Tensor` of shape `(time,)`, `(batch, 1, time)` or `(..., time)`, with
         `time = (frames - 2 * edges) * stride`.
+
+    Raises:
+        ValueError: if there are no more frames than those that were added.
     """
-    if torch.onnx.is_in_onnx_export():
-        return _conv_synthesis(spec, filters, stride, edges)
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():
-        return _overlap_add(spec, filters, stride, edges)
-    return _Synthesis.apply(spec, filters, stride, edges)
+    groups, order, kernel_size = kernels
+    spec, groups = in_autocast(spec), [in_autocast(group) for group in groups]
+    if torch.jit.is_tracing() or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+        return _overlap_add(spec, groups, order, kernel_size, stride, edges)
+    flat = spec.reshape(math.prod(spec.shape[:-2]), *spec.shape[-2:])  # (batch, filters, frames)
+    wav = _Synthesis.apply(flat, order, kernel_size, stride, edges, *groups)  # (batch, time)
+    return wav.unsqueeze(1) if spec.ndim == 3 else wav.reshape(*spec.shape[:-2], wav.shape[-1])
 
 
 @script_if_tracing
 def _overlap_add(
-    spec: torch.Tensor, filters: torch.Tensor, stride: int, edges: int
+    spec: torch.Tensor,
+    groups: list[torch.Tensor],
+    order: torch.Tensor | None,
+    kernel_size: int,
+    stride: int,
+    edges: int,
 ) -> torch.Tensor:
-    """Compute :func:`frame_synthesis` by a matrix product and an overlap-add of shifted rows.
-
-    The product gives every frame's contribution to the waveform, `kernel_size` samples long. With
-    the kernels padded to `taps` hops, tap `k` of frame `t` belongs to hop `t + k`. So for each tap
-    there is a row over frames, and the waveform is the sum of these rows, row `k` shifted by `k`
-    hops. The shifts cost nothing: rows are padded to `frames + taps` hops, and then the same memory
-    is read in rows that are one hop shorter, so that each row is shifted by one hop more than the
-    row before it.
-    """
+    """Compute :func:`frame_synthesis` by matrix products and :func:`_shift_and_add`."""
     n_filters, frames = spec.shape[-2], spec.shape[-1]
     if frames <= 2 * edges:
         raise ValueError("expected more frames than those that were added at the ends")
-    kernel_size = filters.shape[-1]
+    rows = spec.reshape(-1, n_filters, frames)  # (batch, filters, frames)
+    if order is not None:
+        rows = rows.index_select(1, order.argsort())  # channels in the order of the groups
     taps = (kernel_size + stride - 1) // stride
-    kernels = filters.squeeze(1)  # (filters, kernel_size)
-    if taps * stride > kernel_size:  # F.pad by nothing would still copy
-        kernels = F.pad(kernels, [0, taps * stride - kernel_size])  # (filters, taps * stride)
-    # A product is faster if its first factor is not transposed, even with the copy that this takes.
-    weights = spec.reshape(-1, n_filters, frames).transpose(1, 2)  # (batch, frames, filters)
-    weights = weights.contiguous().reshape(-1, n_filters)  # (batch * frames, filters)
-    pieces = torch.mm(weights, kernels)  # (batch * frames, taps * stride)
-    pieces = pieces.reshape(-1, frames, taps, stride)  # (batch, frames, taps, stride)
-    rows = F.pad(pieces.transpose(1, 2), [0, 0, 0, taps])  # (batch, taps, frames + taps, stride)
-    rows = rows.reshape(-1, taps * (frames + taps), stride)[:, : taps * (frames + taps - 1)]
-    hops = rows.reshape(-1, taps, frames + taps - 1, stride).sum(1)  # (batch, hops, stride)
+    hops = _shift_and_add(_weighted_kernels(rows, groups, kernel_size, taps * stride), stride)
     left = samples_before(kernel_size, stride, edges)
-    wav = hops.reshape(-1, hops.shape[1] * stride)[:, left : left + (frames - 2 * edges) * stride]
-    # wav is (batch, time)
+    wav = hops.reshape(hops.shape[0], hops.shape[1] * stride)
+    wav = wav[:, left : left + (frames - 2 * edges) * stride]  # (batch, time)
     if spec.ndim == 3:
         return wav.unsqueeze(1)
     return wav.reshape(spec.shape[:-2] + wav.shape[-1:])
 
 
-def _conv_synthesis(
-    spec: torch.Tensor, filters: torch.Tensor, stride: int, edges: int
+def _weighted_kernels(
+    rows: torch.Tensor, groups: list[torch.Tensor], kernel_size: int, length: int
 ) -> torch.Tensor:
-    """Compute :func:`frame_synthesis` by a transposed convolution, for ONNX."""
-    n_filters, frames = spec.shape[-2], spec.shape[-1]
-    flat = spec.reshape(-1, n_filters, frames)  # (batch, filters, frames)
-    wav = F.conv_transpose1d(flat, filters, stride=stride)  # (batch, 1, uncropped time)
-    left = samples_before(filters.shape[-1], stride, edges)
-    wav = wav[..., left : left + (frames - 2 * edges) * stride]
-    return wav if spec.ndim == 3 else wav.reshape(spec.shape[:-2] + wav.shape[-1:])
+    """What each frame contributes to the waveform: the sum of its kernels.
+
+    Args:
+        rows (:class:`torch.Tensor`): shape `(batch, filters, frames)`, in the order of the groups.
+        groups (list of :class:`torch.Tensor`): each `(kernels, window)`, see :class:`.Kernels`.
+        kernel_size (int): Length of the whole kernels in samples.
+        length (int): The same or more; the contributions are padded with zeros.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(batch, frames, length)`
+    """
+    batch, n_filters, frames = rows.shape
+    # A product is faster if its first factor is not transposed, even with the copy that this takes.
+    weights = rows.transpose(1, 2).reshape(batch * frames, n_filters)
+    first = groups[0]  # the longest window: its product is the memory that the others add to
+    left = (kernel_size - first.shape[1]) // 2
+    if length > first.shape[1]:  # F.pad by nothing would still copy
+        first = F.pad(first, [left, length - first.shape[1] - left])  # (kernels, length)
+    done = first.shape[0]
+    pieces = torch.mm(weights.narrow(1, 0, done), first)  # (batch * frames, length)
+    for kernels in groups[1:]:
+        number, window = kernels.shape
+        inside = pieces.narrow(1, (kernel_size - window) // 2, window)
+        inside.addmm_(weights.narrow(1, done, number), kernels)
+        done += number
+    return pieces.reshape(batch, frames, length)
 
 
-class _Synthesis(torch.autograd.Function):
-    """:func:`_overlap_add` with a backward pass of its own, which is faster than autograd's.
+def _shift_and_add(pieces: torch.Tensor, stride: int) -> torch.Tensor:
+    """Add what frames contribute to the waveform, each shifted by one hop more than the one before.
 
-    The transpose of a synthesis is an analysis: the waveform's gradient is cut into frames, and the
-    gradients of both factors are matrix products with these frames.
+    If the contributions are `taps` hops long, tap `k` of frame `t` belongs to hop `t + k`. So for
+    each tap there is a row over frames, and the waveform is the sum of these rows, row `k` shifted
+    by `k` hops. The shifts cost nothing: rows are padded to `frames + taps` hops, and then the same
+    memory is read in rows that are one hop shorter, so that each row is shifted by one hop more
+    than the row before it.
+
+    Args:
+        pieces (:class:`torch.Tensor`): shape `(batch, frames, taps * stride)`.
+        stride (int): Hop in samples.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(batch, frames + taps - 1, stride)`
+    """
+    batch, frames = pieces.shape[:2]
+    taps = pieces.shape[2] // stride
+    pieces = pieces.reshape(batch, frames, taps, stride)
+    rows = F.pad(pieces.transpose(1, 2), [0, 0, 0, taps])  # (batch, taps, frames + taps, stride)
+    rows = rows.reshape(batch, taps * (frames + taps), stride)[:, : taps * (frames + taps - 1)]
+    return rows.reshape(batch, taps, frames + taps - 1, stride).sum(1)
+
+
+# Analysis and synthesis are linear in the signal and in the kernels, and each is the transpose of
+# the other. So their gradients are analyses, syntheses, and products of frames with channels.
+# Frames are cut and multiplied block by block, because those of a block stay in the cache. What
+# gives derivatives does not write into its own memory, so that it can be differentiated again.
+
+
+class _Block(NamedTuple):
+    """Some frames of some signals, and the columns that they have among all frames of all signals.
+
+    Columns run over frames first if `signals_last`, otherwise over signals first.
     """
 
-    generate_vmap_rule = True
+    signals: slice
+    frames: slice
+    columns: slice
+    signals_last: bool
+
+    def cut(self, padded: torch.Tensor, kernel_size: int, stride: int) -> torch.Tensor:
+        """Copy the frames, which overlap in memory: `(columns, kernel_size)`."""
+        first, last = self.frames.start * stride, (self.frames.stop - 1) * stride + kernel_size
+        pieces = padded.narrow(0, self.signals.start, self.signals.stop - self.signals.start)
+        pieces = pieces.narrow(1, first, last - first).unfold(1, kernel_size, stride)
+        pieces = pieces.transpose(0, 1) if self.signals_last else pieces
+        return pieces.reshape(-1, kernel_size).contiguous()
+
+    def rows(self, spec: torch.Tensor) -> torch.Tensor:
+        """Read the block of `(signals, filters, frames)`: `(filters, columns)`."""
+        block = spec.narrow(0, self.signals.start, self.signals.stop - self.signals.start)
+        block = block.narrow(2, self.frames.start, self.frames.stop - self.frames.start)
+        block = block.permute(1, 2, 0) if self.signals_last else block.transpose(0, 1)
+        return block.reshape(spec.shape[1], self.columns.stop - self.columns.start)
+
+
+def _blocks(
+    signals: int, frames: int, device: torch.device, signals_last: bool = False
+) -> Iterator[_Block]:
+    """Divide the frames of all signals into blocks; into one where there is no cache to stay in."""
+    outer, inner = (frames, signals) if signals_last else (signals, frames)
+    size = BLOCK if device.type == "cpu" else max(1, outer * inner)
+    n_outer, n_inner = max(1, size // max(inner, 1)), max(1, min(inner, size))
+    for first, begin in itertools.product(range(0, outer, n_outer), range(0, inner, n_inner)):
+        last, end = min(first + n_outer, outer), min(begin + n_inner, inner)
+        columns = slice(first * inner + begin, (last - 1) * inner + end)
+        spans = slice(begin, end), slice(first, last)
+        yield _Block(*(spans if signals_last else spans[::-1]), columns, signals_last)
+
+
+def _inside(pieces: torch.Tensor, window: int) -> torch.Tensor:
+    """The part of frames inside a centred window: `(columns, window)`, not copied."""
+    return pieces.narrow(1, (pieces.shape[1] - window) // 2, window)
+
+
+def _blocks_of_rows(
+    waveform: torch.Tensor,
+    groups: Sequence[torch.Tensor],
+    order: torch.Tensor | None,
+    sizes: Sequence[int],
+    signals_last: bool,
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Analyse `(signals, time)` block by block: its columns, and `(filters, columns)`."""
+    kernel_size, stride, edges = sizes
+    padded = F.pad(waveform, _padding(waveform.shape[1], kernel_size, stride, edges))
+    frames = (padded.shape[1] - kernel_size) // stride + 1
+    for block in _blocks(len(waveform), frames, waveform.device, signals_last):
+        pieces = block.cut(padded, kernel_size, stride)
+        rows = torch.cat([group.mm(_inside(pieces, group.shape[1]).t()) for group in groups])
+        yield block.columns, rows if order is None else rows.index_select(0, order)
+
+
+def _all_rows(
+    waveform: torch.Tensor,
+    groups: Sequence[torch.Tensor],
+    order: torch.Tensor | None,
+    sizes: Sequence[int],
+    signals_last: bool,
+) -> torch.Tensor:
+    """Analyse `(signals, time)`: `(filters, columns of all blocks)`."""
+    blocks = [rows for _, rows in _blocks_of_rows(waveform, groups, order, sizes, signals_last)]
+    if not blocks:
+        return waveform.new_empty(sum(len(group) for group in groups), 0)
+    return torch.cat(blocks, 1)
+
+
+def _from_rows(rows: torch.Tensor, signals: int, frames: int, signals_last: bool) -> torch.Tensor:
+    """View `(filters, columns of all blocks)` as `(signals, filters, frames)`."""
+    if signals_last:
+        return rows.reshape(len(rows), frames, signals).permute(2, 0, 1)
+    return rows.reshape(len(rows), signals, frames).transpose(0, 1)
+
+
+def _kernel_gradients(
+    waveform: torch.Tensor,
+    spec: torch.Tensor,
+    order: torch.Tensor | None,
+    sizes: Sequence[int],
+    groups: Sequence[torch.Tensor],
+) -> list[torch.Tensor]:
+    """Gradients of the kernels: the frames of a waveform, weighted by each channel and summed.
+
+    Args:
+        waveform (:class:`torch.Tensor`): shape `(signals, time)`.
+        spec (:class:`torch.Tensor`): shape `(signals, filters, frames)`.
+        order (:class:`torch.Tensor`, optional): see :class:`.Kernels`.
+        sizes (sequence of int): `kernel_size`, `stride` and `edges`.
+        groups (sequence of :class:`torch.Tensor`): each `(kernels, window)`, for its shape.
+
+    Returns:
+        list of :class:`torch.Tensor` of the shapes of `groups`
+    """
+    kernel_size, stride, edges = sizes
+    padded = F.pad(waveform, _padding(waveform.shape[1], kernel_size, stride, edges))
+    inverse = None if order is None else order.argsort()
+    # Sums over blocks are not rounded to half precision.
+    precise = torch.promote_types(waveform.dtype, torch.float32)
+    sums = [group.new_zeros(group.shape, dtype=precise) for group in groups]
+    signals_last = spec.stride(0) < spec.stride(2)  # as it lies in memory
+    for block in _blocks(spec.shape[0], spec.shape[2], waveform.device, signals_last):
+        pieces = block.cut(padded, kernel_size, stride)
+        rows = block.rows(spec)
+        rows = rows if inverse is None else rows.index_select(0, inverse)
+        parts = rows.split([len(group) for group in groups])
+        for number, (part, group) in enumerate(zip(parts, groups, strict=True)):
+            inside = _inside(pieces, group.shape[1])
+            if precise == inside.dtype:
+                sums[number] = torch.addmm(sums[number], part, inside)
+            else:
+                sums[number] = sums[number] + part.mm(inside)
+    return [total.to(group.dtype) for total, group in zip(sums, groups, strict=True)]
+
+
+class _Analysis(torch.autograd.Function):
+    """`(signals, time)` and groups of kernels -> `(filters, columns)`, see :class:`_Block`.
+
+    It keeps the waveform for the backward pass, not the frames, which are `kernel_size / stride`
+    times as large.
+    """
 
     @staticmethod
-    def forward(spec, filters, stride, edges):
-        wav = _overlap_add(spec, filters, stride, edges)
-        # Forward-mode differentiation expects the layout that `jvp` gives.
-        return wav.clone(memory_format=torch.contiguous_format)
+    def forward(waveform, order, kernel_size, stride, edges, signals_last, *groups):
+        signals, time = waveform.shape
+        if time == 0:
+            raise ValueError("expected a waveform of at least one sample, got none")
+        columns = (math.ceil(time / stride) + 2 * edges) * signals
+        spec = waveform.new_empty(sum(len(group) for group in groups), columns)
+        sizes = kernel_size, stride, edges
+        for block, rows in _blocks_of_rows(waveform, groups, order, sizes, signals_last):
+            spec[:, block] = rows
+        return spec
 
     @staticmethod
-    def setup_context(ctx, args, wav):
-        spec, filters, ctx.stride, ctx.edges = args
-        ctx.save_for_backward(spec, filters)
-        ctx.save_for_forward(spec, filters)
+    def setup_context(ctx, args, spec):
+        waveform, order, *ctx.sizes, ctx.signals_last = args[:6]
+        ctx.save_for_backward(waveform, order, *args[6:])
+        ctx.save_for_forward(waveform, order, *args[6:])
 
     @staticmethod
-    def jvp(ctx, of_spec, of_filters, *_):
-        spec, filters = ctx.saved_tensors
-        factors = [(of_spec, filters), (spec, of_filters)]
-        known = [pair for pair in factors if None not in pair]
-        return sum(_overlap_add(*pair, ctx.stride, ctx.edges) for pair in known)
+    def jvp(ctx, of_waveform, _order, _kernel_size, _stride, _edges, _signals_last, *of_groups):
+        waveform, order, *groups = ctx.saved_tensors
+        kernels = _or_zeros(of_groups, groups)
+        spec = _all_rows(waveform, kernels, order, ctx.sizes, ctx.signals_last)
+        if of_waveform is None:
+            return spec
+        return spec + _all_rows(of_waveform, groups, order, ctx.sizes, ctx.signals_last)
 
     @staticmethod
     def backward(ctx, gradient):
-        spec, filters = ctx.saved_tensors
-        n_filters, frames = spec.shape[-2:]
-        pieces = _cut(gradient, filters.shape[-1], ctx.stride, ctx.edges)
-        pieces = pieces.reshape(-1, filters.shape[-1])  # (batch * frames, kernel_size)
-        of_spec = of_filters = None
+        waveform, order, *groups = ctx.saved_tensors
+        kernel_size, stride, edges = ctx.sizes
+        frames = math.ceil(waveform.shape[1] / stride) + 2 * edges
+        gradient = _from_rows(gradient, len(waveform), frames, ctx.signals_last)
+        of_waveform, of_groups = None, [None] * len(groups)
         if ctx.needs_input_grad[0]:
-            kernels = filters.squeeze(1).t().to(pieces.dtype)  # (kernel_size, filters)
-            of_spec = torch.mm(pieces, kernels)  # (batch * frames, filters)
-            of_spec = of_spec.reshape(-1, frames, n_filters)  # (batch, frames, filters)
-            of_spec = of_spec.transpose(1, 2).reshape(spec.shape)  # (..., filters, frames)
-        if ctx.needs_input_grad[1]:
-            weights = spec.reshape(-1, n_filters, frames)  # (batch, filters, frames)
-            weights = weights.transpose(0, 1).reshape(n_filters, -1)  # (filters, batch * frames)
-            of_filters = torch.mm(weights.to(pieces.dtype), pieces)  # (filters, kernel_size)
-            of_filters = of_filters.reshape(filters.shape)  # (filters, 1, kernel_size)
-        return of_spec, of_filters, None, None
+            whole_hops = _overlap_add(gradient, groups, order, kernel_size, stride, edges)
+            of_waveform = whole_hops.squeeze(1).narrow(1, 0, waveform.shape[1])
+        if any(ctx.needs_input_grad[6:]):
+            of_groups = _kernel_gradients(waveform, gradient, order, ctx.sizes, groups)
+        return of_waveform, None, None, None, None, None, *of_groups
+
+
+class _Synthesis(torch.autograd.Function):
+    """`(batch, filters, frames)` and groups of kernels -> `(batch, time)`, of whole hops."""
+
+    @staticmethod
+    def forward(spec, order, kernel_size, stride, edges, *groups):
+        batch, _, frames = spec.shape
+        if frames <= 2 * edges:
+            raise ValueError("expected more frames than those that were added at the ends")
+        inverse = None if order is None else order.argsort()
+        taps = math.ceil(kernel_size / stride)
+        hops = spec.new_zeros(batch, frames + taps - 1, stride)
+        for block in _blocks(batch, frames, spec.device):
+            rows = spec[block.signals, :, block.frames]
+            rows = rows if inverse is None else rows.index_select(1, inverse)
+            pieces = _weighted_kernels(rows, groups, kernel_size, taps * stride)
+            reached = slice(block.frames.start, block.frames.stop + taps - 1)
+            hops[block.signals, reached] += _shift_and_add(pieces, stride)
+        left = samples_before(kernel_size, stride, edges)
+        wav = hops.view(batch, hops.shape[1] * stride)
+        return wav[:, left : left + (frames - 2 * edges) * stride].clone()
+
+    @staticmethod
+    def setup_context(ctx, args, wav):
+        spec, order, *ctx.sizes = args[:5]
+        ctx.save_for_backward(spec, order, *args[5:])
+        ctx.save_for_forward(spec, order, *args[5:])
+
+    @staticmethod
+    def jvp(ctx, of_spec, _order, _kernel_size, _stride, _edges, *of_groups):
+        spec, order, *groups = ctx.saved_tensors
+        wav = _overlap_add(spec, _or_zeros(of_groups, groups), order, *ctx.sizes)
+        if of_spec is not None:
+            wav = wav + _overlap_add(of_spec, groups, order, *ctx.sizes)
+        return wav.squeeze(1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        spec, order, *groups = ctx.saved_tensors
+        of_spec, of_groups = None, [None] * len(groups)
+        if ctx.needs_input_grad[0]:
+            rows = _all_rows(gradient, groups, order, ctx.sizes, False)
+            of_spec = _from_rows(rows, len(spec), spec.shape[2], False)
+        if any(ctx.needs_input_grad[5:]):
+            of_groups = _kernel_gradients(gradient, spec, order, ctx.sizes, groups)
+        return of_spec, None, None, None, None, *of_groups
+
+
+for _function in (_Analysis, _Synthesis):
+    _function.vmap = staticmethod(one_by_one(_function))  # type: ignore[method-assign]
+
+
+def _or_zeros(tangents: Sequence[torch.Tensor | None], groups: list) -> list[torch.Tensor]:
+    """Tangents of the groups, zero where autograd gives none."""
+    pairs = zip(tangents, groups, strict=True)
+    return [torch.zeros_like(group) if found is None else found for found, group in pairs]

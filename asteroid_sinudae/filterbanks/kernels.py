@@ -15,9 +15,9 @@ ANGLE_BLOCK = 64  # samples between two cosines that are computed exactly, see c
 
 
 def cos_kernels(
-    frequency: torch.Tensor, phase: torch.Tensor, kernel_size: int, exponent: int
+    frequency: torch.Tensor, phase: torch.Tensor, kernel_size: int, exponent: int, start: int = 0
 ) -> torch.Tensor:
-    r"""Cosines :math:`\cos(2\pi f_c^p t + \phi_c)` for :math:`t = 0, \dots, L-1`.
+    r"""Cosines :math:`\cos(2\pi f_c^p t + \phi_c)` at `kernel_size` samples :math:`t`.
 
     This is Eq. (3) of [1] without the modulation; there, the ``exponent`` :math:`p` is 2.
 
@@ -25,8 +25,9 @@ def cos_kernels(
         frequency (:class:`torch.Tensor`): :math:`f_c`, shape `(n_filters, 1, 1)`. Its `exponent`-th
             power is the carrier frequency in cycles per sample.
         phase (:class:`torch.Tensor`): :math:`\phi_c` in radians, shape `(n_filters, 1, 1)`.
-        kernel_size (int): Length :math:`L` in samples.
+        kernel_size (int): Length in samples.
         exponent (int): 1 or 2.
+        start (int): The first of the samples :math:`t`.
 
     Returns:
         :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`.
@@ -54,10 +55,10 @@ def cos_kernels(
     n_blocks = (kernel_size + ANGLE_BLOCK - 1) // ANGLE_BLOCK  # ONNX rounds quotients to zero
     time = torch.arange(ANGLE_BLOCK, dtype=precise, device=frequency.device)
     blocks = torch.arange(n_blocks, dtype=precise, device=frequency.device) * ANGLE_BLOCK
-    start = angles * blocks + phase.to(precise)  # (filters, 1, blocks)
-    start = start.transpose(1, 2)  # (filters, blocks, 1)
+    first = angles * (blocks + start) + phase.to(precise)  # (filters, 1, blocks)
+    first = first.transpose(1, 2)  # (filters, blocks, 1)
     step = angles * time  # (filters, 1, ANGLE_BLOCK)
-    starts = torch.cat([start.cos(), -start.sin()], dim=2).to(frequency.dtype)  # (.., blocks, 2)
+    starts = torch.cat([first.cos(), -first.sin()], dim=2).to(frequency.dtype)  # (.., blocks, 2)
     steps = torch.cat([step.cos(), step.sin()], dim=1).to(frequency.dtype)  # (.., 2, ANGLE_BLOCK)
     with no_autocast(frequency.device.type):
         kernels = torch.bmm(starts, steps).flatten(1)  # (filters, blocks * ANGLE_BLOCK)
@@ -65,23 +66,31 @@ def cos_kernels(
 
 
 def mod_cos_kernels(
-    frequency: torch.Tensor, phase: torch.Tensor, modulator: torch.Tensor, exponent: int
+    frequency: torch.Tensor,
+    phase: torch.Tensor,
+    modulator: torch.Tensor,
+    exponent: int,
+    kernel_size: int,
 ) -> torch.Tensor:
     r"""Amplitude-modulated cosines :math:`\cos(2\pi f_c^p t + \phi_c) \odot b_c`, Eq. (3).
 
     Args:
         frequency (:class:`torch.Tensor`): see :func:`cos_kernels`.
         phase (:class:`torch.Tensor`): see :func:`cos_kernels`.
-        modulator (:class:`torch.Tensor`): :math:`b_c`, shape `(n_filters, 1, kernel_size)`.
+        modulator (:class:`torch.Tensor`): :math:`b_c`, shape `(n_filters, 1, window)`, of a window
+            that is centred in the kernel.
         exponent (int): 1 or 2.
+        kernel_size (int): Length :math:`L` of the kernel in samples.
 
     Returns:
-        :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`.
+        :class:`torch.Tensor` of shape `(n_filters, 1, window)`: the kernels inside the window.
 
     Raises:
         ValueError: if `frequency` is of half precision.
     """
-    return cos_kernels(frequency, phase, modulator.shape[-1], exponent) * modulator
+    window = modulator.shape[-1]
+    start = (kernel_size - window) // 2
+    return cos_kernels(frequency, phase, window, exponent, start) * modulator
 
 
 def sinc_kernels(low: torch.Tensor, band: torch.Tensor, window: torch.Tensor) -> torch.Tensor:

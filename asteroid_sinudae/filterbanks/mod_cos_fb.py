@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -6,6 +7,7 @@ from torch import nn
 
 from ..utils.checks import check_choice, check_filterbank_sizes
 from ..utils.dtypes import ChecksConversion
+from .compact import CompactFB, Kernels
 from .kernels import FREQUENCY_INITS, cos_kernels, mod_cos_kernels
 
 
@@ -40,8 +42,6 @@ class CosFB(ChecksConversion, Filterbank):
         EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
     """
 
-    # Dimensions of each parameter that run over channels; a reordering has to permute them.
-    channel_dims: dict[str, tuple[int, ...]] = {"frequency": (0,), "phase": (0,)}
     n_filters: int
     kernel_size: int
     stride: int
@@ -96,13 +96,18 @@ class CosFB(ChecksConversion, Filterbank):
         frequency = self.frequency.detach().flatten()
         return frequency.abs() ** self.exponent * self.sample_rate
 
+    @property
+    def channel_dims(self) -> dict[str, tuple[int, ...]]:
+        """Dimensions of each tensor that run over channels; a reordering permutes them."""
+        return {"frequency": (0,), "phase": (0,)}
+
     def get_config(self) -> dict[str, Any]:
         """Returns dictionary of arguments to re-instantiate the class."""
         config = {"exponent": self.exponent, "frequency_init": self.frequency_init}
         return {**super().get_config(), **config}
 
 
-class ModCosFB(CosFB):
+class ModCosFB(CompactFB, CosFB):
     r"""Amplitude-modulated cosines (decoder `mod-cos` of [1], Eq. (3)).
 
     Kernels are :math:`w_c = \cos(2\pi f_c^p t + \phi_c) \odot b_c`. Every sample of the modulating
@@ -116,24 +121,83 @@ class ModCosFB(CosFB):
         sample_rate (float): Sample rate of the expected audio in Hz. Defaults to 8000.
         exponent (int): see :class:`CosFB`.
         frequency_init (str): see :class:`CosFB`.
+        supports (sequence of pairs, optional): Windows outside of which modulators are zero and
+            have no parameters, see :func:`.check_supports`. If None (default), all samples are
+            learned, as in the paper.
 
     Attributes:
         n_feats_out (int): Number of output filters.
+        modulator (:class:`torch.nn.Parameter`): :math:`b_c`, shape `(n_filters, 1, kernel_size)`.
+            With `supports` it is a list of parameters, one of shape `(kernels, 1, window)` for each
+            window; rows of `frequency` and `phase` are then in the order of these groups, and
+            `channel_order` says which row is which channel's.
 
     Raises:
-        ValueError: if a size is out of its range, or `exponent` or `frequency_init` is unknown.
+        ValueError: if a size is out of its range, `exponent` or `frequency_init` is unknown, or
+            `supports` does not fit the sizes.
 
     References
         [1] : "Unsupervised Interpretable Representation Learning for Singing Voice Separation".
         EUSIPCO 2020. Stylianos I. Mimilakis, Konstantinos Drossos, Gerald Schuller.
+
+    Examples
+        >>> fb = ModCosFB(4, 64, 8, supports=[[64, 1], [16, 3]])
+        >>> [tuple(group.shape) for group in fb.modulator], fb.filters().shape
+        ([(1, 1, 64), (3, 1, 16)], torch.Size([4, 1, 64]))
     """
 
-    channel_dims = {**CosFB.channel_dims, "modulator": (0,)}
+    modulator: nn.Parameter | nn.ParameterList
+
+    def __init__(
+        self,
+        n_filters: int,
+        kernel_size: int,
+        stride: int | None = None,
+        sample_rate: float = 8000.0,
+        exponent: int = 2,
+        frequency_init: str = "mel",
+        supports: Sequence[Sequence[int]] | None = None,
+    ):
+        super().__init__(n_filters, kernel_size, stride, sample_rate, exponent, frequency_init)
+        self._set_supports(supports)
+        start = torch.full((n_filters, 1, kernel_size), 1 / (n_filters + kernel_size))
+        self.modulator = self._windowed(start)
 
     def _start_amplitude(self, amplitude: float) -> None:
-        shape = (self.n_filters, 1, self.kernel_size)
-        self.modulator = nn.Parameter(torch.full(shape, amplitude))
+        """Leave the amplitude to the modulators."""
 
-    def filters(self) -> torch.Tensor:
-        """Kernels of shape `(n_filters, 1, kernel_size)`."""
-        return mod_cos_kernels(self.frequency, self.phase, self.modulator, self.exponent)
+    @property
+    def channel_dims(self) -> dict[str, tuple[int, ...]]:
+        """Dimensions of each tensor that run over channels; a reordering permutes them."""
+        if self.supports is not None:
+            return {"channel_order": (0,)}
+        return {**super().channel_dims, "modulator": (0,)}
+
+    def kernels(self) -> Kernels:
+        """The kernels in groups, see :class:`.Kernels`."""
+        modulators = self._grouped(self.modulator)
+        numbers = [group.shape[0] for group in modulators.groups]
+        carriers = zip(self.frequency.split(numbers), self.phase.split(numbers), strict=True)
+        rows = zip(modulators.groups, carriers, strict=True)
+        groups = [
+            mod_cos_kernels(frequency, phase, group[:, None], self.exponent, self.kernel_size)
+            for group, (frequency, phase) in rows
+        ]
+        return modulators._replace(groups=[group.squeeze(1) for group in groups])
+
+    def modulators(self) -> torch.Tensor:
+        """Modulators in the order of channels, without gradient.
+
+        Returns:
+            :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`, zero outside of windows.
+        """
+        return self._grouped(self.modulator).whole().detach()
+
+    def carrier_frequencies(self) -> torch.Tensor:
+        """Carrier frequency of each channel in Hz.
+
+        Returns:
+            :class:`torch.Tensor` of shape `(n_filters,)`, without gradient.
+        """
+        carriers = super().carrier_frequencies()
+        return carriers if self.channel_order is None else carriers[self.channel_order]

@@ -18,9 +18,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from ..utils.checks import check
-from .bands import Band, band_bins, check_bands, layout_bands, n_kernels, parse_bands
+from .bands import (
+    Band,
+    band_bins,
+    band_supports,
+    check_bands,
+    check_kernels,
+    layout_bands,
+    parse_bands,
+)
 from .conv_smooth_fb import ConvSmoothFB
 from .mod_cos_fb import ModCosFB
 
@@ -140,7 +149,8 @@ def modulators(carriers: Carriers, kernel_size: int) -> torch.Tensor:
 
     Args:
         carriers (Carriers): The parameters of `n_filters` kernels.
-        kernel_size (int): Length of the kernels in samples.
+        kernel_size (int): Length of the kernels in samples, or of the part around their centre
+            that is asked for.
 
     Returns:
         :class:`torch.Tensor` of shape `(n_filters, 1, kernel_size)`, in double precision.
@@ -162,25 +172,44 @@ def start_multires(encoder: ConvSmoothFB, decoder: ModCosFB, bands: Sequence[Ban
         bands (sequence of Band): The bands, see :func:`multires_carriers`.
 
     Raises:
-        ValueError: as from :func:`multires_carriers`, and if the number of filters is another.
+        ValueError: as from :func:`multires_carriers`, and if the number of filters is another, or
+            the windows of compact kernels are other ones.
     """
     kernel_size = decoder.kernel_size
-    check_bands(bands, kernel_size, decoder.stride, decoder.sample_rate)
-    number = n_kernels(bands, decoder.sample_rate)
-    is_right = decoder.n_filters == number
-    check(is_right, "n_filters", decoder.n_filters, f"{number}, the kernels of the bands")
+    check_kernels(bands, decoder.n_filters, kernel_size, decoder.stride, decoder.sample_rate)
+    for filterbank in (encoder, decoder):
+        found, windows = filterbank.supports, tuple(band_supports(bands, decoder.sample_rate))
+        check(
+            found in (None, windows), "supports", found, f"{windows}, those of the bands, or None"
+        )
     if decoder.frequency.is_meta:  # a model on the meta device has sizes, but no numbers
         return
     carriers = multires_carriers(bands, kernel_size, decoder.stride, decoder.sample_rate)
+    if decoder.supports is not None:
+        # Parameters are in groups, from the longest window to the shortest.
+        rows = carriers.window.argsort(descending=True, stable=True)
+        carriers = Carriers(*(part[rows] for part in carriers))
+        for filterbank in (encoder, decoder):
+            filterbank.get_buffer("channel_order").copy_(rows.argsort())
     decoder.frequency.copy_((carriers.frequency ** (1 / decoder.exponent)).view(-1, 1, 1))
     # The phase is moved from the centre to the first sample. The carrier is taken as it was rounded
     # to single precision, so that the phase at the centre stays exact.
     cycles = decoder.frequency.double() ** decoder.exponent * (kernel_size - 1) / 2
     phase = carriers.phase.view(-1, 1, 1) - 2 * math.pi * cycles
     decoder.phase.copy_(torch.remainder(phase + math.pi, 2 * math.pi) - math.pi)
-    decoder.modulator.copy_(modulators(carriers, kernel_size))
-    encoder.get_parameter("_filters").copy_(decoder.filters())
+    _fill(decoder.modulator, carriers)
+    for ours, theirs in zip(encoder.kernels().groups, decoder.kernels().groups, strict=True):
+        ours.copy_(theirs)
     encoder.smooth_weight.zero_()
+
+
+def _fill(held: nn.Parameter | nn.ParameterList, carriers: Carriers) -> None:
+    """Set the modulators of whole kernels, or of each group of compact ones."""
+    groups = held if isinstance(held, nn.ParameterList) else [held]
+    numbers = [len(group) for group in groups]
+    parts = zip(*(part.split(numbers) for part in carriers), strict=True)
+    for group, part in zip(groups, parts, strict=True):
+        group.copy_(modulators(Carriers(*part), group.shape[-1]))
 
 
 def frame_bounds(

@@ -8,7 +8,7 @@ from inspect import Parameter
 from typing import TypeVar
 
 from ..utils.checks import check, check_choice, check_filterbank_sizes, plain
-from .bands import Band, as_bands, format_bands
+from .bands import Band, as_bands, band_supports, check_kernels, format_bands
 from .conv_fb import ConvFB
 from .conv_smooth_fb import ConvSmoothFB
 from .enc_dec import Decoder, Encoder
@@ -55,9 +55,11 @@ class PairArguments:
         cover_edges (bool, optional): Whether to add the frames at both ends that exact
             reconstruction needs, see :class:`.Encoder`. If None (the default), they are added with
             ``'multires'`` only.
+        compact (bool): With ``'multires'``, whether kernels have parameters only inside the windows
+            of their bands, see :mod:`.compact`; they are smaller and faster.
 
     Raises:
-        ValueError: naming the argument that makes no sense.
+        ValueError: naming the argument that is unknown or out of its range.
     """
 
     encoder: str = "conv_smooth"
@@ -74,6 +76,7 @@ class PairArguments:
     init: str = "paper"
     bands: str | Sequence[Band] = ""
     cover_edges: bool | None = None
+    compact: bool = False
 
     def __post_init__(self):
         for field in fields(self):
@@ -83,6 +86,7 @@ class PairArguments:
         check_choice("decoder", self.decoder, DECODERS)
         check_choice("init", self.init, INITS)
         check_choice("cover_edges", self.cover_edges, (None, False, True))
+        check_choice("compact", self.compact, (False, True))
         if self.init == "multires":
             is_pair = (self.encoder, self.decoder) == ("conv_smooth", "mod_cos")
             expected = "'paper' for any pair but conv_smooth and mod_cos"
@@ -90,6 +94,7 @@ class PairArguments:
             self._set("bands", format_bands(as_bands(self.bands, **self.sizes())))
         else:
             check(not self.bands, "bands", self.bands, "empty, unless init is 'multires'")
+            check(not self.compact, "compact", self.compact, "False, unless init is 'multires'")
             self._set("bands", "")
         if self.cover_edges is None:
             self._set("cover_edges", self.init == "multires")
@@ -167,15 +172,21 @@ def make_enc_dec(**pair):
     """
     arguments = PairArguments(**pair)
     sizes = arguments.sizes()
-    analysis = ENCODERS[arguments.encoder](**sizes, **arguments.smoothing())
+    windows: dict = {}
+    if arguments.init == "multires":
+        bands = as_bands(arguments.bands, **sizes)
+        check_kernels(bands, **sizes)
+        if arguments.compact:
+            windows["supports"] = band_supports(bands, arguments.sample_rate)
+    analysis = ENCODERS[arguments.encoder](**sizes, **arguments.smoothing(), **windows)
     if arguments.decoder == "mod_cos":
-        synthesis = ModCosFB(**sizes, **arguments.carriers())
+        synthesis = ModCosFB(**sizes, **arguments.carriers(), **windows)
     elif arguments.decoder == "cos":
         synthesis = CosFB(**sizes, **arguments.carriers())
     else:
         activation = "tanh" if arguments.decoder == "conv_tanh" else "linear"
         synthesis = ConvFB(**sizes, output_activation=activation)
     if arguments.init == "multires":
-        start_multires(analysis, synthesis, as_bands(arguments.bands, **sizes))
+        start_multires(analysis, synthesis, bands)
     edges = dict(cover_edges=arguments.cover_edges)
     return Encoder(analysis, **edges), Decoder(synthesis, **edges)

@@ -41,7 +41,6 @@ class SincSmoothFB(ChecksConversion, SmoothFB):
         Mirco Ravanelli, Yoshua Bengio.  https://arxiv.org/abs/1808.00158
     """
 
-    kernel_channel_dims = {"low": (0,), "band": (0,)}
     learned_frequencies = ("low", "band")
 
     def __init__(
@@ -67,6 +66,11 @@ class SincSmoothFB(ChecksConversion, SmoothFB):
         self.low = nn.Parameter(edges[:-1].clone())
         self.band = nn.Parameter(edges.diff(dim=0))
         self.window = nn.Parameter(torch.hamming_window(kernel_size).view(1, 1, kernel_size))
+
+    @property
+    def channel_dims(self) -> dict[str, tuple[int, ...]]:
+        """Dimensions of each tensor that run over channels; a reordering permutes them."""
+        return {"low": (0,), "band": (0,), **super().channel_dims}
 
     def filters(self) -> torch.Tensor:
         """Kernels of shape `(n_filters, 1, kernel_size)`."""

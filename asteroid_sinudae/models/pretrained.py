@@ -102,8 +102,8 @@ def describe_sizes(arguments: dict) -> str:
         >>> sizes.split(", ")[-2:]
         ['5.00 coefficients a sample', '0.04 million parameters']
     """
-    with torch.device("meta"):  # sizes only; the start is of the same
-        model = SinuDAE(**{**arguments, "init": "paper", "bands": ""})
+    with torch.device("meta"):  # sizes only
+        model = SinuDAE(**arguments)
     sizes = model.get_model_args()
     coefficients = sizes["n_filters"] / sizes["stride"]
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6

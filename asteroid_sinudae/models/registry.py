@@ -16,6 +16,7 @@ STRUCTURES = {
         sample_rate=44100.0,
         smooth_groups=n_filters,
         init="multires",
+        compact=True,
     )
     for name, n_filters, kernel_size, stride in (
         ("multires_c800_s256", 800, 2048, 256),  # the paper's size

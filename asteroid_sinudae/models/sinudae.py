@@ -37,6 +37,8 @@ class SinuDAE(SafeModel):
             default, :func:`.layout_bands` chooses them.
         cover_edges (bool, optional): Whether to add the frames at both ends that exact
             reconstruction needs, see :class:`.Encoder`; by default, with ``'multires'`` only.
+        compact (bool): With ``'multires'``, whether kernels have parameters only inside the windows
+            of their bands, see :mod:`.compact`; they are smaller and faster.
 
     Attributes:
         encoder (Encoder): the encoder :math:`E`.

@@ -65,7 +65,7 @@ def learned_bank(model: SinuDAE) -> Bank:
     banks = [each.decoder.filterbank for each in (model, start_model(model))]
     carriers, start_carriers = (bank.carrier_frequencies().cpu().double().numpy() for bank in banks)
     durations, start_durations = (
-        1000 * effective_lengths(bank.modulator[:, 0].cpu().double().numpy()) / model.sample_rate
+        1000 * effective_lengths(bank.modulators()[:, 0].cpu().double().numpy()) / model.sample_rate
         for bank in banks
     )
     changes = None

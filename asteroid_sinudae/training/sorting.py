@@ -36,22 +36,22 @@ def sort_channels(model: SinuDAE, optimizer: torch.optim.Optimizer | None = None
     moved = (order != torch.arange(len(order), device=order.device)).nonzero().flatten()
     for filterbank in (model.encoder.filterbank, decoder):
         for name, dims in filterbank.channel_dims.items():
-            parameter = filterbank.get_parameter(name)
-            state = optimizer.state.get(parameter, {}) if optimizer is not None else {}
+            permuted = getattr(filterbank, name)  # a parameter, or the buffer of compact kernels
+            state = optimizer.state.get(permuted, {}) if optimizer is not None else {}
             moments = [
                 value
                 for value in state.values()
-                if torch.is_tensor(value) and value.shape == parameter.shape
+                if torch.is_tensor(value) and value.shape == permuted.shape
             ]
             for dim in dims:
                 # A tensor of shape (before, channels, after) is viewed as rows (before * channels,
                 # after), and the rows of moved channels are copied in the order of memory, which is
                 # faster than to copy one channel after the other.
-                starts = torch.arange(parameter.shape[:dim].numel(), device=moved.device)
+                starts = torch.arange(permuted.shape[:dim].numel(), device=moved.device)
                 starts = starts[:, None] * len(order)  # (before, 1): the first row of each
                 targets = (starts + moved).flatten()  # (before * moved channels,)
                 sources = (starts + order[moved]).flatten()
-                for tensor in [parameter, *moments]:
+                for tensor in [permuted, *moments]:
                     rows = tensor.view(-1, *tensor.shape[dim + 1 :])  # (before * channels, after)
                     rows.index_copy_(0, targets, rows.index_select(0, sources))
     return True

@@ -196,10 +196,11 @@ DIFFERENT = {  # from SIZES and from the defaults
     "smooth_dilation": 2,
     "smooth_groups": SIZES["n_filters"],
     "output_activation": "tanh",
+    "supports": ((64, 5), (16, SIZES["n_filters"] - 5)),
 }
-PAIR_DIFFERENT = {k: v for k, v in DIFFERENT.items() if k != "output_activation"}
+PAIR_DIFFERENT = {k: v for k, v in DIFFERENT.items() if k not in ("output_activation", "supports")}
 PAIR_DIFFERENT |= {"encoder": "sinc_smooth", "decoder": "conv_tanh", "cover_edges": True}
-PAIR_DIFFERENT |= {"init": "multires", "bands": "64x4:8000:500"}
+PAIR_DIFFERENT |= {"init": "multires", "bands": "64x4:8000:500", "compact": True}
 BANDS = {"init": "multires", "n_filters": 128}  # what these two arguments need beside them
 
 
@@ -242,7 +243,7 @@ def test_every_argument_of_a_side(side):
 
 @pytest.mark.parametrize("argument", arguments_of(SinuDAE))
 def test_every_argument_of_the_auto_encoder(argument):
-    beside = BANDS if argument in ("init", "bands") else {}
+    beside = BANDS if argument in ("init", "bands", "compact") else {}
     dae = SinuDAE(**{**SIZES, **beside, argument: PAIR_DIFFERENT[argument]})
     assert dae.get_model_args().keys() == set(arguments_of(SinuDAE))
     assert dae.get_model_args()[argument] == PAIR_DIFFERENT[argument]

@@ -199,6 +199,7 @@ def test_config_rebuilds_the_filterbank(fb_class):
         "smooth_dilation": 4,
         "smooth_groups": 12,
         "output_activation": "tanh",
+        "supports": ((64, 2), (16, 10)),
     }
     changed = {**SIZES, **{key: value for key, value in options.items() if key in defaults}}
     fb = fb_class(**changed)

@@ -26,7 +26,7 @@ def test_mod_cos_kernels_equal_eq_3_in_double_precision(kernel_size, exponent):
     modulator = torch.randn(40, 1, kernel_size)
     f, phi, b = numpy_of(frequency, phase, modulator)
     carrier = np.cos(2 * np.pi * f**exponent * np.arange(kernel_size) + phi)
-    ours = mod_cos_kernels(frequency, phase, modulator, exponent)
+    ours = mod_cos_kernels(frequency, phase, modulator, exponent, kernel_size)
     assert ours.dtype == torch.float32
     np.testing.assert_allclose(ours.numpy(), carrier * b, rtol=0, atol=1e-5)
     ours = cos_kernels(frequency, phase, kernel_size, exponent)
@@ -41,7 +41,7 @@ def test_mod_cos_gradients_equal_those_of_eq_3(exponent):
     f, phi, b, w = numpy_of(*parameters, weight)
     for parameter in parameters:
         parameter.requires_grad_()
-    (mod_cos_kernels(*parameters, exponent) * weight).sum().backward()
+    (mod_cos_kernels(*parameters, exponent, 64) * weight).sum().backward()
     time = np.arange(64)
     angle = 2 * np.pi * f**exponent * time + phi
     d_angle = -np.sin(angle) * b * w

@@ -155,6 +155,7 @@ def test_arguments_and_sizes_reach_the_model():
         "init": "paper",
         "bands": "",
         "cover_edges": False,
+        "compact": False,
     }
 
 

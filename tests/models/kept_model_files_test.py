@@ -27,7 +27,10 @@ def test_kept_file_gives_the_outputs_that_it_gave(name):
     own = getattr(sinudae, name.partition("-")[0]).from_pretrained(path)
     for model in (own, BaseModel.from_pretrained(str(path))):
         assert type(model) is type(own)
-        assert model.get_model_args() == expected["args"]
+        args = model.get_model_args()
+        if "bands" in args:  # kernels of files from before there was a choice are whole
+            assert args.pop("compact") is False
+        assert args == expected["args"]
         with torch.no_grad():
             output = model.eval()(EXPECTED["wav"])
         torch.testing.assert_close(output, expected["output"], rtol=0, atol=1e-6)

@@ -185,8 +185,11 @@ OTHER_PAIR = dict(
     init="paper",
     bands="",
     cover_edges=True,
+    compact=False,
 )
-BANDS = dict(n_filters=128, kernel_size=64, stride=16, init="multires", bands="64x4:22050")
+BANDS = dict(
+    n_filters=128, kernel_size=64, stride=16, init="multires", bands="64x4:22050", compact=True
+)
 OTHER_MASKER = {
     "SinuDAEConvTasNet": dict(
         n_src=3,
@@ -250,7 +253,8 @@ def test_every_argument_takes_effect_and_survives_a_file(name, tmp_path):
     }
     assert defaults.keys() == arguments.keys() | {"pretrained"}
     same = {key for key, value in arguments.items() if value == defaults[key]}
-    assert same == {"init", "bands"}  # which go with few of the others: in the next test
+    # These go with few of the others: in the next test.
+    assert same == {"init", "bands", "compact"}
 
     torch.save(model_class(**arguments).serialize(), tmp_path / "model.pth")
     model = model_class.from_pretrained(tmp_path / "model.pth")
