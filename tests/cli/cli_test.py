@@ -181,6 +181,15 @@ def test_encoded_file_that_makes_no_sense(songs_folder, capsys, arguments, messa
     assert not Path("a.wav").exists()
 
 
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_links_to_what_is_read_are_not_replaced(songs_folder, capsys, link):
+    link("song.wav", "link.npz")
+    arguments = ["encode", "dae.pth", "song.wav", "-o", "link.npz", "--force"]
+    message = mistake(capsys, main(arguments))
+    assert message == "link.npz is also to be read, expected another file to write"
+    assert os.path.samefile("song.wav", "link.npz")
+
+
 # Model files
 
 
