@@ -282,6 +282,16 @@ def test_rules_of_mask_are_those_of_the_masks():
     assert list(RULES) == list(masks.RULES)
 
 
+def test_list_of_models_that_is_not_read():
+    """As by a `head` that has ended before the list comes."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "asteroid_sinudae", "models"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_models_are_listed_with_figures_and_licence(capsys):
     assert main(["models"]) == 0
     out = capsys.readouterr().out
