@@ -89,8 +89,7 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
             precision, on the CPU. The first ones are negative with `cover_edges`.
 
         Raises:
-            ValueError: if `n_frames` is not an integer of at least 0, or exceeds 2**28, of which the
-                times would take 2 GiB.
+            ValueError: if `n_frames` is not an integer of at least 0, or exceeds 2**28.
 
         Examples
             >>> from asteroid_sinudae import make_enc_dec
