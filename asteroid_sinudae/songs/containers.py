@@ -121,11 +121,12 @@ _BEGINNINGS = {
     b"caff": rb"caff\0\x01..desc",
     b".snd": rb"\.snd\0{3}.{5}\0{3}.\0\0.{2}\0{3}.",
     b"TTA1": rb"TTA1[\1-\3]\0.\0.\0.{3}\0",
+    b"0&\xb2u": rb"0&\xb2u\x8ef\xcf\x11\xa6\xd9\0\xaa\0b\xcel",  # WMA
 }
 
 
 def has_successor(path: Path) -> bool:
-    """Whether another file of the same kind begins in a FLAC, WAV, W64, AIFF, CAF, AU or TTA."""
+    """Whether another file of its kind begins in a FLAC, WAV, W64, AIFF, CAF, AU, TTA or WMA."""
     with path.open("rb") as file:
         file.seek(_tag_size(file))
         pattern = _BEGINNINGS.get(file.read(4))
