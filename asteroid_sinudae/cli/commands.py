@@ -243,8 +243,10 @@ def check_output(out: Path, force: bool, inputs: Iterable[Path], suffix: str = "
         raise ValueError(f"{out} is to be written, expected a name that ends in {suffix}")
     if out.is_dir():
         raise ValueError(f"{out} is a folder, expected a file to write")
-    # Unlike Path.resolve, realpath accepts links that lead in a circle.
-    if os.path.realpath(out) in map(os.path.realpath, inputs):
+    # A link, also a hard one, is the file itself; os.path.exists accepts links in a circle.
+    if os.path.exists(out) and any(
+        os.path.exists(path) and os.path.samefile(out, path) for path in inputs
+    ):
         raise ValueError(f"{out} is also to be read, expected another file to write")
     if os.path.lexists(out) and not force:  # also a link that leads nowhere
         raise ValueError(f"{out} exists already, expected a new file, or --force")

@@ -272,18 +272,26 @@ def _read_audio_file(path: Path) -> tuple[np.ndarray, int]:
         raise ValueError(
             f"{path} breaks off after {data.available} of {data.declared} bytes: truncated"
         )
-    if has_successor(path):
-        raise ValueError(f"{path} is followed by another file in it: expected one file")
-    with _reading(str(path), "a WAV or FLAC file"):
-        file = soundfile.SoundFile(os.fsencode(path))  # names need not be UTF-8
+    try:
+        with _reading(str(path), "a WAV or FLAC file"):
+            file = soundfile.SoundFile(os.fsencode(path))  # names need not be UTF-8
+    except ValueError:
+        _check_alone(path)  # libsndfile takes a second header in a WAV file for damage
+        raise
     with file:
         rate, channels = file.samplerate, file.channels
         is_known = file.frames < 2**62  # that of a stream is not
         _check_format(str(path), rate, channels, file.frames / rate if is_known else 0)
+        _check_alone(path)  # last, because this reads all of the file
         mono = _mono(_pieces(file, path), str(path), rate)
         if is_known and len(mono) < math.floor(rate_ratio(rate, SAMPLE_RATE) * file.frames):
             raise ValueError(f"{path} breaks off after {len(mono) / SAMPLE_RATE:.6g} s: truncated")
     return mono, rate
+
+
+def _check_alone(path: Path) -> None:
+    if has_successor(path):
+        raise ValueError(f"{path} is followed by another file in it: expected one file")
 
 
 def _pieces(file: soundfile.SoundFile, path: Path) -> Iterator[np.ndarray]:

@@ -11,10 +11,12 @@ from typing import Any
 import asteroid_filterbanks
 import torch
 
-from ..utils.checks import check_not_negative_int
+from ..utils.checks import check, check_not_negative_int
 from ..utils.dtypes import ChecksConversion, check_precision
 from .compact import CompactFB, Kernels, whole_kernels
 from .framing import edge_frames, frame_analysis, frame_synthesis, samples_before
+
+MAX_FRAMES = 2**28  # of which times are told, 2 GiB of numbers
 
 
 def _kernels(part: asteroid_filterbanks.Encoder | asteroid_filterbanks.Decoder) -> Kernels:
@@ -99,7 +101,7 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
             precision, on the CPU. The first ones are negative with `cover_edges`.
 
         Raises:
-            ValueError: if `n_frames` is not an integer of at least 0.
+            ValueError: if `n_frames` is not an integer of at least 0, or exceeds 2**28.
 
         Examples
             >>> from asteroid_sinudae import make_enc_dec
@@ -108,6 +110,7 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
             tensor([0.0035, 0.0115, 0.0195], dtype=torch.float64)
         """
         check_not_negative_int("n_frames", n_frames)
+        check(n_frames <= MAX_FRAMES, "n_frames", n_frames, f"at most {MAX_FRAMES}")
         kernel_size = self.filterbank.kernel_size
         first = (kernel_size - 1) / 2 - samples_before(kernel_size, self.stride, self.edges)
         hops = torch.arange(n_frames, dtype=torch.float64, device="cpu")

@@ -6,6 +6,7 @@ the mixture, and is not gated or rectified again: it is non-negative.
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,10 +17,13 @@ from asteroid_filterbanks.transforms import apply_mag_mask, mag
 from torch import nn
 
 from ..filterbanks.pairs import takes_pair
-from ..utils.checks import check, check_positive_int, takes_plain
+from ..utils.checks import check, check_blocks, check_positive_int, takes_plain
 from .base_model import SafeModel
 from .sinudae import SinuDAE
 from .stft import STFT
+
+MAX_CHUNK = 2**14  # frames, minutes of music
+MAX_CHUNKS = 100  # that have a frame in common
 
 
 class PairSeparator(SafeModel, BaseEncoderMaskerDecoder):
@@ -56,20 +60,57 @@ class PairSeparator(SafeModel, BaseEncoderMaskerDecoder):
         return super().forward_encoder(_check_mono(wav))
 
 
-def make_tdconvnet(in_chan: int, *, norm_type: str, causal: bool, **arguments) -> TDConvNet:
+def make_tdconvnet(
+    in_chan: int, *, n_blocks: int, n_repeats: int, norm_type: str, causal: bool, **arguments
+) -> TDConvNet:
     """The masker of :class:`~asteroid.models.ConvTasNet`, as that makes it.
 
     Args:
         in_chan (int): Number of channels.
+        n_blocks (int): Number of blocks in each repeat, whose dilations grow by factors of two.
+        n_repeats (int): Number of repeats.
         norm_type (str): Normalisation of the layers; in a causal masker, one that would see the
             future is replaced by `cLN`.
         causal (bool): Whether the masker must not see the future.
         **arguments: Others of :class:`~asteroid.masknn.TDConvNet`.
     """
+    check_positive_int("n_blocks", n_blocks)
+    check_positive_int("n_repeats", n_repeats)
+    check_blocks(n_blocks)
     if causal and norm_type not in ("cgLN", "cLN"):
         warnings.warn(f"a causal masker has no {norm_type}: cLN takes its place", stacklevel=4)
         norm_type = "cLN"
-    return TDConvNet(in_chan, norm_type=norm_type, causal=causal, **arguments)
+    sizes = dict(n_blocks=n_blocks, n_repeats=n_repeats)
+    return TDConvNet(in_chan, norm_type=norm_type, causal=causal, **sizes, **arguments)
+
+
+def make_dual_path(
+    make_masker: Callable[..., nn.Module],
+    in_chan: int,
+    *,
+    chunk_size: int,
+    hop_size: int | None,
+    **arguments,
+) -> nn.Module:
+    """A masker on chunks that overlap, after a check of what takes memory but has no weights.
+
+    Args:
+        make_masker (callable): :class:`~asteroid.masknn.DPRNN` or
+            :class:`~asteroid.masknn.DPTransformer`.
+        in_chan (int): Number of channels.
+        chunk_size (int): Length of the chunks in frames.
+        hop_size (int or None): Their distance in frames; by default, half of their length.
+        **arguments: Others of the masker.
+    """
+    check_positive_int("chunk_size", chunk_size)
+    check(2 <= chunk_size <= MAX_CHUNK, "chunk_size", chunk_size, f"2 to {MAX_CHUNK} frames")
+    if hop_size is not None:
+        check_positive_int("hop_size", hop_size)
+        is_held = chunk_size <= MAX_CHUNKS * hop_size
+        # Frames between chunks would be lost.
+        expected = f"{chunk_size=} at most, and no less than 1/{MAX_CHUNKS} of it"
+        check(hop_size <= chunk_size and is_held, "hop_size", hop_size, expected)
+    return make_masker(in_chan, chunk_size=chunk_size, hop_size=hop_size, **arguments)
 
 
 @script_if_tracing
@@ -218,7 +259,7 @@ class SinuDAEDPRNNTasNet(PairSeparator):
             dropout=dropout,
             use_mulcat=use_mulcat,
         )
-        super().__init__(DPRNN, masker_args, pair, pretrained, freeze)
+        super().__init__(partial(make_dual_path, DPRNN), masker_args, pair, pretrained, freeze)
 
 
 class SinuDAEDPTNet(PairSeparator):
@@ -270,7 +311,8 @@ class SinuDAEDPTNet(PairSeparator):
             bidirectional=bidirectional,
             dropout=dropout,
         )
-        super().__init__(DPTransformer, masker_args, pair, pretrained, freeze)
+        make_masker = partial(make_dual_path, DPTransformer)
+        super().__init__(make_masker, masker_args, pair, pretrained, freeze)
 
 
 class SinuDAELSTMTasNet(PairSeparator):

@@ -6,7 +6,6 @@ import io
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from ..data.tracks import SAMPLE_RATE
 from ..utils.checks import check
+from ..utils.files import temporary_folder
 
 GENERATOR = "asteroid_sinudae report"  # text by which a folder is recognised as a report
 TEMPLATES = Path(__file__).parent / "templates"
@@ -231,8 +231,8 @@ def _replacing_folder(output: Path) -> Iterator[Path]:
     output = Path(os.path.realpath(output))  # Path.resolve would raise for links in a circle
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
-            new, old = Path(temporary, "new"), Path(temporary, "old")
+        with temporary_folder(output.parent) as temporary:
+            new, old = temporary / "new", temporary / "old"
             new.mkdir()
             yield new
             check_output(output)  # to which a file may have come meanwhile

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 import torch
 
 from ..data.tracks import Track
-from ..utils.checks import check
+from ..utils.checks import check, check_blocks
 
 PER_PROCESSOR = 16  # processes: more than that only wait for each other
 MAX_SEGMENTS = 5_000_000  # 100 songs of four minutes have so many every 212 samples
 MAX_COUNT = 2**31 - 1  # of epochs and updates
 MAX_SEED = 2**32 - 1  # of NumPy
-MAX_BLOCKS = 20  # of a masker: dilations up to 2^19 frames, hours of music
 BYTES = 4  # of a number
 STATES = 4  # a trained number, its gradient and Adam's two moments
 EVALUATED_TOGETHER = 8  # segments
@@ -89,8 +88,7 @@ def _check_masker(masker: dict) -> None:
     """Raise a ValueError if a masker has more blocks than music has frames, or does not fit."""
     names = ("n_blocks", "n_repeats", "bn_chan", "hid_chan", "skip_chan", "conv_kernel_size")
     n_blocks, n_repeats, narrow, wide, skip, taps = (max(masker[name], 0) for name in names)
-    expected = f"at most {MAX_BLOCKS}, as block k has dilation 2^k frames"
-    check(n_blocks <= MAX_BLOCKS, "n_blocks", n_blocks, expected)
+    check_blocks(n_blocks)
     needed = STATES * BYTES * n_blocks * n_repeats * wide * (2 * narrow + skip + taps)
     _check_memory(needed, "the masker in training", {name: masker[name] for name in names})
 

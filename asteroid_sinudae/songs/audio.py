@@ -194,8 +194,11 @@ def _uncompressed(
     path: Path, file: soundfile.SoundFile, data: Data | None
 ) -> tuple[AudioFile, str]:
     """Return the file, and what is wrong with it."""
-    read = partial(_read_by_libsndfile, path, file)
-    audio = AudioFile(path, file.samplerate, file.channels, file.frames, read)
+    read, length = partial(_read_by_libsndfile, path, file), file.frames
+    if file.format == "W64" and data is not None and (data.declared or 0) < data.available:
+        # libsndfile takes what follows the audio for more of it.
+        length = math.ceil(length * (data.declared or data.available) / data.available)
+    audio = AudioFile(path, file.samplerate, file.channels, length, read)
     if data is None or data.declared is None or data.declared <= data.available:
         return audio, ""
     told = audio.length / audio.sample_rate * data.declared / max(1, data.available)

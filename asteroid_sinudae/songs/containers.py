@@ -116,15 +116,19 @@ _BEGINNINGS = {
     b"fLaC": rb"fLaC[\0\x80]\0\0\x22",
     b"RIFF": rb"RIFF.{4}WAVE",
     b"RF64": rb"RF64.{4}WAVE",
+    b"riff": rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0",  # W64
     b"FORM": rb"FORM.{4}AIF[FC]",
     b"caff": rb"caff\0\x01..desc",
     b".snd": rb"\.snd\0{3}.{5}\0{3}.\0\0.{2}\0{3}.",
+    b"TTA1": rb"TTA1[\1-\3]\0.\0.\0.{3}\0",
+    b"0&\xb2u": rb"0&\xb2u\x8ef\xcf\x11\xa6\xd9\0\xaa\0b\xcel",  # WMA
 }
 
 
 def has_successor(path: Path) -> bool:
-    """Whether another file of the same kind begins in a FLAC, WAV, AIFF, CAF or AU file."""
+    """Whether another file of its kind begins in a FLAC, WAV, W64, AIFF, CAF, AU, TTA or WMA."""
     with path.open("rb") as file:
+        file.seek(_tag_size(file))
         pattern = _BEGINNINGS.get(file.read(4))
         if pattern is None:
             return False
@@ -134,6 +138,17 @@ def has_successor(path: Path) -> bool:
             if beginning.search(data):
                 return True
     return False
+
+
+def _tag_size(file: BinaryIO) -> int:
+    """Number of bytes of the ID3 tag that a file begins with, 0 if there is none."""
+    head = file.read(10)
+    if len(head) < 10 or not head.startswith(b"ID3"):
+        return 0
+    size = 0
+    for byte in head[6:]:  # seven bits each
+        size = size << 7 | byte & 0x7F
+    return 10 + size
 
 
 class PatchedFile(io.FileIO):

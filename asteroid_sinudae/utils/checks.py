@@ -15,6 +15,7 @@ R = TypeVar("R")
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LARGEST = 2**31 - 1  # sizes up to this one are multiplied by PyTorch without overflow
+MAX_BLOCKS = 20  # of a masker: dilations up to 2^19 frames, hours of music
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 
 
@@ -35,6 +36,12 @@ def check_positive_int(name: str, value: object) -> None:
     number = value if _is_int(value) else 0
     check(number >= 1, name, value, "an integer of at least 1")
     check(number <= LARGEST, name, value, f"at most {LARGEST}")
+
+
+def check_blocks(n_blocks: int) -> None:
+    """Raise a ValueError if a masker has more blocks, each twice as far-reaching as the last."""
+    expected = f"at most {MAX_BLOCKS}, as block k has dilation 2^k frames"
+    check(n_blocks <= MAX_BLOCKS, "n_blocks", n_blocks, expected)
 
 
 def check_not_negative_int(name: str, value: object) -> None:

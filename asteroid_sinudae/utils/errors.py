@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 TERMINATIONS = ("SIGTERM", "SIGHUP")
 INTERRUPTED = 130  # exit status
+UNREAD = 141  # exit status, as of a process that ends by SIGPIPE
 TRACEBACK = "SINUDAE_TRACEBACK"  # environment variable
 
 
@@ -17,7 +19,8 @@ class Outcome(NamedTuple):
     """How a command ended.
 
     Attributes:
-        status (int): Exit status: 0, 1 after a failure, 130 after an interruption.
+        status (int): Exit status: 0, 1 after a failure, 130 after an interruption, 141 if nobody
+            reads the output any more.
         line (str): The reason of a failure, on one line; empty if it did not fail.
     """
 
@@ -38,7 +41,8 @@ def attempt(function: Callable[[], object]) -> Outcome:
     other exception is a fault of this package: the line names its type, and with the environment
     variable SINUDAE_TRACEBACK set, the exception is raised instead. SIGTERM and SIGHUP interrupt as
     Ctrl-C does, so that files that are half written are removed. Output that the terminal cannot
-    show is escaped.
+    show is escaped. When the reader of the output has ended, as `head` does, the function ends too,
+    and there is no line.
 
     Args:
         function (callable): The function to call, which takes no arguments.
@@ -52,8 +56,15 @@ def attempt(function: Callable[[], object]) -> Outcome:
     try:
         with terminations_interrupt():
             function()
+            print(end="", flush=True)  # here, where it is known what to do if this fails
     except KeyboardInterrupt:
         return Outcome(INTERRUPTED, "interrupted")
+    except BrokenPipeError as error:
+        if not _is_unread(1):  # another pipe
+            return Outcome(1, one_line(error))
+        # What is still to be written would fail again when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return Outcome(UNREAD)
     except (ValueError, OSError) as error:
         return Outcome(1, one_line(error) or type(error).__name__)
     except MemoryError as error:
@@ -64,6 +75,13 @@ def attempt(function: Callable[[], object]) -> Outcome:
         name = type(error).__name__
         return Outcome(1, f"unexpected {name}: {one_line(error)} ({TRACEBACK}=1 shows where)")
     return Outcome(0)
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether a descriptor is a pipe that has no reader any more."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import pickle
+import shutil
+import stat
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -64,25 +66,48 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             os.close(handle)
 
 
-def _make_temporary(folder: Path) -> tuple[int, Path]:
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield an empty folder in `parent`, which is removed when the block ends.
+
+    Temporary files and folders of processes that were killed are removed from `parent` before.
+    """
+    _remove_leftovers(parent)
+    handle, folder = _make_temporary(parent, is_folder=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+        os.close(handle)
+
+
+def _make_temporary(folder: Path, is_folder: bool = False) -> tuple[int, Path]:
     """Make a temporary file; its descriptor holds a lock, which tells that it is being written."""
     while True:
-        handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
+        if is_folder:
+            name = tempfile.mkdtemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
+            handle = os.open(name, os.O_RDONLY)
+        else:
+            handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=SUFFIX, dir=folder)
         with contextlib.suppress(OSError):  # a file system without locks: leftovers stay there
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink:
+        if os.path.exists(name):
             return handle, Path(name)
         os.close(handle)  # taken for a leftover before it was locked
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files in a folder that no process holds any more."""
+    """Remove the temporary files and folders in a folder that no process holds any more."""
     for leftover in folder.glob(f"{PREFIX}{8 * '[a-z0-9_]'}{SUFFIX}"):  # as tempfile names them
         with contextlib.suppress(OSError):  # being written, or another user's
-            handle = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW)
+            mode = os.O_RDONLY if leftover.is_dir() else os.O_RDWR
+            handle = os.open(leftover, mode | os.O_NOFOLLOW)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                leftover.unlink()
+                if stat.S_ISDIR(os.fstat(handle).st_mode):
+                    shutil.rmtree(leftover)
+                else:
+                    leftover.unlink()
             finally:
                 os.close(handle)
 

@@ -121,15 +121,24 @@ def test_encode_and_decode(songs_folder, capsys):
     np.testing.assert_allclose(decoded, soundfile.read("song_reconstruction.wav")[0], atol=1e-6)
 
 
-def test_encoded_file_of_another_model_of_the_same_sizes(songs_folder, capsys):
+@pytest.mark.parametrize("factor", [1.1, 1.0001])
+def test_encoded_file_of_another_model_of_the_same_sizes(songs_folder, capsys, factor):
     assert main(["encode", "dae.pth", "song.wav", "-o", "a.npz"]) == 0
     package = load_safely("dae.pth")
-    package["state_dict"]["decoder.filterbank.frequency"] *= 1.1
+    package["state_dict"]["decoder.filterbank.frequency"] *= factor
     torch.save(package, "other.pth")
     capsys.readouterr()
     message = mistake(capsys, main(["decode", "other.pth", "a.npz", "-o", "a.wav"]))
-    assert message.startswith("a.npz is not of this model: frequency of row 2 must be the model's")
-    assert not os.path.exists("a.wav")
+    assert message.startswith("a.npz is not of this model: frequency of row ")
+    assert "must be the model's" in message and not os.path.exists("a.wav")
+
+
+def test_encoded_file_that_was_saved_in_half_precision(songs_folder):
+    assert main(["encode", "dae.pth", "song.wav", "-o", "a.npz"]) == 0
+    arrays = dict(np.load("a.npz"))
+    arrays |= {name: arrays[name].astype(np.float16) for name in ("A", "frequencies")}
+    np.savez("half.npz", **arrays)
+    assert main(["decode", "dae.pth", "half.npz", "-o", "a.wav"]) == 0
 
 
 def test_link_that_leads_nowhere_needs_force(songs_folder, capsys):
@@ -179,6 +188,15 @@ def test_encoded_file_that_makes_no_sense(songs_folder, capsys, arguments, messa
     Path("d.npz").mkdir()
     assert mistake(capsys, main(arguments)).startswith(message)
     assert not Path("a.wav").exists()
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_links_to_what_is_read_are_not_replaced(songs_folder, capsys, link):
+    link("song.wav", "link.npz")
+    arguments = ["encode", "dae.pth", "song.wav", "-o", "link.npz", "--force"]
+    message = mistake(capsys, main(arguments))
+    assert message == "link.npz is also to be read, expected another file to write"
+    assert os.path.samefile("song.wav", "link.npz")
 
 
 # Model files
@@ -271,6 +289,16 @@ def test_version_is_the_packages(capsys):
 
 def test_rules_of_mask_are_those_of_the_masks():
     assert list(RULES) == list(masks.RULES)
+
+
+def test_list_of_models_that_is_not_read():
+    """As by a `head` that has ended before the list comes."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "asteroid_sinudae", "models"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_models_are_listed_with_figures_and_licence(capsys):

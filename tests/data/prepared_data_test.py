@@ -318,8 +318,13 @@ def test_workers_do_not_outlive_a_killed_preparation(tmp_path, data_dir, sent):
     workers = children(process.pid)
     assert len(workers) >= 2
     process.send_signal(sent)
-    _, errors = process.communicate()
-    wait_for(lambda: not any(map(is_running, workers)))
+    process.wait(60)
+    try:
+        wait_for(lambda: not any(map(is_running, workers)), 30)
+    finally:
+        for worker in filter(is_running, workers):
+            os.kill(int(worker), signal.SIGKILL)
+    _, errors = process.communicate()  # which would wait for workers that were left
     if sent != signal.SIGKILL:
         assert process.returncode != 0 and b"Traceback" not in errors
         assert b"prepare.py: interrupted; run it again to continue" in errors

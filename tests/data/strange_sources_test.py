@@ -12,6 +12,7 @@ from helpers import call
 from songs_on_disk import write
 from wav_trees import noise, prepare, read_folder, write_track
 
+from asteroid_sinudae.data import musdb18
 from asteroid_sinudae.data import prepare as preparation
 from asteroid_sinudae.data.musdb18 import list_tracks
 from asteroid_sinudae.data.tracks import Manifest
@@ -166,10 +167,14 @@ def rate_of_zero(path):
         (rate_of_zero, "vocals.wav "),
     ],
 )
-def test_bombs_are_refused_before_they_are_read(track, spoil, message):
+def test_bombs_are_refused_before_they_are_read(track, spoil, message, monkeypatch):
     spoil(track / "vocals.wav")
+    searched = []
+    monkeypatch.setattr(musdb18, "has_successor", lambda path: searched.append(path.name))
     with pytest.raises(ValueError, match=message):
         read_folder(track)
+    if "expected" in message:  # by the header alone, without searching all of the file
+        assert "drums.wav" in searched and "vocals.wav" not in searched
 
 
 # ------------------------------------------------------------------------ names

@@ -104,6 +104,9 @@ def test_frames_are_centred_on_hops():
     for n_frames in (-1, 2.5, True):
         with pytest.raises(ValueError, match="n_frames must be an integer of at least 0, got"):
             dae.frame_times(n_frames)
+    message = "n_frames must be at most 268435456, got 1000000000000"
+    with pytest.raises(ValueError, match=message):
+        dae.frame_times(10**12)
 
 
 @pytest.mark.parametrize("edges", [False, True])

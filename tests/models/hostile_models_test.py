@@ -118,6 +118,9 @@ BOMBS = {
     "masker": lambda: with_arguments(package_of_separator(), hid_chan=10**6),
     "blocks": lambda: with_arguments(package_of_separator(), n_blocks=10**9),
     "repeats": lambda: with_arguments(package_of_separator(), n_repeats=10**9),
+    "repeats of nothing": lambda: with_arguments(
+        package_of_separator(), n_blocks=0, n_repeats=10**12
+    ),
     "another model": lambda: with_arguments(
         package_of_separator(), pretrained="multires_c2764_s1024"
     ),

@@ -405,6 +405,45 @@ def test_arguments_that_make_no_sense(name, arguments, error, message):
         make_pair_model(name, **{**SIZES, **arguments})
 
 
+@pytest.mark.parametrize("name", ["SinuDAEDPRNNTasNet", "SinuDAEDPTNet"])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(chunk_size=0), "chunk_size must be an integer of at least 1, got 0"),
+        (dict(chunk_size=1), "chunk_size must be 2 to 16384 frames, got 1"),
+        (dict(chunk_size=10**9), "chunk_size must be 2 to 16384 frames, got 1000000000"),
+        (dict(hop_size=0), "hop_size must be an integer of at least 1, got 0"),
+        (dict(hop_size=11), "hop_size must be chunk_size=10 at most, .*, got 11"),
+        (dict(chunk_size=101, hop_size=1), "hop_size must be .* no less than 1/100 of it, got 1"),
+    ],
+)
+def test_chunks_that_would_fill_memory_or_lose_frames(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_pair_model(name, **arguments)
+    package = make_pair_model(name).serialize()
+    package["model_args"].update(arguments)
+    with pytest.raises(ValueError, match=f"does not fit {name}: {message}"):
+        asteroid.models.get(name).from_pretrained(package)
+
+
+@pytest.mark.parametrize("name", ["SinuDAEConvTasNet", "STFTConvTasNet"])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(n_blocks=0), "n_blocks must be an integer of at least 1, got 0"),
+        (dict(n_repeats=0), "n_repeats must be an integer of at least 1, got 0"),
+        (dict(n_blocks=40), "n_blocks must be at most 20, as block k has dilation 2.k frames"),
+    ],
+)
+def test_blocks_that_would_do_nothing_or_fill_memory(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        asteroid.models.get(name)(2, **arguments)
+    package = asteroid.models.get(name)(2, n_blocks=1, n_repeats=1).serialize()
+    package["model_args"].update(arguments)
+    with pytest.raises(ValueError, match=f"does not fit {name}: {message}"):
+        asteroid.models.get(name).from_pretrained(package)
+
+
 def test_errors_of_arguments_name_the_model():
     with pytest.raises(TypeError, match="^SinuDAEDPTNet: missing a required argument: 'n_src'$"):
         sinudae.SinuDAEDPTNet()

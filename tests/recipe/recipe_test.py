@@ -406,6 +406,16 @@ def test_models_that_tell_of_their_training_in_another_shape(tmp_path, data_dir,
         call("eval.py", exp_dir=tmp_path, data_dir=data_dir)
 
 
+def test_script_whose_output_is_not_read_did_not_succeed():
+    code = "from utils import scripts; scripts.run(lambda: print('line'))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment())
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_data_that_is_not_there(tmp_path):
     message = f"no tracks found under {tmp_path}: expected "
     for script in ("local/get_data.py", "local/prepare.py"):

@@ -203,6 +203,7 @@ def test_a_finished_training_goes_on_over_a_longer_decay(
     call("train.py", **options, **before)
     (group,) = last_of(options["exp_dir"])["optimizer_states"][0]["param_groups"]
     assert group["lr"] == 0 and group["initial_lr"] == 1e-3
+    finished = package_of(options["exp_dir"])["state_dict"]
     capsys.readouterr()
     call("train.py", **options, **after)
     line = (
@@ -210,9 +211,13 @@ def test_a_finished_training_goes_on_over_a_longer_decay(
         f"after {lengths[0]} it goes on at {rate:.3g} times its start"
     )
     assert line in capsys.readouterr().out.splitlines()
-    training = package_of(options["exp_dir"])["infos"]["training"]
+    package = package_of(options["exp_dir"])
+    training = package["infos"]["training"]
     assert training["steps"] == lengths[1]
     assert training["conf"]["run"]["decay_steps"] == lengths[1]
+    # At the rate of zero that the first training had reached, nothing would have been learned.
+    name = "encoder.filterbank._filters"
+    assert not torch.equal(package["state_dict"][name], finished[name])
     (group,) = last_of(options["exp_dir"])["optimizer_states"][0]["param_groups"]
     assert group["lr"] == 0
     message = f"has {lengths[1]} updates, more than the 2 that epochs and max_steps ask for"

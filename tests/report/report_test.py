@@ -1,17 +1,22 @@
 """The page: its examples, its elements, and its folder."""
 
+import os
+import shutil
 from pathlib import Path
+from signal import SIGKILL
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import torch
+from helpers import forked
 from report_pieces import CONF, LENGTH, METRICS, SECONDS, Elements
 
 from asteroid_sinudae import STFT, informed_separation, report
 from asteroid_sinudae.data.tracks import SAMPLE_RATE, Track
 from asteroid_sinudae.metrics import si_sdr
+from asteroid_sinudae.utils.files import temporary_folder
 
 
 class TestExcerpts:
@@ -249,6 +254,27 @@ class TestFolder:
             report.build_page(self.small, tmp_path / "file")
         with pytest.raises(OSError, match=f"cannot write {tmp_path}/file/report: "):
             report.build_page(self.small, tmp_path / "file" / "report")
+
+    def test_what_a_killed_build_left_is_removed(self, tmp_path, monkeypatch):
+        """By the next one, which leaves alone what another one is building."""
+
+        def build_and_die():
+            monkeypatch.setattr(shutil, "copyfile", lambda *paths: os.kill(os.getpid(), SIGKILL))
+            report.build_page(self.small, tmp_path / "report")
+
+        process = forked(build_and_die)
+        process.join(60)
+        assert process.exitcode == -SIGKILL
+        (leftover,) = tmp_path.iterdir()
+        assert (leftover / "new" / "index.html").is_file()
+        with temporary_folder(tmp_path) as other:
+            assert not leftover.exists()
+            report.build_page(self.small, tmp_path / "report")
+            assert set(tmp_path.iterdir()) == {other, tmp_path / "report"}
+
+    def test_name_as_long_as_the_file_system_allows(self, tmp_path):
+        report.build_page(self.small, tmp_path / ("n" * 255))
+        assert [path.name for path in tmp_path.iterdir()] == ["n" * 255]
 
     @pytest.mark.parametrize("method", ["write", "rename"])
     def test_failure_leaves_the_old_report(self, tmp_path, monkeypatch, method):

@@ -47,6 +47,23 @@ def test_number_of_an_os_error_is_left_out():
     assert one_line(OSError(28, "disk full")) == "disk full"
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_is_read_no_more_ends_quietly(unbuffered):
+    code = "from asteroid_sinudae.utils.errors import attempt; import sys; "
+    code += "outcome = attempt(lambda: [print(number) for number in range(10**5)]); "
+    code += "print(outcome.line, end='', file=sys.stderr); sys.exit(outcome.status)"
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as process:
+        assert process.stdout.readline() == b"0\n"
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 141)
+
+
+def test_other_pipe_that_breaks_is_told():
+    assert attempt(raising(BrokenPipeError(32, "Broken pipe"))) == (1, "Broken pipe")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_terminations_interrupt(number):
     before = signal.signal(number, signal.SIG_DFL)  # it may be ignored here, by nohup

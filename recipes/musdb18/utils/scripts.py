@@ -70,6 +70,8 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(INTERRUPTED)
     if outcome.line:
         sys.exit(f"{script}: {outcome.line}")
+    if outcome.status:  # nobody reads the output any more
+        sys.exit(outcome.status)
 
 
 def parse_args_with_conf(
