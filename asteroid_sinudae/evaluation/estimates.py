@@ -15,7 +15,7 @@ from ..utils.checks import check_positive_int
 
 BLOCK = 30 * SAMPLE_RATE  # samples encoded at a time: 33 MB a signal with 1600 channels at hop 256
 # A representation, whose masks know the true sources, or a separator, which hears the mixture only.
-System = Representation | BaseEncoderMaskerDecoder
+Model = Representation | BaseEncoderMaskerDecoder
 # From vocals and accompaniment, each (batch, 1, time), to estimates of both by name.
 Estimator = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
 
@@ -28,7 +28,9 @@ def masked_estimates(
     threshold: float = 0.5,
     block: int = BLOCK,
 ) -> dict[str, torch.Tensor]:
-    """Vocals of :func:`.informed_separation`, and accompaniment under the complementary mask.
+    """Separate a mixture by a mask that knows its sources, and by the complementary mask.
+
+    The vocals are those of :func:`.informed_separation`.
 
     Long signals are computed block by block, which does not affect the result.
 
@@ -85,7 +87,7 @@ def separated_estimates(
 
 
 def separator_estimator(separator: nn.Module) -> Estimator:
-    """Estimator that hears the mixture only, and separates it.
+    """Make an estimator that hears the mixture only, and separates it.
 
     Args:
         separator (:class:`torch.nn.Module`): Separator of the :data:`SOURCES`.
@@ -99,7 +101,7 @@ def separator_estimator(separator: nn.Module) -> Estimator:
 
 
 def mixture_estimator(vocals: torch.Tensor, accompaniment: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The mixture as the estimate of both: what a separation improves on."""
+    """Return the mixture as the estimate of both sources: what a separation improves on."""
     return dict.fromkeys(SOURCES, vocals + accompaniment)
 
 

@@ -23,7 +23,7 @@ from ..models.stft import STFT
 from ..training.objectives import Reconstruction
 from ..utils.checks import check, check_positive_int
 from .bank import Bank, start_model
-from .experiment import TERMS
+from .run_results import TERMS
 
 DPI = 160
 COLOURS = "magma"  # perceptually uniform, and readable in grey

@@ -7,7 +7,7 @@ from typing import Annotated, Required
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict
 
 from ..evaluation.tables import RM_COLUMN, bm_column
@@ -15,7 +15,7 @@ from ..training.checkpoints import MAY_CHANGE
 from ..utils.schema import validated
 from .conf import TYPES, mapping_type, type_of
 from .declaration import Job, Table
-from .folder import Count, Metrics, Run, Training, numbers
+from .folder import FORMER, Count, Metrics, Run, Training, numbers
 
 LIMITS = ("epochs", "max_steps")
 METRICS = {
@@ -57,7 +57,7 @@ COLUMNS = {  # of a table, with their format in Markdown
 }
 
 
-SystemCosts = mapping_type({key: Required[TYPES[float]] for key in COSTS})
+Costs = mapping_type({key: Required[TYPES[float]] for key in COSTS})
 
 
 class Source(TypedDict):
@@ -70,9 +70,9 @@ class Source(TypedDict):
 class RunMetrics(Metrics):
     """Content of the metrics that eval.py writes for a run or a baseline."""
 
-    systems: Annotated[
-        dict[str, SystemCosts],  # type: ignore[valid-type]  # a type that is made from COSTS
-        Field(min_length=1),
+    costs: Annotated[
+        dict[str, Costs],  # type: ignore[valid-type]  # a type that is made from COSTS
+        Field(min_length=1, validation_alias=AliasChoices("costs", FORMER["costs"])),
     ]
     parameters: Count
     source: Source
@@ -182,18 +182,18 @@ def _result(metrics: dict, run: Run) -> Result:
     """What is used of a run's metrics and of its segments, which must belong together."""
     columns, path = [*METRICS, "additivity_error"], run.segments_file
     segments = run.read_segments(*columns)
-    counts = segments["system"].value_counts()
-    for name in metrics["systems"]:
+    counts = segments["representation"].value_counts()
+    for name in metrics["costs"]:
         if counts.get(name, 0) != metrics["segments"]:
             raise ValueError(
                 f"{path.name} has {counts.get(name, 0)} segments of {name}, "
                 f"{run.metrics_file.name} {metrics['segments']}"
             )
     evaluated = metrics["evaluated"]
-    if evaluated not in metrics["systems"]:
-        raise ValueError(f"{run.metrics_file}: systems has no {evaluated!r}, as evaluated")
+    if evaluated not in metrics["costs"]:
+        raise ValueError(f"{run.metrics_file}: costs has no {evaluated!r}, as evaluated")
     versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
-    figures = numbers(segments[segments["system"] == evaluated], columns, path)
+    figures = numbers(segments[segments["representation"] == evaluated], columns, path)
     for column in columns:
         if not np.isfinite(figures[column]).all():
             raise ValueError(f"{path.name}: {column} of {evaluated} is not finite everywhere")
@@ -202,7 +202,7 @@ def _result(metrics: dict, run: Run) -> Result:
         steps=metrics["training"]["steps"],
         seconds=metrics["training"]["seconds"],
         parameters=metrics["parameters"],
-        costs=metrics["systems"][evaluated],
+        costs=metrics["costs"][evaluated],
         n_segments=metrics["segments"],
         n_tracks=metrics["test_tracks"],
         made_with=f"{metrics['device']}; commit {metrics.get('commit')}; {', '.join(versions)}",
@@ -230,7 +230,7 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
         paper = {PAPER_COLUMNS[key]: value for key, value in row.paper.items()}
         cells = {"Setup": row.label, "C": job.n_channels, **paper, "Runs": len(done)}
         if done:
-            cells |= _system_cells(done)
+            cells |= _evaluation_cells(done)
         if done and not job.is_baseline:
             cells |= _training_cells(done)
         lines.append(cells)
@@ -239,7 +239,7 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
     return figures.drop(columns=without)
 
 
-def _system_cells(runs: Sequence[Result]) -> dict:
+def _evaluation_cells(runs: Sequence[Result]) -> dict:
     """Cells of what was evaluated."""
     segments = pd.concat([run.segments for run in runs])
     cells = {}

@@ -70,7 +70,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     metrics = {
         "evaluated": evaluated,
         "medians": {name: row.dropna().to_dict() for name, row in summary.iterrows()},
-        "systems": {name: costs(each, device) for name, each in representations.items()},
+        "costs": {name: costs(each, device) for name, each in representations.items()},
         "training": {key: training.get(key) for key in ("steps", "epochs", "seconds")},
         "test_tracks": len(manifest.subset("test")),
         "segments": len(results) // len(summary),

@@ -24,9 +24,9 @@ def report(scores: Scores) -> dict:
     """Medians and what they leave out, as plain values."""
     table = summary(scores.store).astype(object)
     table = table.where(table.notna(), None)
-    systems = table.index.unique("system")
+    names = table.index.unique("representation")
     return {
-        "medians": {name: table.loc[name].to_dict(orient="index") for name in systems},
+        "medians": {name: table.loc[name].to_dict(orient="index") for name in names},
         "test_tracks": len(scores.silent_frames),
         "silent_frames": scores.silent_frames,
         "left_out": scores.left_out,
@@ -77,7 +77,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
         **provenance("cpu"),
     }
     write_json(run.museval_file, result)
-    table = summary(scores.store).reset_index("target")
+    table = summary(scores.store).reset_index("source")
     print(markdown_table(table.rename(columns={metric: f"{metric} (dB)" for metric in METRICS})))
     print(f"\nMedians over {result['test_tracks']} test tracks of the medians over their frames")
     print(f"Tracks left out: {len(scores.left_out)}")

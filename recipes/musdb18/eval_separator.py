@@ -141,7 +141,7 @@ def evaluate_museval(
         duration=args.duration,
         n_workers=args.n_workers,
     )
-    table = summary(scores.store).reset_index("target")
+    table = summary(scores.store).reset_index("source")
     print(markdown_table(table.rename(columns={metric: f"{metric} (dB)" for metric in METRICS})))
     n_tracks = len(scores.silent_frames)
     print(f"\nMedians over {n_tracks} test tracks of the medians over their frames")

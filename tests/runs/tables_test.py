@@ -68,9 +68,9 @@ def test_cells_are_medians_over_segments_and_runs(tmp_path, small):
     assert list(table["C"]) == [8, 8, 1025]
 
     runs = [segments_of(0, 5), segments_of(1, 6)]
-    both = pd.concat([run[run["system"] == "conv DAE"] for run in runs])
-    one = runs[0][runs[0]["system"] == "conv DAE"]
-    stft = runs[1][runs[1]["system"] == "STFT"]
+    both = pd.concat([run[run["representation"] == "conv DAE"] for run in runs])
+    one = runs[0][runs[0]["representation"] == "conv DAE"]
+    stft = runs[1][runs[1]["representation"] == "STFT"]
     assert list(results.METRICS.values()) == TITLES
     for row, segments in ((0, both), (1, one), (2, stft)):
         for column, title in results.METRICS.items():
@@ -187,7 +187,7 @@ def test_table_csv_has_unrounded_numbers(tmp_path, run_tables):
     with (tmp_path / "exp" / "table" / "table.csv").open(newline="") as file:
         header, first, *_ = list(csv.reader(file))
     assert header[:4] == ["Setup", "C", "SI-SDR (dB)", "SI-SDR IQR (dB)"]
-    median = segments_of(0).query("system == 'conv DAE'")["si_sdr"].median()
+    median = segments_of(0).query("representation == 'conv DAE'")["si_sdr"].median()
     assert first[:2] == ["conv/conv", "8"] and float(first[2]) == pytest.approx(median, rel=1e-12)
 
 
