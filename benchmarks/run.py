@@ -106,8 +106,8 @@ def make_setting(args: argparse.Namespace) -> tuple[suites.Setting, list[str]]:
 
 def profile(setting: suites.Setting, path: Path) -> None:
     """Write a trace of one training step in the last precision, after two that warm up."""
-    system = suites.make_systems(setting)["ours"]
-    step = suites.make_step(system, setting, setting.precisions[-1])
+    pair = suites.make_pairs(setting)["ours"]
+    step = suites.make_step(pair, setting, setting.precisions[-1])
     for _ in range(2):
         step(lambda part: None)
     with torch.profiler.profile(record_shapes=True) as profiler:
