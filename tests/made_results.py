@@ -19,7 +19,7 @@ with pytest.MonkeyPatch.context() as patch:
     tables, scripts = (importlib.import_module(name) for name in ("tables", "utils.scripts"))
 
 BASE = configurations.read_yaml(scripts.BASE_CONF)
-SHIPPED = RECIPE / "local" / "experiments.yml"
+SHIPPED = RECIPE / "local" / "tables.yml"
 SMALL = {
     "table": {
         "title": "A small table",

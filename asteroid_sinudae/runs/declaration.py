@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A set of rows, each one or more runs, as a file of experiments declares it.
+    """A set of rows, each one or more runs, as a file of tables declares it.
 
     Args:
         name (str): Its key in the file.
@@ -123,7 +123,7 @@ def load_table(path: Path, name: str, conf: dict) -> Table:
                 f"{path}: {key}.report_row must be one of the table's rows that are trained, got "
                 f"{content['report_row']!r}"
             )
-    check_choice("experiment", name, tables)
+    check_choice("table", name, tables)
     content = tables[name]
     rows, stft = (
         {row: Row(**values) for row, values in content.get(rows_of, {}).items()}

@@ -38,7 +38,7 @@ def main() -> None:
     args = parser.parse_args()
 
     is_name = re.fullmatch("[a-z0-9_]+", args.name) and args.name not in pretrained.STRUCTURES
-    expected = "made of a-z, 0-9 and _, and not that of an untrained structure"
+    expected = "made of a-z, 0-9 and _, and not that of an untrained model"
     check(bool(is_name), "name", args.name, expected)
     is_line = len(args.data.splitlines()) == 1 and args.data.strip() == args.data
     is_plain = is_line and not re.search(r"(^|\s)[/~]", args.data)

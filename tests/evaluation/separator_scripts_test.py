@@ -225,5 +225,5 @@ def test_stages_6_and_7_run_when_asked_for(tmp_path):
         f"train_separator.py --conf local/conf_separator.yml {folders} --n_blocks 6 --lr 1.0",
         f"eval_separator.py {folders} --museval",
     ]
-    done, _ = run_stages(tmp_path, *arguments, "--experiment", "table1")
+    done, _ = run_stages(tmp_path, *arguments, "--table", "table1")
     assert done.returncode == 2 and "stages 6 and 7 need a --tag" in done.stderr
