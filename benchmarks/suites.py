@@ -56,7 +56,7 @@ def autocast(setting: Setting, precision: str) -> contextlib.AbstractContextMana
 
 
 def make_pairs(setting: Setting) -> dict[str, torch.nn.Module]:
-    """Ours and others of the same function and weights, each with parameters of its own."""
+    """Make our pair and others of the same function and weights, each with its own parameters."""
     torch.manual_seed(0)
     dae = SinuDAE(**setting.sizes)
     pairs = {"ours": dae, "Asteroid": StockPair(copy.deepcopy(dae)), "PyTorch": PlainPair(dae)}
@@ -69,7 +69,7 @@ def make_pairs(setting: Setting) -> dict[str, torch.nn.Module]:
 def make_step(
     pair: torch.nn.Module, setting: Setting, precision: str
 ) -> Callable[[Lap], torch.Tensor]:
-    """One update by Eq. (5), of vocals and mixture as one batch; ours is sorted afterwards."""
+    """Make a step: one update by Eq. (5) on vocals and mixture as one batch; ours also sorts."""
     optimizer = torch.optim.Adam(pair.parameters(), lr=1e-4, fused=True)
     length = round(setting.seconds * SAMPLE_RATE)
     generator = torch.Generator().manual_seed(0)
@@ -96,7 +96,7 @@ def make_step(
 
 
 def step_flops(setting: Setting) -> float:
-    """Operations of a step's convolutions in their direct form, whatever the pairs make of it."""
+    """Count the operations of a step's convolutions in their direct form."""
     step = make_step(make_pairs(setting)["PyTorch"], setting, "fp32")
     with FlopCounterMode(display=False) as counter:
         step(lambda name: None)
@@ -104,7 +104,7 @@ def step_flops(setting: Setting) -> float:
 
 
 def make_kernels(pair: SinuDAE) -> Callable[[Lap], None]:
-    """Building the decoder's kernels and their gradients, which a step does once."""
+    """Make a run that builds the decoder's kernels and their gradients, as a step does once."""
     filterbank = pair.decoder.filterbank
     gradient = torch.ones_like(filterbank.modulator)
 
@@ -118,7 +118,7 @@ def make_kernels(pair: SinuDAE) -> Callable[[Lap], None]:
 
 
 def make_product(setting: Setting, precision: str) -> tuple[Callable[[Lap], None], float]:
-    """A product of two square matrices, and its operations: what the machine can do."""
+    """Make a run of one product of square matrices, and count its operations."""
     size = 8192 if setting.device.type == "cuda" else 2048
     kwargs = dict(dtype=PRECISIONS[precision], device=setting.device)
     left, right, out = (torch.ones(size, size, **kwargs) for _ in range(3))
@@ -130,7 +130,7 @@ def make_product(setting: Setting, precision: str) -> tuple[Callable[[Lap], None
 
 
 def training(setting: Setting) -> list[dict]:
-    """A training step's parts, beside the machine's own rate of matrix products.
+    """Time the parts of a training step, beside the machine's own rate of matrix products.
 
     The rates are of the operations that the direct form would take, see :func:`step_flops`: with
     fewer products, a step can exceed the machine's rate.
@@ -162,7 +162,7 @@ def training(setting: Setting) -> list[dict]:
 
 
 def memory(setting: Setting) -> list[dict]:
-    """What a forward pass keeps for the backward pass, parameters aside."""
+    """Measure what a forward pass keeps for the backward pass, parameters aside."""
     rows = []
     for precision in setting.precisions:
         for name, pair in make_pairs(setting).items():
@@ -187,7 +187,7 @@ def memory(setting: Setting) -> list[dict]:
 
 @torch.no_grad()
 def codec(setting: Setting) -> list[dict]:
-    """Time to encode and to decode audio."""
+    """Time how long it takes to encode and to decode audio."""
     length = round(setting.audio_seconds * SAMPLE_RATE)
     wav = torch.randn(1, 1, length, device=setting.device)
     pairs = make_pairs(setting)
@@ -235,7 +235,7 @@ def codec(setting: Setting) -> list[dict]:
 
 
 def growth(setting: Setting) -> list[dict]:
-    """A step in fp32 against sizes, batch and length, each halved and doubled."""
+    """Time a step in fp32 against sizes, batch and length, each halved and doubled."""
     rows = []
     for label, changed in _variations(setting):
         pairs = make_pairs(changed)
@@ -273,7 +273,7 @@ def _variations(setting: Setting) -> Iterator[tuple[str, Setting]]:
 
 
 def loading(setting: Setting) -> list[dict]:
-    """Pairs of segments a second, from a folder of noise as large as a few songs."""
+    """Count the pairs of segments a second, from a folder of noise as large as a few songs."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         dataset_args = dict(tracks=_noise_tracks(Path(folder)), segment=SAMPLE_RATE, hop=22050)
@@ -319,7 +319,7 @@ def _noise_tracks(folder: Path, n_tracks: int = 8, seconds: int = 30) -> list[Tr
 
 
 def spread(seconds: pd.Series) -> dict[str, float]:
-    """Median and quartiles in ms."""
+    """Return the median and the quartiles in ms."""
     quartiles = 1e3 * seconds.quantile([0.5, 0.25, 0.75])
     keys = ("median (ms)", "quartile 1 (ms)", "quartile 3 (ms)")
     return dict(zip(keys, quartiles.tolist(), strict=True))

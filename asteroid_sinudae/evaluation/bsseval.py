@@ -36,7 +36,7 @@ def score_track(
     Args:
         model (Representation or BaseEncoderMaskerDecoder): What makes the estimates, on the CPU.
         track (Track): Prepared track.
-        threshold (float): see :func:`.binary_mask`.
+        threshold (float): Threshold of :func:`.binary_mask`.
         duration (float, optional): Seconds from the start of the track; all of it if None.
 
     Returns:
@@ -115,7 +115,7 @@ def count_silent_frames(references: dict[str, np.ndarray]) -> dict[str, int]:
     if n_frames == 0:
         raise NotScorable(f"{length / SAMPLE_RATE:.3f} s, shorter than a frame of {FRAME:g} s")
     silent = {
-        source: ~audio[: n_frames * size].reshape(n_frames, size).any(axis=1)
+        source: ~audio[: n_frames * size].reshape(n_frames, size).any(axis=1)  # (frames,)
         for source, audio in references.items()
     }
     for source, frames in silent.items():

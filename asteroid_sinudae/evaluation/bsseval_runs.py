@@ -136,7 +136,7 @@ def evaluate_tracks(
             tables.
         tracks (sequence of Track): Prepared tracks, of different names.
         output_dir (str or Path): Folder of the files.
-        threshold (float): see :func:`.binary_mask`.
+        threshold (float): Threshold of :func:`.binary_mask`.
         duration (float, optional): Seconds from the start of each track; all of it if None.
         n_workers (int, optional): Processes, each on one core; by default one a core. With 1,
             tracks are computed in this process. A process takes 3.4 GB for a track of four minutes,

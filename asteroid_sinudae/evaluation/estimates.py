@@ -38,7 +38,7 @@ def masked_estimates(
         representation (Representation): The representation, on the device of the signals.
         vocals (:class:`torch.Tensor`): the true vocals, shape `(batch, 1, time)`.
         accompaniment (:class:`torch.Tensor`): of the same shape; the mixture is their sum.
-        threshold (float): see :func:`.binary_mask`.
+        threshold (float): Threshold of :func:`.binary_mask`.
         block (int): Samples that are computed at a time, rounded up to whole hops.
 
     Returns:
@@ -83,7 +83,8 @@ def separated_estimates(
         ValueError: if `chunk` is below 1, or `overlap` is negative or over half of it.
     """
     chunks = list(overlap_add([mixture[:, 0]], separator, chunk, overlap))
-    return dict(zip(SOURCES, torch.cat(chunks, dim=-1).split(1, dim=1), strict=True))
+    estimates = torch.cat(chunks, dim=-1)  # (batch, sources, time)
+    return dict(zip(SOURCES, estimates.split(1, dim=1), strict=True))  # (batch, 1, time) each
 
 
 def separator_estimator(separator: nn.Module) -> Estimator:
@@ -94,7 +95,7 @@ def separator_estimator(separator: nn.Module) -> Estimator:
     """
 
     def estimate(vocals, accompaniment):
-        estimates = separator(vocals + accompaniment)
+        estimates = separator(vocals + accompaniment)  # (batch, sources, time)
         return dict(zip(SOURCES, estimates.split(1, dim=1), strict=True))
 
     return estimate

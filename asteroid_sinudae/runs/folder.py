@@ -242,7 +242,7 @@ def check_columns(table: pd.DataFrame, columns: Iterable[str], path: Path) -> No
 
 
 def numbers(table: pd.DataFrame, columns: list[str], path: Path) -> pd.DataFrame:
-    """The columns of a table of a file as floats; raises a ValueError if one holds text."""
+    """Return columns of a file's table as floats; raises a ValueError if one holds text."""
     found = {}
     for column in columns:
         found[column] = pd.to_numeric(table[column], errors="coerce").astype(float)

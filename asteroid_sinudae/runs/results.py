@@ -107,12 +107,12 @@ class Result:
 
 
 def describe_source(source: dict) -> str:
-    """A manifest's source in words."""
+    """Describe a manifest's source in words."""
     return f"{source['kind']} of {source['path']}"
 
 
 def read_result(job: Job, source: str) -> Result | None:
-    """The result of a job that is done, None where there is work left.
+    """Read the result of a job that is done; return None if there is work left.
 
     Args:
         job (Job): The job whose folder is looked at.
@@ -154,12 +154,12 @@ def _check_conf(metrics: dict, job: Job, where: str) -> None:
 
 
 def _limits(conf: dict) -> list[int] | None:
-    """How long to train, None for a baseline."""
+    """Return how long to train; None for a baseline."""
     return [conf["training"][key] for key in LIMITS] if "training" in conf else None
 
 
 def _difference(metrics: dict, conf: dict, source: str) -> str | None:
-    """The first thing in which a result is of something else, up to the words "asked for"."""
+    """Describe the first difference of a result from its job, up to the words "asked for"."""
     if describe_source(metrics["source"]) != source:
         return f"data is {describe_source(metrics['source'])} there, {source}"
     for group, values in conf.items():
@@ -179,7 +179,7 @@ def _difference(metrics: dict, conf: dict, source: str) -> str | None:
 
 
 def _result(metrics: dict, run: Run) -> Result:
-    """What is used of a run's metrics and of its segments, which must belong together."""
+    """Take what is used from a run's metrics and segments, which must belong together."""
     columns, path = [*METRICS, "additivity_error"], run.segments_file
     segments = run.read_segments(*columns)
     counts = segments["representation"].value_counts()
@@ -211,7 +211,7 @@ def _result(metrics: dict, run: Run) -> Result:
 
 
 def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | None]) -> pd.DataFrame:
-    """The figures of a table: medians over segments and runs, the paper's figures beside them.
+    """Make the figures of a table: medians over segments and runs beside the paper's figures.
 
     Args:
         table (Table): The table as it is declared.
@@ -240,7 +240,7 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
 
 
 def _evaluation_cells(runs: Sequence[Result]) -> dict:
-    """Cells of what was evaluated."""
+    """Make the cells of what was evaluated."""
     segments = pd.concat([run.segments for run in runs])
     cells = {}
     for column, title in METRICS.items():
@@ -252,7 +252,7 @@ def _evaluation_cells(runs: Sequence[Result]) -> dict:
 
 
 def _training_cells(runs: Sequence[Result]) -> dict:
-    """Cells of what was trained."""
+    """Make the cells of what was trained."""
     return {
         "Parameters (M)": runs[0].parameters / 1e6,
         "Training time (min)": median(r.seconds for r in runs if r.seconds is not None) / 60,
@@ -267,7 +267,7 @@ def to_markdown(
     results: Sequence[Result | None],
     given: dict,
 ) -> str:
-    """The table under its title, and below it what it was made of.
+    """Write the table under its title, and below it what it was made of.
 
     Args:
         table (Table): The table as it is declared.
@@ -311,5 +311,5 @@ def _provenance(jobs: Sequence[Job], done: Sequence[Result]) -> list[str]:
 
 
 def _list(values: Iterable) -> str:
-    """Distinct values in order of appearance."""
+    """Join the distinct values, in order of appearance."""
     return ", ".join(map(str, dict.fromkeys(values)))

@@ -21,7 +21,7 @@ from asteroid_sinudae.utils.provenance import provenance
 
 
 def report(scores: Scores) -> dict:
-    """Medians and what they leave out, as plain values."""
+    """Return medians and what they leave out, as plain values."""
     table = summary(scores.store).astype(object)
     table = table.where(table.notna(), None)
     names = table.index.unique("representation")

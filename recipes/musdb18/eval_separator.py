@@ -44,7 +44,7 @@ TITLES = {
 
 
 def load_separators(exp_dir: Path, trained_on: dict) -> tuple[dict[str, nn.Module], dict]:
-    """Both separators in the order of their names, and how each was trained.
+    """Load both separators, and how each was trained.
 
     Args:
         exp_dir (Path): Folder of the separators.
@@ -81,7 +81,7 @@ def load_separators(exp_dir: Path, trained_on: dict) -> tuple[dict[str, nn.Modul
 def estimators_by_name(
     representations: dict[str, Representation], separators: dict[str, nn.Module]
 ) -> dict:
-    """All estimators by the name they have in tables, separators by that already."""
+    """Make all estimators, by the names that they have in tables."""
     blind = {name: separator_estimator(separator) for name, separator in separators.items()}
     informed = {
         f"{name}, informed mask {threshold:g}": partial(

@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def introduction(name: str, dae: SinuDAE) -> str:
-    """What was compared, and what the training started from."""
+    """Say what was compared, and what the training started from."""
     arguments = dae.get_model_args()
     compared = f"A {name} ({describe_sizes(arguments)}) beside the short-time Fourier transform."
     if arguments["init"] != "multires":

@@ -80,7 +80,7 @@ def train_both(args: argparse.Namespace, conf: dict) -> None:
 
 
 def load_initial(conf: dict, given: set[str]) -> dict[str, nn.Module]:
-    """The separators in the folder that `init_from` names, if any, by name.
+    """Load the separators in the folder that `init_from` names, if any, by name.
 
     Their maskers' arguments become those of `conf`.
 

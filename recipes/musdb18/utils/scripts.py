@@ -48,12 +48,12 @@ def path(text: str) -> Path:
 
 
 def name_of(folder: Path) -> str:
-    """A folder's own name, also of one given as `.` or by a link."""
+    """Return a folder's own name, also of one given as `.` or by a link."""
     return os.path.basename(os.path.realpath(folder))  # Path.resolve raises for links in a circle
 
 
 def base_conf() -> dict:
-    """The configuration of all keys of a run, with their defaults."""
+    """Read the configuration of all keys of a run, with their defaults."""
     return read_yaml(BASE_CONF)
 
 
@@ -75,7 +75,7 @@ def run(main: Callable[[], None]) -> None:
 def parse_args_with_conf(
     parser: argparse.ArgumentParser, base: Path = BASE_CONF
 ) -> tuple[argparse.Namespace, dict]:
-    """Options of a training script, and its configuration.
+    """Parse the options of a training script, and make its configuration.
 
     The configuration is that of `base`, then that of the file given as `--conf`, which may hold
     only what differs, then the options.
