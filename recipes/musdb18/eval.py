@@ -29,10 +29,7 @@ from asteroid_sinudae.utils.provenance import provenance
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument("--exp_dir", type=scripts.path, required=True, help="folder of the run")
-    parser.add_argument(
-        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
-    )
+    parser.add_folders(scripts.RUN_FOLDERS)
     parser.add_argument(
         "--stft",
         action="store_true",

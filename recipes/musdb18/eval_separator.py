@@ -9,15 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from eval_museval import report
 from torch import nn
-from utils import scripts
+from utils import bsseval, scripts
 
 from asteroid_sinudae import Representation, SinuDAEConvTasNet
 from asteroid_sinudae.data.tracks import SOURCES, Manifest
 from asteroid_sinudae.evaluation.blind import evaluate_separation
-from asteroid_sinudae.evaluation.bsseval import METRICS, summary
-from asteroid_sinudae.evaluation.bsseval_runs import evaluate_tracks
 from asteroid_sinudae.evaluation.estimates import masked_estimates, separator_estimator
 from asteroid_sinudae.evaluation.tables import markdown_table, medians
 from asteroid_sinudae.models.model_files import model_digest
@@ -127,54 +124,11 @@ def evaluate_segments(
     }
 
 
-def evaluate_museval(
-    models: dict[str, Representation | nn.Module],
-    manifest: Manifest,
-    args: argparse.Namespace,
-) -> dict:
-    """Score whole tracks on the CPU; returns what the file of their medians says."""
-    scores = evaluate_tracks(
-        {name: model.cpu() for name, model in models.items()},
-        manifest.subset("test")[: args.n_tracks],
-        Run(args.exp_dir).museval_folder,
-        threshold=args.threshold,
-        duration=args.duration,
-        n_workers=args.n_workers,
-    )
-    table = summary(scores.store).reset_index("source")
-    print(markdown_table(table.rename(columns={metric: f"{metric} (dB)" for metric in METRICS})))
-    n_tracks = len(scores.silent_frames)
-    print(f"\nMedians over {n_tracks} test tracks of the medians over their frames")
-    return {
-        **report(scores),
-        "threshold": args.threshold,
-        "duration": args.duration,
-        **provenance("cpu"),
-    }
-
-
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument(
-        "--exp_dir", type=scripts.path, required=True, help="folder of the separators"
-    )
-    parser.add_argument(
-        "--pair_dir",
-        type=scripts.path,
-        required=True,
-        help="folder of the trained auto-encoder (stage 2)",
-    )
-    parser.add_argument(
-        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
-    )
+    parser.add_folders(scripts.SEPARATOR_FOLDERS)
     parser.add_argument("--museval", action="store_true", help="also score whole tracks")
-    parser.add_argument("--n_tracks", type=int, help="... the first of them; default: all")
-    parser.add_argument("--duration", type=float, help="... seconds from each start; default: all")
-    parser.add_argument("--threshold", type=float, default=0.5, help="... of the informed mask")
-    parser.add_argument("--n_workers", type=int, help="... processes; default: all cores")
-    args = parser.parse_args()
-    if args.n_tracks is not None and args.n_tracks < 1:
-        raise ValueError(f"n_tracks must be 1 or more, got {args.n_tracks}")
+    args = bsseval.parse_args(parser)
     with run_lock(args.exp_dir):
         evaluate_run(args)
 
@@ -207,10 +161,9 @@ def evaluate_run(args: argparse.Namespace) -> None:
     write_json(run.metrics_file, {**segments, **facts})
     if args.museval:
         informed = {f"{name}, informed mask": each for name, each in representations.items()}
-        scores = evaluate_museval({**named, **informed}, manifest, args)
+        scores = bsseval.score_tracks({**named, **informed}, manifest, args)
         write_json(run.museval_file, {**facts, **scores})
-        if scores["failed"]:
-            raise ValueError(f"failed: {'; '.join(scores['failed'])}")
+        bsseval.check_scored(scores)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,7 @@ from asteroid_sinudae.utils.schema import validated
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument("--exp_dir", type=scripts.path, required=True, help="folder of the run")
-    parser.add_argument(
-        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
-    )
+    parser.add_folders(scripts.RUN_FOLDERS)
     parser.add_argument(
         "--tables", type=scripts.path, nargs="+", default=[], help="CSV files to show"
     )

@@ -29,10 +29,7 @@ OF_SYSTEM = ("noise_std", "sort")
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument("--exp_dir", type=scripts.path, required=True, help="folder of the run")
-    parser.add_argument(
-        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
-    )
+    parser.add_folders(scripts.RUN_FOLDERS)
     args, conf = scripts.parse_args_with_conf(parser)
     run, given = Run(args.exp_dir), args.given
     if args.conf.resolve() in (run.conf_file.resolve(), run.job_file.resolve()):

@@ -33,18 +33,7 @@ CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument(
-        "--exp_dir", type=scripts.path, required=True, help="folder of the separators"
-    )
-    parser.add_argument(
-        "--pair_dir",
-        type=scripts.path,
-        required=True,
-        help="folder of the trained auto-encoder (stage 2)",
-    )
-    parser.add_argument(
-        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
-    )
+    parser.add_folders(scripts.SEPARATOR_FOLDERS)
     args, conf = scripts.parse_args_with_conf(parser, CONF)
     with training.only_training(Run(args.exp_dir)):
         train_both(args, conf)

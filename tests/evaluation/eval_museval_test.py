@@ -51,7 +51,7 @@ def start(script, **options):
 
 @pytest.fixture
 def run(tmp_path, representations, tracks):
-    """Options of the script for an run's folder and its data."""
+    """Options of the script for a run's folder and its data."""
     data_dir = write_data(tracks[0].folder.parents[1], tracks)
     exp_dir = tmp_path / "exp"
     exp_dir.mkdir()

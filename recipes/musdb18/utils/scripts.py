@@ -22,6 +22,13 @@ except ImportError as error:
 from asteroid_sinudae.runs.conf import from_text, read_conf, read_yaml, type_of
 from asteroid_sinudae.utils.schema import validated
 
+# Required options of several scripts, and what they are.
+RUN_FOLDERS = {"exp_dir": "folder of the run", "data_dir": "folder of prepared data"}
+SEPARATOR_FOLDERS = {
+    "exp_dir": "folder of the separators",
+    "pair_dir": "folder of the trained pair (stage 2)",
+    "data_dir": "folder of prepared data",
+}
 LOCAL = Path(__file__).resolve().parents[1] / "local"
 BASE_CONF = LOCAL / "conf.yml"
 
@@ -35,6 +42,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str) -> None:
         super().__init__(description=description, allow_abbrev=False)
+
+    def add_folders(self, folders: dict[str, str]) -> None:
+        """Add required options that are folders, by name and with what each of them is."""
+        for name, what in folders.items():
+            self.add_argument(f"--{name}", type=path, required=True, help=what)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {' '.join(message.split())} (see --help)\n")
