@@ -12,6 +12,8 @@ from ..models.sinudae import SinuDAE
 from ..utils.checks import check, check_choice, check_positive_int
 from .base_system import BaseSystem
 
+# Classes of the separators to compare, by the names of their folders.
+SEPARATORS = {"sinudae": SinuDAEConvTasNet, "stft": STFTConvTasNet}
 NORMS = ("gLN", "fgLN", "cLN", "cgLN", "bN")  # of Asteroid, for signals of any length
 
 

@@ -12,13 +12,12 @@ import torch
 from torch import nn
 from utils import bsseval, scripts
 
-from asteroid_sinudae import Representation, SinuDAEConvTasNet
+from asteroid_sinudae import Representation
 from asteroid_sinudae.data.tracks import SOURCES, Manifest
 from asteroid_sinudae.evaluation.blind import evaluate_separation
 from asteroid_sinudae.evaluation.estimates import masked_estimates, separator_estimator
 from asteroid_sinudae.evaluation.tables import markdown_table, medians
 from asteroid_sinudae.models.model_files import model_digest
-from asteroid_sinudae.models.separators import STFTConvTasNet
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.runs.representations import (
@@ -28,10 +27,10 @@ from asteroid_sinudae.runs.representations import (
     pair_name,
     stft_conf,
 )
+from asteroid_sinudae.training.separator_system import SEPARATORS
 from asteroid_sinudae.utils.files import write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
-SEPARATORS = {"sinudae": SinuDAEConvTasNet, "stft": STFTConvTasNet}
 THRESHOLDS = (0.5, 1.0)  # of the informed masks
 TITLES = {
     f"{column}_{source}": f"{title} {source} (dB)"

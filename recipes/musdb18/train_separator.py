@@ -16,7 +16,6 @@ from utils import scripts
 from asteroid_sinudae.data.segments import TrainSegments
 from asteroid_sinudae.data.tracks import SOURCES, Manifest
 from asteroid_sinudae.models.model_files import model_digest
-from asteroid_sinudae.models.separators import SinuDAEConvTasNet, STFTConvTasNet
 from asteroid_sinudae.runs import training
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.representations import (
@@ -26,7 +25,7 @@ from asteroid_sinudae.runs.representations import (
     stft_conf,
     stft_sizes,
 )
-from asteroid_sinudae.training.separator_system import SeparatorSystem, make_separators
+from asteroid_sinudae.training.separator_system import SEPARATORS, SeparatorSystem, make_separators
 
 CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
 
@@ -80,10 +79,9 @@ def load_initial(conf: dict, given: set[str]) -> dict[str, nn.Module]:
     folder = conf["training"]["init_from"]
     if not folder:
         return {}
-    classes = {"sinudae": SinuDAEConvTasNet, "stft": STFTConvTasNet}
     initial = {
         name: kind.from_pretrained(Run(Path(folder) / name).model_file)
-        for name, kind in classes.items()
+        for name, kind in SEPARATORS.items()
     }
     for name, separator in initial.items():
         found = separator.get_model_args()
