@@ -27,7 +27,7 @@
 #   --shard i/n         run the i-th of n shares of the runs; leaves out museval and the page
 #   --report_row ROW    museval and the page are of this row's first run; default: the first of
 #                       --rows that is no baseline, without --rows the report_row of the table
-# An option out of its range ends with status 2, a call with nothing to do with status 1.
+# A wrong option ends with status 2, a call with nothing to do with status 1.
 set -euf -o pipefail # -f: the words of an option never stand for names of files
 
 stage=0
