@@ -22,7 +22,7 @@ _neg_snr.EPS = EPS
 
 
 def total_variation(rep: torch.Tensor, norm: str = "l1") -> torch.Tensor:
-    r"""Total variation over channels and frames, Eq. (1), mean over the batch.
+    r"""Compute the total variation over channels and frames, Eq. (1), mean over the batch.
 
     .. math:: \frac{1}{CT}\Big(\sum_{c=1}^{C-1} \|A[c] - A[c-1]\|
               + \sum_{t=1}^{T-1} \|A[:,t] - A[:,t-1]\|\Big)
@@ -64,8 +64,9 @@ def _signs_of_differences(rep: torch.Tensor) -> torch.Tensor:
 
 
 def neg_snr(estimate: torch.Tensor, target: torch.Tensor, per: str = "signal") -> torch.Tensor:
-    r"""Negative signal-to-noise ratio in dB, Eq. (4): :math:`-10 \log_{10}
-    (\|x\|_2^2 / \|x - \hat x\|_2^2)`.
+    r"""Compute the negative signal-to-noise ratio in dB, Eq. (4).
+
+    .. math:: -10 \log_{10} (\|x\|_2^2 / \|x - \hat x\|_2^2)
 
     Both signals are first divided by the target's norm, which does not change the ratio. Then
     :math:`10^{-16}` is added to the energy of the error and to the ratio, so that values lie
@@ -87,13 +88,14 @@ def neg_snr(estimate: torch.Tensor, target: torch.Tensor, per: str = "signal") -
     """
     check_choice("per", per, SNR_PER)
     n_signals = target.shape[0] if per == "signal" else 1
+    # Both become (n_signals, time), where one signal may be the whole batch.
     return _neg_snr(*relative(estimate.reshape(n_signals, -1), target.reshape(n_signals, -1)))
 
 
 def bounded_neg_snr(
     estimates: torch.Tensor, sources: torch.Tensor, snr_max: float = 30.0
 ) -> torch.Tensor:
-    r"""Negative signal-to-noise ratio in dB, whose energies are raised by a part of the mixture's.
+    r"""Compute a negative SNR in dB whose energies are raised by a part of the mixture's.
 
     .. math:: -10 \log_{10} \frac{\|s\|_2^2 + \tau \|x\|_2^2}{\|s - \hat s\|_2^2 + \tau \|x\|_2^2},
               \quad \tau = 10^{-SNR_{max} / 10}, \quad x = \sum s
@@ -130,7 +132,7 @@ def _energy(signal: torch.Tensor) -> torch.Tensor:
 
 
 def sinkhorn_distance(rep: torch.Tensor, p: int = 1, entropy: float = 0.5) -> torch.Tensor:
-    r"""Cost of the entropic optimal transport between the frames of a representation [1].
+    r"""Compute the cost of the entropic optimal transport between a representation's frames [1].
 
     Each channel is made a distribution over the frames, frames are compared by their
     :math:`p`-norm, and the plan :math:`P` moves a uniform distribution over the frames to itself:
@@ -155,7 +157,7 @@ def sinkhorn_distance(rep: torch.Tensor, p: int = 1, entropy: float = 0.5) -> to
         :class:`torch.Tensor` of shape `(batch,)`.
 
     Raises:
-        ValueError: if `p` or `entropy` makes no sense.
+        ValueError: if `p` or `entropy` is out of its range.
 
     References
         [1] : "Revisiting Representation Learning for Singing Voice Separation with Sinkhorn
@@ -167,8 +169,9 @@ def sinkhorn_distance(rep: torch.Tensor, p: int = 1, entropy: float = 0.5) -> to
     import ot  # here, since it takes over a second, and few need it
 
     shifted = rep + 1 / rep.shape[-2]
-    frames = (shifted / shifted.sum(dim=-1, keepdim=True)).transpose(-2, -1)
-    # Not by matrix products, which lose the small distances of similar frames.
+    shares = shifted / shifted.sum(dim=-1, keepdim=True)
+    frames = shares.transpose(-2, -1)  # (batch, frames, n_filters)
+    # (batch, frames, frames); matrix products would lose the small distances of similar frames.
     costs = torch.cdist(frames, frames, p=p, compute_mode="donot_use_mm_for_euclid_dist")
     plan = ot.solve_batch(costs, reg=entropy, max_iter=SINKHORN_ITERATIONS, grad="autodiff")
     return plan.value_linear

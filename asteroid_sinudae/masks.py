@@ -17,7 +17,9 @@ Mask: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def binary_mask(
     vocals: torch.Tensor, accompaniment: torch.Tensor, threshold: float = 0.5
 ) -> torch.Tensor:
-    r"""Binary mask: 1 where :math:`|v| > threshold \cdot |a|`, 0 elsewhere and where both are 0.
+    r"""Make a binary mask that is 1 where :math:`|v| > threshold \cdot |a|`, and 0 elsewhere.
+
+    It is 0 where both magnitudes are 0.
 
     Args:
         vocals (:class:`torch.Tensor`): magnitudes of the vocals, shape `(..., freq, frames)`.
@@ -39,7 +41,7 @@ def binary_mask(
 
 
 def ratio_mask(vocals: torch.Tensor, accompaniment: torch.Tensor) -> torch.Tensor:
-    r"""Ratio mask :math:`|v| / (|v| + |a|)`, a soft mask that is zero where both are zero.
+    r"""Make the ratio mask :math:`|v| / (|v| + |a|)`; it is zero where both are zero.
 
     Args:
         vocals (:class:`torch.Tensor`): magnitudes of the vocals, shape `(..., freq, frames)`.
@@ -59,11 +61,11 @@ def ratio_mask(vocals: torch.Tensor, accompaniment: torch.Tensor) -> torch.Tenso
 def energy_ratio_mask(
     vocals: torch.Tensor, accompaniment: torch.Tensor, threshold: float = 0.5
 ) -> torch.Tensor:
-    r"""Binary mask: 1 where :math:`|v|^2 / (|v|^2 + |a|^2) > \theta`, 0 elsewhere and for 0/0.
+    r"""Make a binary mask that is 1 where :math:`|v|^2 / (|v|^2 + |a|^2) > \theta`, else 0.
 
-    It is computed as :func:`binary_mask` with the threshold :math:`\sqrt{\theta / (1 - \theta)}`,
-    which is the same without squares that overflow or vanish. :math:`\theta = 0.5` is the threshold
-    1 there.
+    It is 0 where both magnitudes are 0. It is computed as :func:`binary_mask` with the threshold
+    :math:`\sqrt{\theta / (1 - \theta)}`, which is the same without squares that overflow or vanish.
+    :math:`\theta = 0.5` is the threshold 1 there.
 
     Args:
         vocals (:class:`torch.Tensor`): magnitudes of the vocals, shape `(..., freq, frames)`.
@@ -133,7 +135,7 @@ def make_mask(
     threshold: float | None = None,
     rule: str = "binary",
 ) -> torch.Tensor:
-    """Mask of the vocals by one of the :data:`RULES`.
+    """Make the mask of the vocals by one of the :data:`RULES`.
 
     Args:
         vocals (:class:`torch.Tensor`): magnitudes of the vocals, shape `(..., freq, frames)`.
@@ -147,7 +149,8 @@ def make_mask(
         :class:`torch.Tensor` of the same shape and dtype, from 0 to 1.
 
     Raises:
-        ValueError: if there is no such rule, or `threshold` makes no sense for it.
+        ValueError: if there is no such rule, or `threshold` is out of its range, or given for a
+            rule that has none.
     """
     check_rule(rule, threshold)
     options = {} if threshold is None else {"threshold": threshold}
@@ -199,7 +202,8 @@ def encode_sources(
     if len({signal.dtype for signal in signals}) > 1:
         for signal in signals:  # the encoder refuses another precision, which joining would hide
             representation.encode(signal)
-    return EncodedSources(*representation.encode(torch.cat(signals)).chunk(len(signals)))
+    rep = representation.encode(torch.cat(signals))  # (3 * batch, freq, frames)
+    return EncodedSources(*rep.chunk(len(signals)))  # (batch, freq, frames) each
 
 
 def decode_masked(
@@ -209,9 +213,9 @@ def decode_masked(
     length: int,
     unmasked: Sequence[torch.Tensor] = (),
 ) -> tuple[torch.Tensor, ...]:
-    """Waveforms of a mixture under masks that know its sources: the one path that all masks take.
+    """Decode a mixture under masks that know its sources: the one path that all masks take.
 
-    All are decoded in one batch, so that the decoder's kernels are built once.
+    All estimates are decoded in one batch, so that the decoder's kernels are built once.
 
     Args:
         representation (Representation): The representation that encoded the signals.
@@ -230,7 +234,8 @@ def decode_masked(
     accompaniment = representation.magnitude(encoded.accompaniment)
     signals = [*unmasked, *(encoded.mixture * mask(vocals, accompaniment) for mask in masks)]
     # Unlike the size of a batch, their number is the same for all inputs of a trace.
-    return representation.decode(torch.cat(signals), length).chunk(len(signals))
+    wavs = representation.decode(torch.cat(signals), length)  # (signals * batch, 1, length)
+    return wavs.chunk(len(signals))  # (batch, 1, length) each
 
 
 def informed_separation(
@@ -241,7 +246,7 @@ def informed_separation(
     threshold: float | None = None,
     rule: str = "binary",
 ) -> torch.Tensor:
-    """Vocals estimated by a mask that knows the true sources (Section 3).
+    """Estimate the vocals by a mask that knows the true sources (Section 3).
 
     Args:
         representation (Representation): e.g. :class:`.SinuDAE` or :class:`.STFT`.
@@ -249,15 +254,15 @@ def informed_separation(
         vocals (:class:`torch.Tensor`): the true vocals, of the same shape.
         accompaniment (:class:`torch.Tensor`, optional): the true accompaniment, of the same
             shape. If None (default), mixture minus vocals.
-        threshold (float, optional): see :func:`make_mask`; 0.5 of the default rule.
-        rule (str): see :func:`make_mask`.
+        threshold (float, optional): Threshold of :func:`make_mask`, 0.5 for the default rule.
+        rule (str): Rule of :func:`make_mask`.
 
     Returns:
         :class:`torch.Tensor` of shape `(batch, 1, time)`.
 
     Raises:
-        ValueError: if the shapes differ, there is no such rule, or `threshold` makes no sense for
-            it.
+        ValueError: if the shapes differ, there is no such rule, or `threshold` is out of its range,
+            or given for a rule that has none.
     """
     check_rule(rule, threshold)
     if accompaniment is None:
@@ -276,15 +281,15 @@ def estimate_both(
     threshold: float | None,
     rule: str = "binary",
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vocals of :func:`informed_separation`, and accompaniment under the complementary mask.
+    """Estimate both sources: the accompaniment by the complement of the vocals' mask.
 
     Args:
-        representation (Representation): On the device of the signals.
+        representation (Representation): The representation, on the device of the signals.
         mixture (:class:`torch.Tensor`): shape `(batch, 1, time)`.
         vocals (:class:`torch.Tensor`): the true vocals, of the same shape.
         accompaniment (:class:`torch.Tensor`): the true accompaniment, of the same shape.
-        threshold (float or None): see :func:`make_mask`.
-        rule (str): see :func:`make_mask`.
+        threshold (float or None): Threshold of :func:`make_mask`.
+        rule (str): Rule of :func:`make_mask`.
 
     Returns:
         tuple of the estimates, :class:`torch.Tensor` of shape `(batch, 1, time)`.

@@ -17,7 +17,9 @@ _neg_si_sdr.EPS = EPS
 
 
 def si_sdr(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Scale-invariant signal-to-distortion ratio in dB, Eq. (6), without mean removal.
+    """Compute the scale-invariant signal-to-distortion ratio in dB, Eq. (6).
+
+    The mean of the signals is not removed.
 
     Args:
         estimate (:class:`torch.Tensor`): shape `(batch, 1, time)`.
@@ -39,7 +41,7 @@ def relative(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor
 def additivity_error(
     mixture: torch.Tensor, vocals: torch.Tensor, accompaniment: torch.Tensor
 ) -> torch.Tensor:
-    r"""Additivity error :math:`\|A_m - A_v - A_b\|_1 / \|A_m\|_1` of magnitudes.
+    r"""Compute the additivity error :math:`\|A_m - A_v - A_b\|_1 / \|A_m\|_1` of magnitudes.
 
     It is zero if the representation of a sum is the sum of the representations; then a mask can
     separate exactly.
@@ -61,7 +63,7 @@ def additivity_error(
 
 
 def is_silent(wav: torch.Tensor) -> torch.Tensor:
-    r"""Whether :math:`10 \log_{10} \|x\|_2 < -10`, as in the authors' public code.
+    r"""Tell whether :math:`10 \log_{10} \|x\|_2 < -10`, as in the authors' public code.
 
     Args:
         wav (:class:`torch.Tensor`): shape `(batch, 1, time)`.
@@ -74,7 +76,7 @@ def is_silent(wav: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def noise_si_sdr(model: SinuDAE, reference: SinuDAE | None = None) -> float:
-    """SI-SDR of a model's reconstruction of one second of white noise at -20 dB.
+    """Compute the SI-SDR of a model's reconstruction of one second of white noise at -20 dB.
 
     The noise is the same in every call.
 

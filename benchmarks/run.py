@@ -18,7 +18,7 @@ from asteroid_sinudae.utils.provenance import provenance
 
 
 def has_bf16_units() -> bool:
-    """Whether the device multiplies matrices in bfloat16; not whether that is faster."""
+    """Tell whether the device multiplies matrices in bfloat16, not whether that is faster."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
@@ -63,10 +63,10 @@ def main() -> None:
 
 
 def make_setting(args: argparse.Namespace) -> tuple[suites.Setting, list[str]]:
-    """What to measure, and what this machine cannot.
+    """Collect what to measure, and what this machine cannot.
 
     Raises:
-        ValueError: naming the argument that makes no sense.
+        ValueError: naming the argument that is out of its range.
     """
     for name in ("batch_size", "rounds", "threads"):
         value = getattr(args, name)
@@ -77,7 +77,7 @@ def make_setting(args: argparse.Namespace) -> tuple[suites.Setting, list[str]]:
     sizes = {key: getattr(args, key) for key in ("n_filters", "kernel_size", "stride")}
     check(sizes["stride"] <= sizes["kernel_size"], "stride", sizes["stride"], "at most kernel_size")
     with torch.device("meta"):
-        suites.SinuDAE(**sizes)  # refuses what makes no sense
+        suites.SinuDAE(**sizes)  # refuses sizes that are out of range
     is_missing = args.device == "cuda" and not torch.cuda.is_available()
     check(not is_missing, "device", args.device, "cpu on this machine")
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -106,8 +106,8 @@ def make_setting(args: argparse.Namespace) -> tuple[suites.Setting, list[str]]:
 
 def profile(setting: suites.Setting, path: Path) -> None:
     """Write a trace of one training step in the last precision, after two that warm up."""
-    system = suites.make_systems(setting)["ours"]
-    step = suites.make_step(system, setting, setting.precisions[-1])
+    pair = suites.make_pairs(setting)["ours"]
+    step = suites.make_step(pair, setting, setting.precisions[-1])
     for _ in range(2):
         step(lambda part: None)
     with torch.profiler.profile(record_shapes=True) as profiler:

@@ -35,7 +35,7 @@ class Stopwatch:
         self.stamps.append(self._stamp())
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of each part, and until now as `total`."""
+        """Return the seconds of each part, and those until now as `total`."""
         end = self._stamp()
         if self.is_cuda:
             torch.cuda.synchronize()
@@ -53,10 +53,10 @@ def interleaved(
     """Run everything once a round, in an order of chance, so that a slow minute is everyone's.
 
     Args:
-        runs (dict): Of functions that take :meth:`Stopwatch.lap` and call it after each part.
-        rounds (int): Counted ones, after one that is not.
+        runs (dict): Functions of :meth:`Stopwatch.lap`, by name, that call it after each part.
+        rounds (int): Number of rounds that count, after a first one that does not.
         device (:class:`torch.device`): Where they run.
-        title (str): Of the progress bar.
+        title (str): Title of the progress bar.
 
     Returns:
         list of dict with `run`, `part` and `seconds`, one a round and part

@@ -13,8 +13,8 @@ import pandas as pd
 import soundfile
 import torch
 from asteroid_filterbanks import STFTFB, Decoder, Encoder
+from pairs import PlainPair, StockPair, pad_to_hops
 from stopwatch import Lap, interleaved
-from systems import PlainPair, StockPair, pad_to_hops
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -55,22 +55,22 @@ def autocast(setting: Setting, precision: str) -> contextlib.AbstractContextMana
     return torch.autocast(setting.device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def make_systems(setting: Setting) -> dict[str, torch.nn.Module]:
-    """Ours and others of the same function and weights, each with parameters of its own."""
+def make_pairs(setting: Setting) -> dict[str, torch.nn.Module]:
+    """Make our pair and others of the same function and weights, each with its own parameters."""
     torch.manual_seed(0)
     dae = SinuDAE(**setting.sizes)
-    systems = {"ours": dae, "Asteroid": StockPair(copy.deepcopy(dae)), "PyTorch": PlainPair(dae)}
-    return {name: system.to(setting.device) for name, system in systems.items()}
+    pairs = {"ours": dae, "Asteroid": StockPair(copy.deepcopy(dae)), "PyTorch": PlainPair(dae)}
+    return {name: pair.to(setting.device) for name, pair in pairs.items()}
 
 
 # Training
 
 
 def make_step(
-    system: torch.nn.Module, setting: Setting, precision: str
+    pair: torch.nn.Module, setting: Setting, precision: str
 ) -> Callable[[Lap], torch.Tensor]:
-    """One update by Eq. (5), of vocals and mixture as one batch; ours is sorted afterwards."""
-    optimizer = torch.optim.Adam(system.parameters(), lr=1e-4, fused=True)
+    """Make a step: one update by Eq. (5) on vocals and mixture as one batch; ours also sorts."""
+    optimizer = torch.optim.Adam(pair.parameters(), lr=1e-4, fused=True)
     length = round(setting.seconds * SAMPLE_RATE)
     generator = torch.Generator().manual_seed(0)
     shape = (2, setting.batch_size, 1, length)
@@ -78,8 +78,8 @@ def make_step(
 
     def step(lap: Lap) -> torch.Tensor:
         with autocast(setting, precision):
-            encoded, of_mixture = system.encode(torch.cat([vocals, mixture])).chunk(2)
-            estimate = system.decode(encoded, length)
+            encoded, of_mixture = pair.encode(torch.cat([vocals, mixture])).chunk(2)
+            estimate = pair.decode(encoded, length)
             loss = neg_snr(estimate.float(), vocals) + 0.5 * total_variation(of_mixture.float())
         lap("forward")
         loss.backward()
@@ -87,8 +87,8 @@ def make_step(
         optimizer.step()
         optimizer.zero_grad()
         lap("optimiser")
-        if isinstance(system, SinuDAE):
-            sort_channels(system, optimizer)
+        if isinstance(pair, SinuDAE):
+            sort_channels(pair, optimizer)
             lap("sorting")
         return loss.detach()
 
@@ -96,16 +96,16 @@ def make_step(
 
 
 def step_flops(setting: Setting) -> float:
-    """Operations of a step's convolutions in their direct form, whatever the systems make of it."""
-    step = make_step(make_systems(setting)["PyTorch"], setting, "fp32")
+    """Count the operations of a step's convolutions in their direct form."""
+    step = make_step(make_pairs(setting)["PyTorch"], setting, "fp32")
     with FlopCounterMode(display=False) as counter:
         step(lambda name: None)
     return float(counter.get_total_flops())
 
 
-def make_kernels(system: SinuDAE) -> Callable[[Lap], None]:
-    """Building the decoder's kernels and their gradients, which a step does once."""
-    filterbank = system.decoder.filterbank
+def make_kernels(pair: SinuDAE) -> Callable[[Lap], None]:
+    """Make a run that builds the decoder's kernels and their gradients, as a step does once."""
+    filterbank = pair.decoder.filterbank
     gradient = torch.ones_like(filterbank.modulator)
 
     def build(lap: Lap) -> None:
@@ -118,7 +118,7 @@ def make_kernels(system: SinuDAE) -> Callable[[Lap], None]:
 
 
 def make_product(setting: Setting, precision: str) -> tuple[Callable[[Lap], None], float]:
-    """A product of two square matrices, and its operations: what the machine can do."""
+    """Make a run of one product of square matrices, and count its operations."""
     size = 8192 if setting.device.type == "cuda" else 2048
     kwargs = dict(dtype=PRECISIONS[precision], device=setting.device)
     left, right, out = (torch.ones(size, size, **kwargs) for _ in range(3))
@@ -130,44 +130,44 @@ def make_product(setting: Setting, precision: str) -> tuple[Callable[[Lap], None
 
 
 def training(setting: Setting) -> list[dict]:
-    """A training step's parts, beside the machine's own rate of matrix products.
+    """Time the parts of a training step, beside the machine's own rate of matrix products.
 
     The rates are of the operations that the direct form would take, see :func:`step_flops`: with
     fewer products, a step can exceed the machine's rate.
     """
     flops = step_flops(setting)
-    runs = {"kernels, fp32": make_kernels(make_systems(setting)["ours"])}
+    runs = {"kernels, fp32": make_kernels(make_pairs(setting)["ours"])}
     products = {}
     for precision in setting.precisions:
-        for name, system in make_systems(setting).items():
-            runs[f"{name}, {precision}"] = make_step(system, setting, precision)
+        for name, pair in make_pairs(setting).items():
+            runs[f"{name}, {precision}"] = make_step(pair, setting, precision)
         product, product_flops = make_product(setting, precision)
         runs[f"matrix product, {precision}"] = product
         products[precision] = product_flops
     times = pd.DataFrame(interleaved(runs, setting.rounds, setting.device, "Training step"))
     rows = [
-        {"system": run, "part": part, **spread(group.seconds)}
+        {"measured": run, "part": part, **spread(group.seconds)}
         for (run, part), group in times.groupby(["run", "part"], sort=False)
     ]
-    totals = {row["system"]: row["median (ms)"] / 1e3 for row in rows if row["part"] == "total"}
+    totals = {row["measured"]: row["median (ms)"] / 1e3 for row in rows if row["part"] == "total"}
     rates = {p: products[p] / totals[f"matrix product, {p}"] for p in products}
     for row in rows:
-        name, precision = row["system"].split(", ")
+        name, precision = row["measured"].split(", ")
         if row["part"] == "total" and name != "kernels":
             is_product = name == "matrix product"
-            rate = (products[precision] if is_product else flops) / totals[row["system"]]
+            rate = (products[precision] if is_product else flops) / totals[row["measured"]]
             row["GFLOP/s"] = rate / 1e9
             row["of the machine's rate (%)"] = 100 * rate / rates[precision]
     return rows
 
 
 def memory(setting: Setting) -> list[dict]:
-    """What a forward pass keeps for the backward pass, parameters aside."""
+    """Measure what a forward pass keeps for the backward pass, parameters aside."""
     rows = []
     for precision in setting.precisions:
-        for name, system in make_systems(setting).items():
-            step = make_step(system, setting, precision)
-            parameters = {parameter.data_ptr() for parameter in system.parameters()}
+        for name, pair in make_pairs(setting).items():
+            step = make_step(pair, setting, precision)
+            parameters = {parameter.data_ptr() for parameter in pair.parameters()}
             kept = {}
 
             def keep(tensor, parameters=parameters, kept=kept):
@@ -178,7 +178,7 @@ def memory(setting: Setting) -> list[dict]:
 
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 step(lambda part: None)
-            rows.append({"system": f"{name}, {precision}", "kept (MB)": sum(kept.values()) / 1e6})
+            rows.append({"measured": f"{name}, {precision}", "kept (MB)": sum(kept.values()) / 1e6})
     return rows
 
 
@@ -187,14 +187,14 @@ def memory(setting: Setting) -> list[dict]:
 
 @torch.no_grad()
 def codec(setting: Setting) -> list[dict]:
-    """Time to encode and to decode audio."""
+    """Time how long it takes to encode and to decode audio."""
     length = round(setting.audio_seconds * SAMPLE_RATE)
     wav = torch.randn(1, 1, length, device=setting.device)
-    systems = make_systems(setting)
+    pairs = make_pairs(setting)
     pairs = {
-        f"{name}, {precision}": (system.encode, lambda rep, s=system: s.decode(rep, length))
+        f"{name}, {precision}": (pair.encode, lambda rep, s=pair: s.decode(rep, length))
         for precision in setting.precisions
-        for name, system in systems.items()
+        for name, pair in pairs.items()
     }
     stft = STFTFB(**STFT).to(setting.device)
     encoder = Encoder(stft)
@@ -222,7 +222,7 @@ def codec(setting: Setting) -> list[dict]:
     times = times[times.part != "total"]
     return [
         {
-            "system": run,
+            "measured": run,
             "part": part,
             **spread(group.seconds),
             "times real time": setting.audio_seconds / group.seconds.median(),
@@ -235,12 +235,12 @@ def codec(setting: Setting) -> list[dict]:
 
 
 def growth(setting: Setting) -> list[dict]:
-    """A step in fp32 against sizes, batch and length, each halved and doubled."""
+    """Time a step in fp32 against sizes, batch and length, each halved and doubled."""
     rows = []
     for label, changed in _variations(setting):
-        systems = make_systems(changed)
-        del systems["PyTorch"]
-        runs = {name: make_step(system, changed, "fp32") for name, system in systems.items()}
+        pairs = make_pairs(changed)
+        del pairs["PyTorch"]
+        runs = {name: make_step(pair, changed, "fp32") for name, pair in pairs.items()}
         rounds = -(-setting.rounds // 2)
         times = pd.DataFrame(interleaved(runs, rounds, setting.device, f"Growth: {label}"))
         medians = times[times.part == "total"].groupby("run").seconds.median()
@@ -248,7 +248,7 @@ def growth(setting: Setting) -> list[dict]:
             {
                 "sizes": label,
                 "GFLOP": step_flops(changed) / 1e9,
-                **{f"{name} (ms)": 1e3 * medians[name] for name in systems},
+                **{f"{name} (ms)": 1e3 * medians[name] for name in pairs},
                 "ours / Asteroid": medians["ours"] / medians["Asteroid"],
             }
         )
@@ -273,7 +273,7 @@ def _variations(setting: Setting) -> Iterator[tuple[str, Setting]]:
 
 
 def loading(setting: Setting) -> list[dict]:
-    """Pairs of segments a second, from a folder of noise as large as a few songs."""
+    """Count the pairs of segments a second, from a folder of noise as large as a few songs."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         dataset_args = dict(tracks=_noise_tracks(Path(folder)), segment=SAMPLE_RATE, hop=22050)
@@ -288,7 +288,7 @@ def loading(setting: Setting) -> list[dict]:
                     persistent_workers=num_workers > 0,
                     pin_memory=setting.device.type == "cuda",
                 )
-                for _ in loader:  # starts the workers, and fills the system's cache
+                for _ in loader:  # starts the workers, and fills the operating system's cache
                     pass
                 start = time.perf_counter()
                 n_pairs = sum(len(vocals) for vocals, _ in loader)
@@ -319,7 +319,7 @@ def _noise_tracks(folder: Path, n_tracks: int = 8, seconds: int = 30) -> list[Tr
 
 
 def spread(seconds: pd.Series) -> dict[str, float]:
-    """Median and quartiles in ms."""
+    """Return the median and the quartiles in ms."""
     quartiles = 1e3 * seconds.quantile([0.5, 0.25, 0.75])
     keys = ("median (ms)", "quartile 1 (ms)", "quartile 3 (ms)")
     return dict(zip(keys, quartiles.tolist(), strict=True))

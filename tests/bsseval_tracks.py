@@ -1,4 +1,4 @@
-"""Tracks and systems that BSS Eval scores in tests."""
+"""Tracks and representations that BSS Eval scores in tests."""
 
 import numpy as np
 import prepared
@@ -16,7 +16,7 @@ CONF = {
 
 
 def write_track(root, name, seconds, silent=None):
-    """Writes noise as vocals and as accompaniment; `silent` is a target and a slice."""
+    """Writes noise as vocals and as accompaniment; `silent` is a source and a slice."""
     n_samples = round(seconds * SAMPLE_RATE)
     rng = np.random.default_rng(sum(map(ord, name)))
     vocals, accompaniment = 0.1 * rng.standard_normal((2, n_samples))
@@ -25,14 +25,14 @@ def write_track(root, name, seconds, silent=None):
     return prepared.write_track(root, name, vocals, accompaniment, "test")
 
 
-def make_systems(**options):
+def make_representations(**options):
     torch.manual_seed(0)
     dae = SinuDAE(**SIZES, **options)
     return {"DAE": dae, "STFT": STFT(n_fft=256, stride=96)}
 
 
 def sources(track):
-    read = [soundfile.read(getattr(track, target), dtype="float32")[0] for target in SOURCES]
+    read = [soundfile.read(getattr(track, source), dtype="float32")[0] for source in SOURCES]
     return [torch.from_numpy(samples)[None, None] for samples in read]
 
 

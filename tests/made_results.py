@@ -19,7 +19,7 @@ with pytest.MonkeyPatch.context() as patch:
     tables, scripts = (importlib.import_module(name) for name in ("tables", "utils.scripts"))
 
 BASE = configurations.read_yaml(scripts.BASE_CONF)
-SHIPPED = RECIPE / "local" / "experiments.yml"
+SHIPPED = RECIPE / "local" / "tables.yml"
 SMALL = {
     "table": {
         "title": "A small table",
@@ -47,7 +47,7 @@ TITLES = ["SI-SDR", "SI-SDR-BM 0.5", "SI-SDR-BM 1", "SI-SDR-RM"]
 
 
 def changed(*path, value):
-    """The small experiments with one value at `path` replaced, or removed where it is None."""
+    """The small tables with one value at `path` replaced, or removed where it is None."""
     if not path:
         return value
     content = json.loads(json.dumps(SMALL))
@@ -67,7 +67,7 @@ def write_yaml(path, content):
 
 
 COSTS = {"coefficients_per_sample": 3.125, "mask_decisions_per_second": 137812.5}
-TRAINED = {  # systems of eval.py, with what comes in between
+TRAINED = {  # representations of eval.py, with what comes in between
     "conv DAE": COSTS,
     "a_model": dict.fromkeys(COSTS, 1.0),
     "STFT": {name: 2 * value for name, value in COSTS.items()},
@@ -75,28 +75,28 @@ TRAINED = {  # systems of eval.py, with what comes in between
 BASELINE = {"STFT": TRAINED["STFT"]}
 
 
-def segments_of(seed, n_segments=5, systems=TRAINED):
+def segments_of(seed, n_segments=5, representations=TRAINED):
     """Made-up metrics; only those of the auto-encoder depend on the run."""
     frames = []
-    for name in (*systems, "unprocessed mixture"):
+    for name in (*representations, "unprocessed mixture"):
         number = seed if name == "conv DAE" else 1000 + len(name)
         values = np.random.default_rng(number).normal(10, 5, (n_segments, 5))
         frame = pd.DataFrame(values, columns=[*results.METRICS, "additivity_error"])
-        frame.insert(0, "system", name)
+        frame.insert(0, "representation", name)
         frame.insert(0, "start", 44100 * np.arange(n_segments))
         frame.insert(0, "track", "C")
         frames.append(frame)
     return pd.concat(frames)
 
 
-def write_result(folder, conf, seed=0, steps=7, n_segments=5, systems=TRAINED, **changes):
+def write_result(folder, conf, seed=0, steps=7, n_segments=5, representations=TRAINED, **changes):
     """What eval.py writes; `changes` replace parts of final_metrics.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    segments_of(seed, n_segments, systems).to_csv(folder / "segments.csv", index=False)
+    segments_of(seed, n_segments, representations).to_csv(folder / "segments.csv", index=False)
     metrics = {
-        "medians": {name: {"si_sdr": 10.0} for name in systems},
+        "medians": {name: {"si_sdr": 10.0} for name in representations},
         "finished": "today",
-        "systems": systems,
+        "costs": representations,
         "training": {"steps": steps, "epochs": 1, "seconds": 60.0 * (1 + seed)},
         "parameters": 6_476_800,
         "segments": n_segments,
@@ -115,17 +115,17 @@ def write_baseline(folder, conf, **changes):
     """What eval.py --stft writes."""
     training = dict.fromkeys(("steps", "epochs", "seconds"))
     changes = {"training": training, "parameters": 0, **changes}
-    write_result(folder, conf, systems=BASELINE, **changes)
+    write_result(folder, conf, representations=BASELINE, **changes)
 
 
 def jobs_of(path, tmp_path, seeds=(0,), **values):
-    """The experiment, its baselines, and the runs of its rows."""
+    """The table, its baselines, and the runs of its rows."""
     conf = declaration.override(BASE, values)
-    experiment = declaration.load_table(path, "table", conf)
-    rows = declaration.parse_rows(None, experiment)
-    jobs = declaration.make_jobs(experiment, conf, rows, seeds, tmp_path / "exp")
-    n_baselines = len(experiment.stft)
-    return experiment, jobs[:n_baselines], jobs[n_baselines:]
+    table = declaration.load_table(path, "table", conf)
+    rows = declaration.parse_rows(None, table)
+    jobs = declaration.make_jobs(table, conf, rows, seeds, tmp_path / "exp")
+    n_baselines = len(table.stft)
+    return table, jobs[:n_baselines], jobs[n_baselines:]
 
 
 def parsed(options):

@@ -126,20 +126,22 @@ def test_rules_that_make_no_sense(options, message):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_one_call_for_all_rules_and_systems(rule):
+def test_one_call_for_all_rules_and_representations(rule):
     torch.manual_seed(0)
     dae = sinudae.SinuDAE(n_filters=10, kernel_size=64, stride=16, sample_rate=8000)
     mixture, vocals, accompaniment = tones()
-    for system in (dae, STFT):
-        encoded = [system.encode(signal) for signal in (mixture, vocals, accompaniment)]
-        mask = RULES[rule].mask(*map(system.magnitude, encoded[1:]))
-        expected = system.decode(encoded[0] * mask, 8000)
-        estimate = sinudae.informed_separation(system, mixture, vocals, accompaniment, rule=rule)
+    for representation in (dae, STFT):
+        encoded = [representation.encode(signal) for signal in (mixture, vocals, accompaniment)]
+        mask = RULES[rule].mask(*map(representation.magnitude, encoded[1:]))
+        expected = representation.decode(encoded[0] * mask, 8000)
+        estimate = sinudae.informed_separation(
+            representation, mixture, vocals, accompaniment, rule=rule
+        )
         torch.testing.assert_close(estimate, expected)
-        first, second = estimate_both(system, mixture, vocals, accompaniment, None, rule)
+        first, second = estimate_both(representation, mixture, vocals, accompaniment, None, rule)
         torch.testing.assert_close(first, expected)
-        torch.testing.assert_close(first + second, system.decode(encoded[0], 8000))
-        assert system is dae or si_sdr(first, vocals).item() > 20
+        torch.testing.assert_close(first + second, representation.decode(encoded[0], 8000))
+        assert representation is dae or si_sdr(first, vocals).item() > 20
 
 
 def test_separates_tones_and_takes_the_difference_as_accompaniment():

@@ -112,5 +112,5 @@ class SetShuffleSampler(Sampler):
         pairs = pairs[np.arange(n_padded) % len(pairs)]
         for first in range(self.first_batch * self.batch_size, n_padded, self.batch_size):
             batch = pairs[first : first + self.batch_size]
-            share = np.split(batch, self.world_size)[self.rank]
+            share = np.split(batch, self.world_size)[self.rank]  # (batch / world_size, 2)
             yield [(i, j) for i, j in share.tolist()]

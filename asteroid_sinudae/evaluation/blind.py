@@ -26,7 +26,7 @@ def evaluate_separation(
     batch_size: int = 4,
     device: torch.device | str = "cpu",
 ) -> tuple[pd.DataFrame, int]:
-    """SI-SDR of both sources, and how much it is above that of the mixture, segment by segment.
+    """Compute SI-SDR of both sources, and its gain over the mixture, segment by segment.
 
     Args:
         estimators (dict): Estimators by their names in tables; the mixture is added.
@@ -36,14 +36,15 @@ def evaluate_separation(
         device (:class:`torch.device` or str): Where the estimators compute.
 
     Returns:
-        tuple of a :class:`pandas.DataFrame`, one row a segment and system with columns `track`,
-        `start` (samples), `system` and, for each of the :data:`SOURCES`, `si_sdr_<source>` and
-        `si_sdri_<source>` (dB), and the number of segments that were left out because one of the
-        sources is silent, see :func:`.is_silent`.
+        tuple of a :class:`pandas.DataFrame`, one row a segment and estimator, and the number of
+        segments that were left out because one of the sources is silent, see :func:`.is_silent`.
+        The columns are `track`, `start` (samples), `representation` (the estimator's name in
+        tables) and, for each of the :data:`SOURCES`, `si_sdr_<source>` and `si_sdri_<source>`
+        (dB).
 
     Raises:
-        ValueError: if there are no tracks, or no segment has both sources; or naming the system
-            whose estimates are not finite.
+        ValueError: if there are no tracks, or no segment has both sources; or naming the
+            estimator whose estimates are not finite.
     """
     if not tracks:
         raise ValueError("no test tracks to evaluate, expected at least one")
@@ -62,7 +63,7 @@ def evaluate_separation(
             metrics = {f"si_sdr_{source}": found[source].tolist() for source in SOURCES}
             for source in SOURCES:
                 metrics[f"si_sdri_{source}"] = (found[source] - unprocessed[source]).tolist()
-            frames.append(where.assign(system=name, **metrics))
+            frames.append(where.assign(representation=name, **metrics))
     results = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     if results.empty:
         raise ValueError(f"none of {len(segments)} test segments has both sources")
@@ -70,7 +71,7 @@ def evaluate_separation(
 
 
 def _with_accompaniment(batch: Segments) -> Segments:
-    """The segments of a batch whose accompaniment is not silent."""
+    """Return the segments of a batch whose accompaniment is not silent."""
     keep = ~is_silent(batch.accompaniment)
     locations = [where for where, kept in zip(batch.locations, keep.tolist(), strict=True) if kept]
     return Segments(batch.vocals[keep], batch.accompaniment[keep], locations)

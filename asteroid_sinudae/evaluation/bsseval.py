@@ -15,7 +15,7 @@ from museval import MethodStore, TrackStore, eval_mus_track
 
 from ..data.tracks import SAMPLE_RATE, SOURCES, Track
 from ..utils.checks import check
-from .estimates import System, masked_estimates, separated_estimates
+from .estimates import Model, masked_estimates, separated_estimates
 
 METRICS = ("SDR", "SIR", "SAR", "ISR")
 FRAME = 1.0  # s: museval's window and hop
@@ -26,17 +26,17 @@ class NotScorable(ValueError):
 
 
 def score_track(
-    system: System,
+    model: Model,
     track: Track,
     threshold: float = 0.5,
     duration: float | None = None,
 ) -> TrackStore:
-    """BSSEval v4 of both targets of a track, by :func:`museval.eval_mus_track`.
+    """Score a track's estimates by BSSEval v4, through :func:`museval.eval_mus_track`.
 
     Args:
-        system (Representation or BaseEncoderMaskerDecoder): What makes the estimates, on the CPU.
+        model (Representation or BaseEncoderMaskerDecoder): What makes the estimates, on the CPU.
         track (Track): Prepared track.
-        threshold (float): see :func:`.binary_mask`.
+        threshold (float): Threshold of :func:`.binary_mask`.
         duration (float, optional): Seconds from the start of the track; all of it if None.
 
     Returns:
@@ -53,30 +53,30 @@ def score_track(
     references = read_sources(track, duration)
     silent_frames = count_silent_frames(references)
     vocals, accompaniment = (
-        torch.from_numpy(references[target])[None, None] for target in SOURCES
+        torch.from_numpy(references[source])[None, None] for source in SOURCES
     )  # (1, 1, time)
-    if isinstance(system, BaseEncoderMaskerDecoder):
-        estimates = separated_estimates(system, vocals + accompaniment)
+    if isinstance(model, BaseEncoderMaskerDecoder):
+        estimates = separated_estimates(model, vocals + accompaniment)
     else:
-        estimates = masked_estimates(system, vocals, accompaniment, threshold)
-    for target, estimate in estimates.items():
+        estimates = masked_estimates(model, vocals, accompaniment, threshold)
+    for source, estimate in estimates.items():
         if not estimate.isfinite().all():
-            raise ValueError(f"the estimate of the {target} is not finite")
+            raise ValueError(f"the estimate of the {source} is not finite")
         if not estimate.any():
-            raise NotScorable(f"the estimate of the {target} is silent throughout")
+            raise NotScorable(f"the estimate of the {source} is silent throughout")
     musdb_track = SimpleNamespace(  # what museval reads of a track of musdb
         name=track.name,
         rate=SAMPLE_RATE,
         targets={name: SimpleNamespace(audio=audio[:, None]) for name, audio in references.items()},
     )
-    arrays = {target: estimate[0, 0, :, None].numpy() for target, estimate in estimates.items()}
+    arrays = {source: estimate[0, 0, :, None].numpy() for source, estimate in estimates.items()}
     store = eval_mus_track(musdb_track, arrays, win=FRAME, hop=FRAME)
     store.scores["silent_frames"] = silent_frames
     return store
 
 
 def read_sources(track: Track, duration: float | None = None) -> dict[str, np.ndarray]:
-    """True sources of a track, as float32 of shape `(samples,)`.
+    """Read the true sources of a track, as float32 of shape `(samples,)`.
 
     Args:
         track (Track): Prepared track.
@@ -89,22 +89,22 @@ def read_sources(track: Track, duration: float | None = None) -> dict[str, np.nd
     if duration is not None:
         n_samples = min(n_samples, round(duration * SAMPLE_RATE))
     sources: dict[str, np.ndarray] = {}
-    for target in SOURCES:
-        path = getattr(track, target)
+    for source in SOURCES:
+        path = getattr(track, source)
         audio, _ = soundfile.read(path, frames=n_samples, dtype="float32")
         check(len(audio) == n_samples, f"length of {path}", len(audio), f"{n_samples} samples")
-        sources[target] = audio
+        sources[source] = audio
     return sources
 
 
 def count_silent_frames(references: dict[str, np.ndarray]) -> dict[str, int]:
-    """Frames of museval, and those in which a source is zero throughout.
+    """Count museval's frames, and those in which a source is zero throughout.
 
     Args:
-        references (dict): For each target its samples, of shape `(samples,)`.
+        references (dict): For each source its samples, of shape `(samples,)`.
 
     Returns:
-        dict: the number for each target, for `"either"` of them, and that of all `"frames"`.
+        dict: the number for each source, for `"either"` of them, and that of all `"frames"`.
 
     Raises:
         NotScorable: if there is no whole frame, or none in which both sources sound.
@@ -115,12 +115,12 @@ def count_silent_frames(references: dict[str, np.ndarray]) -> dict[str, int]:
     if n_frames == 0:
         raise NotScorable(f"{length / SAMPLE_RATE:.3f} s, shorter than a frame of {FRAME:g} s")
     silent = {
-        target: ~audio[: n_frames * size].reshape(n_frames, size).any(axis=1)
-        for target, audio in references.items()
+        source: ~audio[: n_frames * size].reshape(n_frames, size).any(axis=1)  # (frames,)
+        for source, audio in references.items()
     }
-    for target, frames in silent.items():
+    for source, frames in silent.items():
         if frames.all():
-            raise NotScorable(f"{target} silent throughout")
+            raise NotScorable(f"{source} silent throughout")
     silent["either"] = silent["vocals"] | silent["accompaniment"]
     if silent["either"].all():
         raise NotScorable(f"no frame of {FRAME:g} s in which both sources sound")
@@ -128,15 +128,15 @@ def count_silent_frames(references: dict[str, np.ndarray]) -> dict[str, int]:
 
 
 def summary(store: MethodStore) -> pd.DataFrame:
-    """Median over tracks of the median over frames, as museval aggregates.
+    """Take the median over tracks of the median over frames, as museval aggregates.
 
     Args:
         store (museval.MethodStore): Frame by frame, see :class:`Scores`.
 
     Returns:
-        :class:`pandas.DataFrame` of the :data:`METRICS` in dB, indexed by `system`, in order of
-        appearance, and `target`.
+        :class:`pandas.DataFrame` of the :data:`METRICS` in dB, indexed by `representation`, in
+        order of appearance, and `source`.
     """
     table = store.agg_frames_tracks_scores().unstack("metric")[list(METRICS)]
     rows = pd.MultiIndex.from_product([store.df["method"].unique(), SOURCES])
-    return table.reindex(rows.set_names(["system", "target"])).rename_axis(columns=None)
+    return table.reindex(rows.set_names(["representation", "source"])).rename_axis(columns=None)

@@ -1,6 +1,6 @@
 """BSSEval v4 of many tracks, in parallel processes, kept in files.
 
-Each system and track has a JSON file in museval's own format and layout, so that an interrupted run
+Each model and track has a JSON file in museval's own format and layout, so that an interrupted run
 continues and museval's tools read it.
 """
 
@@ -32,21 +32,21 @@ from ..utils.checks import check
 from ..utils.files import atomic_path
 from ..utils.schema import validated_json
 from .bsseval import FRAME, NotScorable, score_track
-from .estimates import System
+from .estimates import Model
 
 logger = logging.getLogger(__name__)
 
 
 class Scores(NamedTuple):
-    """Scores of several systems on the same tracks.
+    """Scores of several representations or separators on the same tracks.
 
     Attributes:
         store (museval.MethodStore): frame by frame, in dB; NaN where a source is silent.
         silent_frames (dict): for each scored track, in how many frames (`"frames"` in all) the
             true `"vocals"`, `"accompaniment"` and `"either"` of them are silent.
         left_out (dict): for each track that cannot be scored the reason.
-        failed (dict): for each `"system, track"` that failed the reason; the track is not in
-            `store` for any system.
+        failed (dict): for each `"model, track"` that failed the reason; the track is not in
+            `store` for any model.
     """
 
     store: MethodStore
@@ -65,7 +65,7 @@ class _Metrics(TypedDict):
 
 
 class _SilentFrames(TypedDict):
-    """In how many frames of a track which source is silent."""
+    """Numbers of frames of a track in which a source is silent."""
 
     vocals: int
     accompaniment: int
@@ -82,7 +82,7 @@ class _Frame(TypedDict):
 
 
 class _Target(TypedDict):
-    """A target in a file of museval's."""
+    """A source in a file of museval's."""
 
     name: SourceName
     frames: Annotated[list[_Frame], Field(min_length=1)]
@@ -99,16 +99,16 @@ class _Record(TypedDict):
 
 
 class _Job(NamedTuple):
-    """One track for one system, and the file that its scores go to."""
+    """One track for one model, and the file that its scores go to."""
 
-    system: str
+    name: str  # of the model, in tables
     track: Track
     path: Path
     settings: dict
 
 
 def audio_digest(track: Track) -> str:
-    """SHA-256 of a track's two files."""
+    """Return the SHA-256 of a track's two files."""
     digest = hashlib.sha256()
     for path in (track.vocals, track.accompaniment):
         with open(path, "rb") as file:
@@ -117,25 +117,26 @@ def audio_digest(track: Track) -> str:
 
 
 def evaluate_tracks(
-    systems: dict[str, System],
+    models: dict[str, Model],
     tracks: Sequence[Track],
     output_dir: str | Path,
     threshold: float = 0.5,
     duration: float | None = None,
     n_workers: int | None = None,
 ) -> Scores:
-    """BSSEval v4 of systems on tracks, in parallel processes, with progress.
+    """Score models on tracks by BSSEval v4, in parallel processes, with progress.
 
-    Each system and track has a file `output_dir/<system>/<subset>/<track>.json`, as museval writes
+    Each model and track has a file `output_dir/<name>/<subset>/<track>.json`, as museval writes
     it, that appears whole or not at all. It also holds the settings that it was computed with.
     Files that are there are not computed again, so that an interrupted run continues. A track that
     fails is reported, and tried again by the next run.
 
     Args:
-        systems (dict): Systems as for :func:`.score_track`, by their names in tables.
+        models (dict): Representations or separators as for :func:`.score_track`, by their names in
+            tables.
         tracks (sequence of Track): Prepared tracks, of different names.
         output_dir (str or Path): Folder of the files.
-        threshold (float): see :func:`.binary_mask`.
+        threshold (float): Threshold of :func:`.binary_mask`.
         duration (float, optional): Seconds from the start of each track; all of it if None.
         n_workers (int, optional): Processes, each on one core; by default one a core. With 1,
             tracks are computed in this process. A process takes 3.4 GB for a track of four minutes,
@@ -145,7 +146,7 @@ def evaluate_tracks(
         Scores
 
     Raises:
-        ValueError: if an argument makes no sense, `output_dir` has scores of other settings, a
+        ValueError: if an argument is out of its range, `output_dir` has scores of other settings, a
             worker is killed, or no track can be scored.
         OSError: if a track cannot be read or `output_dir` cannot be written.
     """
@@ -155,18 +156,18 @@ def evaluate_tracks(
     check(is_valid, "duration", duration, f"finite and at least {FRAME:g} s, or None")
     if not tracks:
         raise ValueError("no test tracks to evaluate, expected at least one")
-    jobs = _list_jobs(systems, tracks, Path(output_dir), threshold, duration)
+    jobs = _list_jobs(models, tracks, Path(output_dir), threshold, duration)
     missing = [job for job in jobs if not _is_done(job)]
     n_workers = max(1, min(n_workers or os.cpu_count() or 1, len(missing)))
     left_out: dict[str, str] = {}
     failed: dict[str, str] = {}
-    with closing(_work_all(missing, systems, n_workers)) as outcomes:
+    with closing(_work_all(missing, models, n_workers)) as outcomes:
         n_done = len(jobs) - len(missing)
         for job, error in tqdm(outcomes, "museval", len(jobs), initial=n_done, unit="track"):
             if isinstance(error, NotScorable):
                 left_out[job.track.name] = str(error)
             elif error is not None:
-                failed[f"{job.system}, {job.track.name}"] = str(error)
+                failed[f"{job.name}, {job.track.name}"] = str(error)
     for name, reason in left_out.items():
         logger.warning("%s left out: %s", name, reason)
     for name, reason in failed.items():
@@ -177,33 +178,35 @@ def evaluate_tracks(
 
 
 def _list_jobs(
-    systems: dict[str, System],
+    models: dict[str, Model],
     tracks: Sequence[Track],
     output_dir: Path,
     threshold: float,
     duration: float | None,
 ) -> list[_Job]:
     names = [track.name for track in tracks]
-    for name in (*systems, *names):  # they name files
+    for name in (*models, *names):  # they name files
         is_plain = name == Path(name).name and name not in ("", "..")
         check(is_plain, "name", name, "that of a file, not a path")
     check(len(set(names)) == len(names), "tracks", names, "of different names")
-    for name, system in systems.items():
-        is_rate = system.sample_rate == SAMPLE_RATE
-        check(is_rate, f"sample_rate of {name}", system.sample_rate, f"{SAMPLE_RATE} Hz")
-    models = {name: model_digest(system) for name, system in systems.items()}
+    for name, model in models.items():
+        is_rate = model.sample_rate == SAMPLE_RATE
+        check(is_rate, f"sample_rate of {name}", model.sample_rate, f"{SAMPLE_RATE} Hz")
+    digests = {name: model_digest(model) for name, model in models.items()}
     jobs = []
     for track in tracks:
         audio = audio_digest(track)
-        for name in systems:
+        for name in models:
             path = output_dir / name / track.subset / f"{track.name}.json"
-            settings = dict(model=models[name], audio=audio, threshold=threshold, duration=duration)
+            settings = dict(
+                model=digests[name], audio=audio, threshold=threshold, duration=duration
+            )
             jobs.append(_Job(name, track, path, settings))
     return jobs
 
 
 def _read_record(path: Path) -> _Record:
-    """Scores of a track; raises a ValueError that names the file and what is wrong in it."""
+    """Read a track's scores; raises a ValueError that names the file and what is wrong in it."""
     try:
         record = validated_json(_Record, path.read_bytes(), str(path))
         names = [target["name"] for target in record["targets"]]
@@ -218,7 +221,7 @@ def _read_record(path: Path) -> _Record:
 
 
 def _is_done(job: _Job) -> bool:
-    """Whether a job's file is there; raises a ValueError if it has other settings."""
+    """Tell whether a job's file is there; raises a ValueError if it has other settings."""
     if not job.path.exists():
         return False
     known = _read_record(job.path)["settings"]
@@ -231,11 +234,11 @@ def _is_done(job: _Job) -> bool:
     return True
 
 
-def _work(job: _Job, systems: dict[str, System]) -> tuple[_Job, Exception | None]:
+def _work(job: _Job, models: dict[str, Model]) -> tuple[_Job, Exception | None]:
     """Write a job's file, or return why its track cannot be scored."""
     options = {key: job.settings[key] for key in ("threshold", "duration")}
     try:
-        store = score_track(systems[job.system], job.track, **options)
+        store = score_track(models[job.name], job.track, **options)
     except NotScorable as error:
         return job, error
     except Exception as error:  # one track must not end the others
@@ -257,31 +260,31 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-_systems: dict[str, System] = {}  # of a worker process
+_models: dict[str, Model] = {}  # of a worker process
 
 
-def _start_worker(pickled_systems: bytes) -> None:
+def _start_worker(pickled_models: bytes) -> None:
     # Ctrl-C ends a worker at once and in silence, also one pressed before this.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(1)
-    _systems.update(pickle.loads(pickled_systems))
+    _models.update(pickle.loads(pickled_models))
 
 
 def _work_in_worker(job: _Job) -> tuple[_Job, Exception | None]:
-    return _work(job, _systems)
+    return _work(job, _models)
 
 
 def _work_all(
-    jobs: list[_Job], systems: dict[str, System], n_workers: int
+    jobs: list[_Job], models: dict[str, Model], n_workers: int
 ) -> Generator[tuple[_Job, Exception | None], None, None]:
     """Yield the result of `_work` for each job, in order."""
     if n_workers == 1:
-        yield from (_work(job, systems) for job in jobs)
+        yield from (_work(job, models) for job in jobs)
         return
     # Pickled here, the weights go by value: torch would share them through /dev/shm, which is
     # small in containers. A fork would copy the locks of PyTorch's threads.
-    arguments = (pickle.dumps(systems),)
+    arguments = (pickle.dumps(models),)
     pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _start_worker, arguments)
     try:
         with _interrupts_held():  # also by the workers, which start here
@@ -297,17 +300,17 @@ def _work_all(
 
 
 def _collect(jobs: list[_Job], left_out: dict[str, str], failed: dict[str, str]) -> Scores:
-    """Scores of the tracks that every system has."""
+    """Collect the scores of the tracks that every model has."""
     absent = {job.track.name for job in jobs if not job.path.exists()}
     scored = [job for job in jobs if job.track.name not in absent]
     if not scored:
         reason = next(iter({**failed, **left_out}.items()))
         raise ValueError(f"no track can be scored, {len(absent)} tried: {': '.join(reason)}")
-    methods = {job.system: EvalStore() for job in scored}
+    methods = {job.name: EvalStore() for job in scored}
     silent_frames: dict[str, dict[str, int]] = {}
     for job in scored:
         record = _read_record(job.path)
-        methods[job.system].add_track(json2df(record, job.track.name))
+        methods[job.name].add_track(json2df(record, job.track.name))
         silent_frames[job.track.name] = cast(dict[str, int], record["silent_frames"])
     store = MethodStore()
     for name, method in methods.items():
@@ -323,13 +326,13 @@ def _report_frames(scores: Scores) -> None:
             frames = f"{counts['frames']} frames ({FRAME:g} s each)"
             logger.warning("%s: %s of %s, left out of the medians", track, ", ".join(where), frames)
     for key, n_missing in _frames_without_scores(scores.store).items():
-        system, track = cast(tuple[str, str], key)
+        name, track = cast(tuple[str, str], key)
         counts = scores.silent_frames[track]
         if n_missing > counts["either"]:
             logger.warning(
                 "%s, %s: no scores in %d of %d frames, left out of the medians: the estimate is "
                 "silent or exact in some",
-                system,
+                name,
                 track,
                 n_missing,
                 counts["frames"],
@@ -337,7 +340,7 @@ def _report_frames(scores: Scores) -> None:
 
 
 def _frames_without_scores(store: MethodStore) -> pd.Series:
-    """Number of frames in which a metric is NaN, by method and track."""
+    """Count the frames in which a metric is NaN, by method and track."""
     missing = (
         store.df["score"].isna().groupby([store.df[key] for key in ("method", "track", "time")])
     )

@@ -15,7 +15,7 @@ from ..utils.checks import check_positive_int
 
 BLOCK = 30 * SAMPLE_RATE  # samples encoded at a time: 33 MB a signal with 1600 channels at hop 256
 # A representation, whose masks know the true sources, or a separator, which hears the mixture only.
-System = Representation | BaseEncoderMaskerDecoder
+Model = Representation | BaseEncoderMaskerDecoder
 # From vocals and accompaniment, each (batch, 1, time), to estimates of both by name.
 Estimator = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
 
@@ -28,7 +28,9 @@ def masked_estimates(
     threshold: float = 0.5,
     block: int = BLOCK,
 ) -> dict[str, torch.Tensor]:
-    """Vocals of :func:`.informed_separation`, and accompaniment under the complementary mask.
+    """Separate a mixture by a mask that knows its sources, and by the complementary mask.
+
+    The vocals are those of :func:`.informed_separation`.
 
     Long signals are computed block by block, which does not affect the result.
 
@@ -36,7 +38,7 @@ def masked_estimates(
         representation (Representation): The representation, on the device of the signals.
         vocals (:class:`torch.Tensor`): the true vocals, shape `(batch, 1, time)`.
         accompaniment (:class:`torch.Tensor`): of the same shape; the mixture is their sum.
-        threshold (float): see :func:`.binary_mask`.
+        threshold (float): Threshold of :func:`.binary_mask`.
         block (int): Samples that are computed at a time, rounded up to whole hops.
 
     Returns:
@@ -81,25 +83,26 @@ def separated_estimates(
         ValueError: if `chunk` is below 1, or `overlap` is negative or over half of it.
     """
     chunks = list(overlap_add([mixture[:, 0]], separator, chunk, overlap))
-    return dict(zip(SOURCES, torch.cat(chunks, dim=-1).split(1, dim=1), strict=True))
+    estimates = torch.cat(chunks, dim=-1)  # (batch, sources, time)
+    return dict(zip(SOURCES, estimates.split(1, dim=1), strict=True))  # (batch, 1, time) each
 
 
 def separator_estimator(separator: nn.Module) -> Estimator:
-    """Estimator that hears the mixture only, and separates it.
+    """Make an estimator that hears the mixture only, and separates it.
 
     Args:
         separator (:class:`torch.nn.Module`): Separator of the :data:`SOURCES`.
     """
 
     def estimate(vocals, accompaniment):
-        estimates = separator(vocals + accompaniment)
+        estimates = separator(vocals + accompaniment)  # (batch, sources, time)
         return dict(zip(SOURCES, estimates.split(1, dim=1), strict=True))
 
     return estimate
 
 
 def mixture_estimator(vocals: torch.Tensor, accompaniment: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The mixture as the estimate of both: what a separation improves on."""
+    """Return the mixture as the estimate of both sources: what a separation improves on."""
     return dict.fromkeys(SOURCES, vocals + accompaniment)
 
 

@@ -23,17 +23,18 @@ def segment_metrics(
     accompaniment: torch.Tensor,
     thresholds: Sequence[float],
 ) -> dict[str, list[float]]:
-    """SI-SDR of a representation's reconstruction, and of its masked mixture (Section 3).
+    """Compute the metrics of a representation on a batch of segments (Section 3).
 
     Args:
-        representation (Representation): Under test.
+        representation (Representation): The representation under test.
         vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
         accompaniment (:class:`torch.Tensor`): of the same shape; the mixture is their sum.
-        thresholds (sequence of float): of :func:`.binary_mask`.
+        thresholds (sequence of float): Thresholds of :func:`.binary_mask`.
 
     Returns:
-        dict: `si_sdr` (dB), for each of :func:`mask_columns` its SI-SDR (dB), and
-        `additivity_error`, see :func:`.additivity_error`; a value a segment.
+        dict of lists, a value a segment: `si_sdr`, the SI-SDR of the reconstructed vocals (dB); for
+        each of :func:`mask_columns` that of the vocals taken out of the mixture by this mask (dB);
+        and `additivity_error`, see :func:`.additivity_error`.
 
     Raises:
         ValueError: if the representation or what it decodes is not finite.
@@ -55,10 +56,10 @@ def segment_metrics(
 
 
 def mask_columns(thresholds: Sequence[float]) -> dict[str, dict]:
-    """Arguments of :func:`.make_mask` by the columns of SI-SDR after masking.
+    """Return the arguments of :func:`.make_mask` by the columns of SI-SDR after masking.
 
     Args:
-        thresholds (sequence of float): of :func:`.binary_mask`, a column each.
+        thresholds (sequence of float): Thresholds of :func:`.binary_mask`, a column each.
 
     Examples
         >>> mask_columns([1.0])
@@ -69,33 +70,33 @@ def mask_columns(thresholds: Sequence[float]) -> dict[str, dict]:
 
 
 def evaluate(
-    systems: dict[str, Representation],
+    representations: dict[str, Representation],
     tracks: Sequence[Track],
     segment: int = 44100,
     thresholds: Sequence[float] = (0.5, 1.0),
     batch_size: int = 8,
     device: torch.device | str = "cpu",
 ) -> tuple[pd.DataFrame, int]:
-    """All systems, and the unprocessed mixture, on the same audible test segments.
+    """Evaluate representations and the unprocessed mixture on the same audible test segments.
 
     The mixture has no reconstruction, and its SI-SDR stands in every masking column.
 
     Args:
-        systems (dict): Representations by the name they have in tables.
+        representations (dict): Representations by the name they have in tables.
         tracks (sequence of Track): Prepared tracks.
         segment (int): Length of a segment in samples.
-        thresholds (sequence of float): of :func:`.binary_mask`.
+        thresholds (sequence of float): Thresholds of :func:`.binary_mask`.
         batch_size (int): Segments at a time.
-        device (:class:`torch.device` or str): Where the systems are.
+        device (:class:`torch.device` or str): Where the representations are.
 
     Returns:
-        tuple of a :class:`pandas.DataFrame`, one row a segment and system with columns `track`,
-        `start` (samples), `system` and what :func:`segment_metrics` returns, and the number of
-        silent segments that were left out.
+        tuple of a :class:`pandas.DataFrame`, one row a segment and representation, and the number
+        of silent segments that were left out. The columns are `track`, `start` (samples),
+        `representation` (its name in tables) and what :func:`segment_metrics` returns.
 
     Raises:
-        ValueError: if there are no tracks, or all segments are silent; or naming the system whose
-            representation or estimates are not finite.
+        ValueError: if there are no tracks, or all segments are silent; or naming the representation
+            that is not finite, or whose estimates are not.
     """
     if not tracks:
         raise ValueError("no test tracks to evaluate, expected at least one")
@@ -106,23 +107,25 @@ def evaluate(
             "track": [track for track, _ in batch.locations],
             "start": [start for _, start in batch.locations],
         }
-        for name, system in systems.items():
+        for name, representation in representations.items():
             with named(name):
-                metrics = segment_metrics(system, batch.vocals, batch.accompaniment, thresholds)
-            frames.append(pd.DataFrame({**where, "system": name, **metrics}))
+                metrics = segment_metrics(
+                    representation, batch.vocals, batch.accompaniment, thresholds
+                )
+            frames.append(pd.DataFrame({**where, "representation": name, **metrics}))
         mixture = si_sdr(batch.vocals + batch.accompaniment, batch.vocals).tolist()
         columns = dict.fromkeys(mask_columns(thresholds), mixture)
-        frames.append(pd.DataFrame({**where, "system": MIXTURE, **columns}))
+        frames.append(pd.DataFrame({**where, "representation": MIXTURE, **columns}))
     if not frames:
         raise ValueError(f"all {len(segments)} test segments are silent, nothing to evaluate")
     results = pd.concat(frames, ignore_index=True)
-    n_audible = len(results) // (len(systems) + 1)
+    n_audible = len(results) // (len(representations) + 1)
     return results, len(segments) - n_audible
 
 
 @torch.no_grad()
 def costs(representation: Representation, device: torch.device | str = "cpu") -> dict[str, float]:
-    """Cost: coefficients per sample and mask decisions per second.
+    """Compute what a representation costs: coefficients per sample, mask decisions per second.
 
     Args:
         representation (Representation): Any representation.

@@ -28,7 +28,9 @@ class Segments(NamedTuple):
 def audible_segments(
     segments: TestSegments, batch_size: int = 8, device: torch.device | str = "cpu"
 ) -> Iterator[Segments]:
-    """Batches of the segments whose vocals are not silent, see :func:`.is_silent`, with progress.
+    """Iterate over batches of the segments whose vocals are not silent, with progress.
+
+    A segment is silent by :func:`.is_silent`.
 
     Args:
         segments (TestSegments): Non-overlapping segments of test tracks.

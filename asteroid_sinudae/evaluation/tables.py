@@ -7,30 +7,30 @@ RM_COLUMN = "si_sdr_rm"
 
 
 def bm_column(threshold: float) -> str:
-    """Name of the column of SI-SDR after binary masking with a threshold."""
+    """Return the name of the column of SI-SDR after binary masking with a threshold."""
     return f"si_sdr_bm_{threshold:g}"
 
 
 def medians(results: pd.DataFrame) -> pd.DataFrame:
-    """Median of every metric over segments, one row a system in order of appearance.
+    """Take the median of every metric over segments.
 
     Args:
         results (:class:`pandas.DataFrame`): Results of :func:`.evaluate`, from one or more runs.
 
     Returns:
-        :class:`pandas.DataFrame` indexed by system.
+        :class:`pandas.DataFrame` indexed by `representation`, in order of appearance.
     """
-    return results.groupby("system", sort=False)[metric_columns(results)].median()
+    return results.groupby("representation", sort=False)[metric_columns(results)].median()
 
 
 def metric_columns(results: pd.DataFrame) -> list[str]:
-    """Columns of :func:`evaluate` that hold metrics."""
-    others = ("track", "start", "system")
+    """Return the columns of :func:`evaluate` that hold metrics."""
+    others = ("track", "start", "representation")
     return [str(column) for column in results if column not in others]
 
 
 def metric_title(column: str) -> str:
-    """Name of a metric in tables, the paper's where the paper has one.
+    """Return the name of a metric in tables, which is the paper's where the paper has one.
 
     Examples
         >>> metric_title("si_sdr_bm_0.5")
@@ -47,7 +47,7 @@ def metric_title(column: str) -> str:
 
 
 def markdown_table(summary: pd.DataFrame) -> str:
-    """Medians as a Markdown table with the paper's column names.
+    """Write medians as a Markdown table with the paper's column names.
 
     Args:
         summary (:class:`pandas.DataFrame`): The result of :func:`medians`.

@@ -157,7 +157,7 @@ class SinuDAEConvTasNet(PairSeparator):
 
     Raises:
         TypeError: naming an argument that is not among these.
-        ValueError: naming an argument that makes no sense or that `pretrained` does not agree
+        ValueError: naming an argument that is out of its range or that `pretrained` does not agree
             with, or the file that is refused, or an unknown name of a pretrained model; from
             `forward`, if there are several channels.
         FileNotFoundError: if `pretrained` looks like a path and is no file.
@@ -375,7 +375,7 @@ class STFTConvTasNet(SafeModel, BaseEncoderMaskerDecoder):
             :class:`~asteroid.models.ConvTasNet`.
 
     Raises:
-        ValueError: naming an argument that makes no sense.
+        ValueError: naming an argument that is out of its range.
 
     Shape:
         - `(time,)` -> `(n_src, time)`

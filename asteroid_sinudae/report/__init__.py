@@ -8,7 +8,6 @@ require("report")
 
 from .bank import Bank, learned_bank
 from .examples import Excerpt, choose_excerpts, make_example, named_excerpt
-from .experiment import medians_table, provenance_facts, read_losses, read_metrics, read_table
 from .page import Example, Page, Picture, Player, PlayerGroup, Table, build_page, check_output
 from .pictures import kernel_pictures, loss_pictures
 from .plots import (
@@ -21,6 +20,7 @@ from .plots import (
     plot_representation,
     plot_responses,
 )
+from .run_results import medians_table, provenance_facts, read_losses, read_metrics, read_table
 
 __all__ = [
     "Bank",

@@ -36,13 +36,13 @@ class Bank(NamedTuple):
 
     @property
     def is_start(self) -> bool:
-        """Whether the kernels are still those of the start."""
+        """True if no kernel has changed since the start of training."""
         return np.array_equal(self.carriers, self.start_carriers) and np.array_equal(
             self.durations, self.start_durations
         )
 
     def n_moved(self, hertz: float = 1.0) -> int:
-        """Number of carriers more than `hertz` away from the start's carrier of the same rank."""
+        """Count the carriers more than `hertz` away from the start's carrier of the same rank."""
         moves = np.sort(self.carriers) - np.sort(self.start_carriers)
         return int((np.abs(moves) > hertz).sum())
 
@@ -81,7 +81,7 @@ def start_model(model: SinuDAE) -> SinuDAE:
 
 
 def effective_lengths(modulators: np.ndarray) -> np.ndarray:
-    r"""Effective lengths of modulators: those of rectangles with the same concentration of energy.
+    r"""Compute the lengths of rectangles with the same concentration of energy as modulators.
 
     .. math:: \Big(\sum_t b[t]^2\Big)^2 \Big/ \sum_t b[t]^4
 
@@ -104,7 +104,7 @@ def effective_lengths(modulators: np.ndarray) -> np.ndarray:
 
 
 def kernel_changes(learned: np.ndarray, start: np.ndarray) -> np.ndarray:
-    r"""Distance of each kernel from the one that it started as, relative to the latter.
+    r"""Compute the distance of each kernel from the one that it started as, relative to that.
 
     .. math:: 20 \log_{10} \frac{\|w_c - w_{s(c)}\|_2}{\|w_{s(c)}\|_2}
 

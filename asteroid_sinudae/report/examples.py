@@ -149,7 +149,7 @@ def _audible_excerpts(track: Track, n_samples: int, rng: np.random.Generator) ->
 def make_example(
     number: int,
     excerpt: Excerpt,
-    systems: dict[str, Representation],
+    representations: dict[str, Representation],
     threshold: float = 0.5,
 ) -> Example:
     """Make the players of an excerpt through all representations, and heat maps of learned ones.
@@ -157,7 +157,7 @@ def make_example(
     Args:
         number (int): Number of the example on the page, which its files' names contain.
         excerpt (Excerpt): An excerpt whose voice and mixture are not silent.
-        systems (dict): Representations, by their names in tables.
+        representations (dict): Representations, by their names in tables.
         threshold (float): Threshold of :func:`.binary_mask`.
 
     Returns:
@@ -170,16 +170,16 @@ def make_example(
     of_vocals = [_player(number, "True voice", vocals)]
     masked, pictures = [], []
     mask = partial(make_mask, threshold=threshold)
-    for name, system in systems.items():
-        encoded = encode_sources(system, mixture, vocals, accompaniment)
+    for name, representation in representations.items():
+        encoded = encode_sources(representation, mixture, vocals, accompaniment)
         as_encoded = [encoded.mixture, encoded.vocals]
-        estimates = decode_masked(system, encoded, [mask], length, unmasked=as_encoded)
+        estimates = decode_masked(representation, encoded, [mask], length, unmasked=as_encoded)
         of_mixture.append(_player(number, f"Mixture by {name}", estimates[0], mixture))
         of_vocals.append(_player(number, f"Voice by {name}", estimates[1], vocals))
         masked.append(_player(number, f"Voice masked by {name}", estimates[2], vocals))
-        if isinstance(system, SinuDAE):
+        if isinstance(representation, SinuDAE):
             signals = {"mixture": mixture, "voice": vocals}
-            pictures += map_pictures(str(number), name, system, signals)
+            pictures += map_pictures(str(number), name, representation, signals)
     of_input = decibels(si_sdr(mixture, vocals).item())
     return Example(
         title=str(excerpt),

@@ -215,7 +215,7 @@ def check_output(output: str | Path) -> None:
 
 
 def _is_report(folder: Path) -> bool:
-    """Whether a folder has a page of ours, and beside it only what that page shows."""
+    """Tell whether a folder has a page of ours, and beside it only what that page shows."""
     index = folder / "index.html"
     if not index.is_file():
         return False

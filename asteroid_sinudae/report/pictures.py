@@ -8,8 +8,8 @@ from ..models.sinudae import SinuDAE
 from ..report import plots
 from ..training.objectives import Reconstruction
 from .bank import learned_bank
-from .experiment import TERMS
 from .page import Picture, decibels
+from .run_results import TERMS
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from ..models.stft import STFT
 from ..training.objectives import Reconstruction
 from ..utils.checks import check, check_positive_int
 from .bank import Bank, start_model
-from .experiment import TERMS
+from .run_results import TERMS
 
 DPI = 160
 COLOURS = "magma"  # perceptually uniform, and readable in grey
@@ -50,7 +50,7 @@ def _figure(width: float, height: float) -> NotebookFigure:
 
 
 def channel_frequencies(representation: SinuDAE | STFT) -> np.ndarray | None:
-    """Frequency in Hz of each channel of a representation.
+    """Return the frequency in Hz of each channel of a representation.
 
     Args:
         representation (Representation): A :class:`.SinuDAE` or :class:`.STFT`.
@@ -68,7 +68,11 @@ def channel_frequencies(representation: SinuDAE | STFT) -> np.ndarray | None:
 
 
 def carriers(model: SinuDAE) -> np.ndarray:
-    """Carriers of a model in Hz, shape `(C,)`; raises ValueError if its decoder has none."""
+    """Return the carriers of a model in Hz, shape `(C,)`.
+
+    Raises:
+        ValueError: if its decoder has no carriers.
+    """
     frequencies = channel_frequencies(model)
     if frequencies is None:
         decoder = model.get_model_args()["decoder"]
@@ -77,7 +81,7 @@ def carriers(model: SinuDAE) -> np.ndarray:
 
 
 def channel_order(representation: SinuDAE | STFT) -> np.ndarray:
-    """Channels in ascending order of :func:`channel_frequencies`, unsorted if there are none."""
+    """Return the channels by ascending :func:`channel_frequencies`; unsorted if there are none."""
     frequencies = channel_frequencies(representation)
     if frequencies is None:
         return np.arange(representation.decoder.filterbank.n_feats_out)
@@ -104,7 +108,7 @@ def spread_channels(model: SinuDAE, n: int) -> np.ndarray:
 
 @torch.no_grad()
 def decoder_kernels(model: SinuDAE) -> np.ndarray:
-    """Kernels of the decoder.
+    """Return the kernels of the decoder.
 
     Args:
         model (SinuDAE): A model with `C` channels and kernels of `L` samples.
@@ -120,7 +124,7 @@ def decoder_kernels(model: SinuDAE) -> np.ndarray:
 
 
 def magnitude_responses(model: SinuDAE, oversampling: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Magnitudes of the DFT of the decoder's kernels.
+    """Compute the magnitudes of the DFT of the decoder's kernels.
 
     Args:
         model (SinuDAE): A model with `C` channels and kernels of `L` samples.
@@ -148,7 +152,7 @@ def _decibels(
 
 
 def n_peaks_at_carrier(model: SinuDAE) -> int:
-    """Number of kernels whose largest DFT magnitude is within a bin (1/L) of their carrier."""
+    """Count the kernels whose largest DFT magnitude is within a bin (1/L) of their carrier."""
     frequencies, responses = magnitude_responses(model)
     bin_width = model.sample_rate / model.decoder.filterbank.kernel_size
     distance = np.abs(frequencies[responses.argmax(axis=-1)] - carriers(model))
@@ -280,7 +284,7 @@ def _stacked_axes(figure: Figure, n: int) -> Sequence[Axes]:
 
 
 def channel_title(model: SinuDAE, channel: int) -> str:
-    """Title of a channel: its index and carrier."""
+    """Make the title of a channel: its index and carrier."""
     frequencies = channel_frequencies(model)
     if frequencies is None:
         return f"channel {channel}"
@@ -396,7 +400,7 @@ def plot_kernel_overview(model: SinuDAE, range_db: float = 40.0) -> Figure:
 
 
 def start_frequencies(model: SinuDAE) -> np.ndarray:
-    """Carriers in Hz, shape `(C,)`, that a model of the same arguments starts with."""
+    """Return the carriers in Hz, shape `(C,)`, that a model of the same arguments starts with."""
     return carriers(start_model(model))
 
 

@@ -48,7 +48,7 @@ def make_infos(package: dict, metrics: dict, data: str, quality: dict[str, float
 
 
 def make_card(name: str, package: dict, sha256: str) -> str:
-    """Card of a model.
+    """Write the card of a model.
 
     Args:
         name (str): Name of the model.

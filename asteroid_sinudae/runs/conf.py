@@ -62,7 +62,7 @@ for _tag, _pattern in NUMBERS.items():
 
 
 def read_yaml(path: str | Path) -> object:
-    """Content of a YAML file.
+    """Read a YAML file.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -90,7 +90,7 @@ def write_conf(content: object, path: str | Path) -> None:
 
 
 def type_of(defaults: dict, needed: Iterable[str] = ()) -> Any:
-    """The type of mappings that have some keys of `defaults`, with values of the types there.
+    """Make the type of mappings that have some keys of `defaults`, with values of the types there.
 
     Args:
         defaults (dict): Booleans, integers, finite numbers and texts by key, or mappings of them.
@@ -110,7 +110,7 @@ def type_of(defaults: dict, needed: Iterable[str] = ()) -> Any:
 
 
 def mapping_type(fields: dict[str, Any]) -> Any:
-    """The type of mappings with some of the keys of `fields`, all that are `Required`, no other."""
+    """Make the type of mappings with keys of `fields` only, and all those that are `Required`."""
     make: Any = TypedDict  # type checkers know no types that are made at run time
     mapping = make("mapping", fields, total=False)
     mapping.__pydantic_config__ = ConfigDict(extra="forbid")
@@ -118,7 +118,7 @@ def mapping_type(fields: dict[str, Any]) -> Any:
 
 
 def read_conf(path: str | Path, defaults: dict, needed: Iterable[str] = ()) -> dict:
-    """Two-level configuration of a YAML file.
+    """Read a two-level configuration from a YAML file.
 
     Args:
         path (str or Path): The file, which may hold only some of the keys.
@@ -134,7 +134,7 @@ def read_conf(path: str | Path, defaults: dict, needed: Iterable[str] = ()) -> d
 
 
 def from_text(text: str, default: object) -> object:
-    """What a word of the command line stands for as the value of a key, as it would in a file.
+    """Convert a word of the command line to the value that it would be in a file.
 
     Examples
         >>> from_text("1e-4", 1.0), from_text("no", True), from_text("32", "32"), from_text("x", 1)

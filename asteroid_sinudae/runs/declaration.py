@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A set of rows, each one or more runs, as a file of experiments declares it.
+    """A set of rows, each one or more runs, as a file of tables declares it.
 
     Args:
         name (str): Its key in the file.
@@ -58,11 +58,11 @@ class Table:
     stft: dict[str, Row] = field(default_factory=dict)
 
     def all_rows(self) -> dict[str, Row]:
-        """Rows by name in the order of the table, the baselines last."""
+        """Return the rows by name, in the order of the table, the baselines last."""
         return {**self.rows, **self.stft}
 
     def row_keys(self) -> set[str]:
-        """Keys that tell rows and runs apart, and so cannot be given for all rows.
+        """Return the keys that tell rows and runs apart, and so cannot be given for all rows.
 
         An untrained row remains so, whatever number of updates is given for the others.
         """
@@ -91,7 +91,7 @@ class Job:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether there is nothing to train."""
+        """True if there is nothing to train."""
         return self.seed is None
 
     @property
@@ -123,7 +123,7 @@ def load_table(path: Path, name: str, conf: dict) -> Table:
                 f"{path}: {key}.report_row must be one of the table's rows that are trained, got "
                 f"{content['report_row']!r}"
             )
-    check_choice("experiment", name, tables)
+    check_choice("table", name, tables)
     content = tables[name]
     rows, stft = (
         {row: Row(**values) for row, values in content.get(rows_of, {}).items()}
@@ -133,7 +133,7 @@ def load_table(path: Path, name: str, conf: dict) -> Table:
 
 
 def _table_type(conf: dict) -> Any:
-    """The type of a table in a file."""
+    """Make the type of a table in a file."""
     trained = {group: values for group, values in conf.items() if group != "baseline"}
     fields = {
         "title": Required[str],
@@ -146,7 +146,7 @@ def _table_type(conf: dict) -> Any:
 
 
 def _rows_type(kind: str, conf: dict) -> Any:
-    """The type of rows by name, which may set what `conf` has."""
+    """Make the type of rows by name, which may set what `conf` has."""
     pattern, expected = ROW_NAMES[kind]
 
     def check_name(name: str) -> str:
@@ -160,13 +160,13 @@ def _rows_type(kind: str, conf: dict) -> Any:
 
 
 def _values_type(conf: dict) -> Any:
-    """The type of values by key that a table sets: all of `conf` but the runs' seed."""
+    """Make the type of values by key that a table sets: all of `conf` but the runs' seed."""
     values = {key: value for group in conf.values() for key, value in group.items()}
     return type_of({key: value for key, value in values.items() if key != "seed"})
 
 
 def override(conf: dict, values: dict) -> dict:
-    """A two-level configuration with other values for some of its keys.
+    """Return a two-level configuration with other values for some of its keys.
 
     Args:
         conf (dict): Two levels, keys unique across groups.
@@ -186,7 +186,7 @@ def check_free(table: Table, given: Iterable[str]) -> None:
 
 
 def parse_seeds(words: Sequence[str]) -> list[int]:
-    """Seeds of runs, each 0 to :data:`MAX_SEED` and there once.
+    """Parse the seeds of runs, each 0 to :data:`MAX_SEED` and there once.
 
     Raises:
         ValueError: naming the first that is not.
@@ -201,7 +201,7 @@ def parse_seeds(words: Sequence[str]) -> list[int]:
 
 
 def parse_rows(words: Sequence[str] | None, table: Table) -> list[str]:
-    """Names of rows of a table, all of them by default, in the table's order.
+    """Sort names of rows into the table's order; by default, return all of its rows.
 
     Raises:
         ValueError: naming the first that is unknown or there twice.
@@ -221,7 +221,7 @@ def _check_distinct(name: str, values: Sequence) -> None:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """`i/n` as `(i, n)`, with i from 1 to n.
+    """Parse `i/n` as `(i, n)`, with i from 1 to n.
 
     Raises:
         ValueError: if it is anything else.
@@ -240,7 +240,9 @@ def make_jobs(
     exp_root: Path,
     given: Iterable[str] = (),
 ) -> list[Job]:
-    """Jobs in the order in which to do them: baselines, then a run of every row before the next.
+    """Make the jobs in the order in which to do them.
+
+    Baselines come first, then one run of every row, then the next run of every row.
 
     Args:
         table (Table): The table of the rows.

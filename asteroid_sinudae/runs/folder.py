@@ -15,6 +15,7 @@ from .conf import read_conf
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
+FORMER = {"representation": "system", "costs": "systems"}  # names that files had before
 Named = Annotated[dict[str, dict[str, Finite]], Field(min_length=1)]  # figures by representation
 
 
@@ -199,13 +200,19 @@ class Run:
         return metrics
 
     def read_segments(self, *columns: str) -> pd.DataFrame:
-        """Read `segments_file`, which has `system` and at least some other columns.
+        """Read `segments_file`, which has `representation` and at least some other columns.
+
+        In files made before that column had its name it is called `system`, and is renamed here.
 
         Raises:
             FileNotFoundError: if there is no such file.
             ValueError: naming the file, if it is no CSV, or lacks a column.
         """
-        return read_csv(self.segments_file, "system", *columns)
+        segments = read_csv(self.segments_file, *columns)
+        if "representation" not in segments:
+            segments = segments.rename(columns={FORMER["representation"]: "representation"})
+        check_columns(segments, ["representation"], self.segments_file)
+        return segments
 
 
 def read_csv(path: Path, *columns: str) -> pd.DataFrame:
@@ -223,14 +230,19 @@ def read_csv(path: Path, *columns: str) -> pd.DataFrame:
         raise ValueError(f"{path} is no table (CSV): {error}") from error
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError(f"{path} is no table (CSV): its rows are longer than its header")
-    for column in columns:
-        if column not in table:
-            raise ValueError(f"{path}: column {column} is missing")
+    check_columns(table, columns, path)
     return table
 
 
+def check_columns(table: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
+    """Raise a ValueError that names the first of the columns that a table of a file lacks."""
+    for column in columns:
+        if column not in table:
+            raise ValueError(f"{path}: column {column} is missing")
+
+
 def numbers(table: pd.DataFrame, columns: list[str], path: Path) -> pd.DataFrame:
-    """The columns of a table of a file as floats; raises a ValueError if one holds text."""
+    """Return columns of a file's table as floats; raises a ValueError if one holds text."""
     found = {}
     for column in columns:
         found[column] = pd.to_numeric(table[column], errors="coerce").astype(float)

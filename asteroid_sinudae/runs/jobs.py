@@ -50,10 +50,10 @@ def run_job(job: Job, scripts: Path, data_dir: Path, source: str, heading: str) 
 
 
 def run_jobs(jobs: Sequence[Job], scripts: Path, data_dir: Path, source: str) -> dict[str, str]:
-    """Run all jobs, the others also after one has failed; arguments as of :func:`run_job`.
+    """Run all jobs as :func:`run_job` does; after one that fails the others are run as well.
 
     Returns:
-        dict: Why, by name, of those that failed.
+        dict: For each job that failed, by its name, the reason.
     """
     failed = {}
     for number, job in enumerate(jobs, 1):
@@ -69,7 +69,7 @@ def run_jobs(jobs: Sequence[Job], scripts: Path, data_dir: Path, source: str) ->
 
 
 def collect(jobs: Sequence[Job], source: str) -> tuple[list[Result | None], dict[str, str]]:
-    """Results of jobs, None where one is not done, and why, by name, of those that are refused."""
+    """Read the results of jobs, None where one is not done, and why others are refused, by name."""
     results, refused = [], {}
     for job in jobs:
         try:
@@ -93,7 +93,7 @@ def write_table(
         given (dict): Values by key that differ from the declaration for all rows.
 
     Returns:
-        dict: Why, by name of the job, of results that are refused.
+        dict: For each job whose result is refused, by its name, the reason.
     """
     with locked(folder / ".lock"):  # other shards write it too
         results, refused = collect(jobs, source)

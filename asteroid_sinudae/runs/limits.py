@@ -19,12 +19,12 @@ GB = 1e9
 
 
 def physical_memory() -> int:
-    """Bytes of this machine's memory."""
+    """Return the bytes of this machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def device_memory() -> int:
-    """Bytes of memory where a training computes: of a GPU if there is one, else of the machine."""
+    """Return the bytes of memory for a training: a GPU's if there is one, else the machine's."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_properties(0).total_memory
     return physical_memory()

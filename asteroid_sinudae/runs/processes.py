@@ -58,8 +58,8 @@ def run_script(script: Path, arguments: Sequence[str], lock: int) -> None:
     Call it in the main thread: on Linux the script ends with the thread that started it.
 
     Args:
-        script (Path): To run by this interpreter.
-        arguments (sequence of str): Its options.
+        script (Path): The script, to be run by this interpreter.
+        arguments (sequence of str): The options of the script.
         lock (int): Descriptor from :func:`.locked`, which the script then holds as well.
 
     Raises:
@@ -84,7 +84,7 @@ def run_script(script: Path, arguments: Sequence[str], lock: int) -> None:
 
 @cache
 def _dying_with_parent() -> tuple[str, ...]:
-    """Words before a command that make the kernel kill it with this process, where there are any.
+    """Return words that, before a command, make the kernel kill it with this process, if any.
 
     Without them a script that is left over holds its lock until it ends.
     """
@@ -106,7 +106,7 @@ def _pass_on(pipe, tail: bytearray) -> None:
 
 
 def _reason(name: str, status: int, tail: bytearray) -> str:
-    """One line on why a script failed."""
+    """Say in one line why a script failed."""
     if status < 0:
         return f"{name} was killed by {signal.Signals(-status).name}"
     lines = [line.strip() for line in tail.decode(errors="replace").splitlines() if line.strip()]

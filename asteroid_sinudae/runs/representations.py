@@ -20,7 +20,7 @@ OF_TABLE = (*OF_STFT, "filterbank.decoder")
 
 
 def pair_name(conf: dict) -> str:
-    """The name in tables of the pair that a configuration trains.
+    """Return the name in tables of the pair that a configuration trains.
 
     Examples
         >>> pair_name({"filterbank": {"decoder": "mod_cos"}})
@@ -36,7 +36,7 @@ def load_representations(
     device: torch.device | str = "cpu",
     pretrained: Sequence[str] = (),
 ) -> dict[str, Representation]:
-    """Representations by the name that they have in tables, in the order of their rows.
+    """Load representations, by the name that they have in tables, in the order of their rows.
 
     Args:
         run (Run): The run of the trained pair, whose name is :func:`pair_name`.
@@ -61,7 +61,7 @@ def load_representations(
 def load_stft(
     conf: dict, manifest: Manifest, device: torch.device | str = "cpu"
 ) -> dict[str, Representation]:
-    """The STFT of a configuration alone, by its name in tables.
+    """Make the STFT of a configuration alone, by its name in tables.
 
     Raises:
         ValueError: if it cannot be inverted, or is too large to compute.
@@ -76,7 +76,7 @@ def stft_conf(conf: dict) -> dict:
 
 
 def stft_sizes(conf: dict) -> dict:
-    """The same by the names that arguments have: `n_fft`, `stride`, `window`."""
+    """Return the same by the names that arguments have: `n_fft`, `stride`, `window`."""
     return {key.removeprefix("stft_"): value for key, value in stft_conf(conf).items()}
 
 

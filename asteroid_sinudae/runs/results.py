@@ -7,7 +7,7 @@ from typing import Annotated, Required
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict
 
 from ..evaluation.tables import RM_COLUMN, bm_column
@@ -15,7 +15,7 @@ from ..training.checkpoints import MAY_CHANGE
 from ..utils.schema import validated
 from .conf import TYPES, mapping_type, type_of
 from .declaration import Job, Table
-from .folder import Count, Metrics, Run, Training, numbers
+from .folder import FORMER, Count, Metrics, Run, Training, numbers
 
 LIMITS = ("epochs", "max_steps")
 METRICS = {
@@ -57,7 +57,7 @@ COLUMNS = {  # of a table, with their format in Markdown
 }
 
 
-SystemCosts = mapping_type({key: Required[TYPES[float]] for key in COSTS})
+Costs = mapping_type({key: Required[TYPES[float]] for key in COSTS})
 
 
 class Source(TypedDict):
@@ -70,9 +70,9 @@ class Source(TypedDict):
 class RunMetrics(Metrics):
     """Content of the metrics that eval.py writes for a run or a baseline."""
 
-    systems: Annotated[
-        dict[str, SystemCosts],  # type: ignore[valid-type]  # a type that is made from COSTS
-        Field(min_length=1),
+    costs: Annotated[
+        dict[str, Costs],  # type: ignore[valid-type]  # a type that is made from COSTS
+        Field(min_length=1, validation_alias=AliasChoices("costs", FORMER["costs"])),
     ]
     parameters: Count
     source: Source
@@ -107,12 +107,12 @@ class Result:
 
 
 def describe_source(source: dict) -> str:
-    """A manifest's source in words."""
+    """Describe a manifest's source in words."""
     return f"{source['kind']} of {source['path']}"
 
 
 def read_result(job: Job, source: str) -> Result | None:
-    """The result of a job that is done, None where there is work left.
+    """Read the result of a job that is done; return None if there is work left.
 
     Args:
         job (Job): The job whose folder is looked at.
@@ -154,12 +154,12 @@ def _check_conf(metrics: dict, job: Job, where: str) -> None:
 
 
 def _limits(conf: dict) -> list[int] | None:
-    """How long to train, None for a baseline."""
+    """Return how long to train; None for a baseline."""
     return [conf["training"][key] for key in LIMITS] if "training" in conf else None
 
 
 def _difference(metrics: dict, conf: dict, source: str) -> str | None:
-    """The first thing in which a result is of something else, up to the words "asked for"."""
+    """Describe the first difference of a result from its job, up to the words "asked for"."""
     if describe_source(metrics["source"]) != source:
         return f"data is {describe_source(metrics['source'])} there, {source}"
     for group, values in conf.items():
@@ -179,21 +179,21 @@ def _difference(metrics: dict, conf: dict, source: str) -> str | None:
 
 
 def _result(metrics: dict, run: Run) -> Result:
-    """What is used of a run's metrics and of its segments, which must belong together."""
+    """Take what is used from a run's metrics and segments, which must belong together."""
     columns, path = [*METRICS, "additivity_error"], run.segments_file
     segments = run.read_segments(*columns)
-    counts = segments["system"].value_counts()
-    for name in metrics["systems"]:
+    counts = segments["representation"].value_counts()
+    for name in metrics["costs"]:
         if counts.get(name, 0) != metrics["segments"]:
             raise ValueError(
                 f"{path.name} has {counts.get(name, 0)} segments of {name}, "
                 f"{run.metrics_file.name} {metrics['segments']}"
             )
     evaluated = metrics["evaluated"]
-    if evaluated not in metrics["systems"]:
-        raise ValueError(f"{run.metrics_file}: systems has no {evaluated!r}, as evaluated")
+    if evaluated not in metrics["costs"]:
+        raise ValueError(f"{run.metrics_file}: costs has no {evaluated!r}, as evaluated")
     versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
-    figures = numbers(segments[segments["system"] == evaluated], columns, path)
+    figures = numbers(segments[segments["representation"] == evaluated], columns, path)
     for column in columns:
         if not np.isfinite(figures[column]).all():
             raise ValueError(f"{path.name}: {column} of {evaluated} is not finite everywhere")
@@ -202,7 +202,7 @@ def _result(metrics: dict, run: Run) -> Result:
         steps=metrics["training"]["steps"],
         seconds=metrics["training"]["seconds"],
         parameters=metrics["parameters"],
-        costs=metrics["systems"][evaluated],
+        costs=metrics["costs"][evaluated],
         n_segments=metrics["segments"],
         n_tracks=metrics["test_tracks"],
         made_with=f"{metrics['device']}; commit {metrics.get('commit')}; {', '.join(versions)}",
@@ -211,7 +211,7 @@ def _result(metrics: dict, run: Run) -> Result:
 
 
 def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | None]) -> pd.DataFrame:
-    """The figures of a table: medians over segments and runs, the paper's figures beside them.
+    """Make the figures of a table: medians over segments and runs beside the paper's figures.
 
     Args:
         table (Table): The table as it is declared.
@@ -230,7 +230,7 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
         paper = {PAPER_COLUMNS[key]: value for key, value in row.paper.items()}
         cells = {"Setup": row.label, "C": job.n_channels, **paper, "Runs": len(done)}
         if done:
-            cells |= _system_cells(done)
+            cells |= _evaluation_cells(done)
         if done and not job.is_baseline:
             cells |= _training_cells(done)
         lines.append(cells)
@@ -239,8 +239,8 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
     return figures.drop(columns=without)
 
 
-def _system_cells(runs: Sequence[Result]) -> dict:
-    """Cells of what was evaluated."""
+def _evaluation_cells(runs: Sequence[Result]) -> dict:
+    """Make the cells of what was evaluated."""
     segments = pd.concat([run.segments for run in runs])
     cells = {}
     for column, title in METRICS.items():
@@ -252,7 +252,7 @@ def _system_cells(runs: Sequence[Result]) -> dict:
 
 
 def _training_cells(runs: Sequence[Result]) -> dict:
-    """Cells of what was trained."""
+    """Make the cells of what was trained."""
     return {
         "Parameters (M)": runs[0].parameters / 1e6,
         "Training time (min)": median(r.seconds for r in runs if r.seconds is not None) / 60,
@@ -267,7 +267,7 @@ def to_markdown(
     results: Sequence[Result | None],
     given: dict,
 ) -> str:
-    """The table under its title, and below it what it was made of.
+    """Write the table under its title, and below it what it was made of.
 
     Args:
         table (Table): The table as it is declared.
@@ -311,5 +311,5 @@ def _provenance(jobs: Sequence[Job], done: Sequence[Result]) -> list[str]:
 
 
 def _list(values: Iterable) -> str:
-    """Distinct values in order of appearance."""
+    """Join the distinct values, in order of appearance."""
     return ", ".join(map(str, dict.fromkeys(values)))

@@ -65,7 +65,7 @@ def only_training(run: Run) -> Iterator[None]:
 
 
 def check_training(conf: dict) -> None:
-    """Raise a ValueError if a length makes no sense, or the batches do not go with the devices."""
+    """Raise a ValueError if a length is out of its range or the batches do not fit the devices."""
     training = conf["training"]
     epochs, max_steps = training["epochs"], training["max_steps"]
     if epochs < 1 or max_steps < -1:
@@ -92,12 +92,12 @@ def check_training(conf: dict) -> None:
 
 
 def n_processes(conf: dict) -> int:
-    """Processes that train together, one a device."""
+    """Return the number of processes that train together, one a device."""
     return conf["training"]["devices"] * conf["training"]["num_nodes"]
 
 
 def make_dataset(manifest: Manifest, conf: dict) -> TrainSegments:
-    """Segments of the training tracks."""
+    """Make the segments of the training tracks."""
     data = conf["data"]
     tracks, hop = manifest.subset("train"), data["segment_hop"]
     limits.check_segments(tracks, hop)
@@ -105,7 +105,7 @@ def make_dataset(manifest: Manifest, conf: dict) -> TrainSegments:
 
 
 def data_digest(manifest: Manifest) -> str:
-    """SHA-256 of the checksums of all that is trained on, in its order."""
+    """Return the SHA-256 of the checksums of all files that are trained on, in their order."""
     files = [
         track.record.files[name].sha256 for track in manifest.subset("train") for name in SOURCES
     ]
@@ -113,7 +113,7 @@ def data_digest(manifest: Manifest) -> str:
 
 
 def make_loader(dataset: TrainSegments, conf: dict, matched: bool = False) -> DataLoader:
-    """Batches of vocals and accompaniment, of one place if `matched`, in the seed's order."""
+    """Make the loader of vocals and accompaniment, which are from one place if `matched`."""
     sampler = SetShuffleSampler(
         dataset,
         batch_size=conf["training"]["batch_size"],
@@ -137,19 +137,19 @@ def _begin_worker(parent: int, worker: int) -> None:
 
 
 def decay_steps(conf: dict, loader: DataLoader) -> int | None:
-    """Updates in which the learning rate falls to zero, those of a whole training, if it does."""
+    """Return the updates in which the learning rate falls to zero; None if it is constant."""
     return n_updates(conf, loader) if conf["optim"]["lr_decay"] else None
 
 
 def n_updates(conf: dict, loader: DataLoader) -> int:
-    """Updates of a whole training, unless it stops early."""
+    """Return the updates of a whole training that does not stop early."""
     by_epochs = conf["training"]["epochs"] * len(loader)
     max_steps = conf["training"]["max_steps"]
     return by_epochs if max_steps < 0 else min(max_steps, by_epochs)
 
 
 def linear_decay(optimizer: torch.optim.Optimizer, n_steps: int | None) -> dict | None:
-    """Scheduler that takes the learning rate to zero in `n_steps` updates, if any."""
+    """Make a scheduler that takes the learning rate to zero in `n_steps` updates, if not None."""
     if n_steps is None:
         return None
     scheduler = LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=n_steps)
@@ -157,11 +157,11 @@ def linear_decay(optimizer: torch.optim.Optimizer, n_steps: int | None) -> dict 
 
 
 def take_arguments(wanted: dict, found: dict, given: set[str], source: str | Path) -> dict:
-    """Arguments of a model whose weights a training starts from.
+    """Take the arguments of a model whose weights a training starts from.
 
     Args:
-        wanted (dict): Those of the configuration.
-        found (dict): Those of the model, and perhaps others.
+        wanted (dict): Arguments in the configuration.
+        found (dict): Arguments of the model, and perhaps others.
         given (set of str): Keys that the model has to agree with.
         source (str or Path): The model, for the message.
 
@@ -184,7 +184,7 @@ def make_trainer(
     clip_norm: float | None,
     precision: str,
 ) -> pl.Trainer:
-    """Trainer in a precision, `32` or `bf16`, that logs and saves into a run's folder."""
+    """Make a trainer in a precision, `32` or `bf16`, that logs and saves into a run's folder."""
     training = conf["training"]
     last = LastCheckpoint(run.checkpoint_file, training["checkpoint_minutes"])
     if training["max_steps"] >= 0:
@@ -231,7 +231,7 @@ def train(
         system (System): The system, whose `config` a continued training must share.
         conf (dict): Two-level configuration with a group `training`.
         run (Run): Where it is written.
-        callbacks (sequence of Callback): Further ones of the trainer.
+        callbacks (sequence of Callback): Further callbacks of the trainer.
         clip_norm (float, optional): Norm that gradients are scaled down to.
         infos (dict, optional): What the file of the model tells besides how it was trained.
 
@@ -276,7 +276,7 @@ def train(
 
 
 def _precision(system: System, conf: dict, checkpoint: dict, path: Path | None) -> str:
-    """The precision to train in; one that is chosen by time is noted in the system's `config`.
+    """Return the precision to train in; one chosen by time is noted in the system's `config`.
 
     It is that of the checkpoint, or of the process that started this one, where there are such.
     """
@@ -313,7 +313,7 @@ def _time_precisions(system: System, conf: dict) -> TimedPrecision:
 
 
 def _device() -> torch.device:
-    """Device that Lightning trains on by default."""
+    """Return the device that Lightning trains on by default."""
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -342,7 +342,7 @@ def _tell_stretching(checkpoint: dict, system: System) -> None:
 
 
 def _fit(trainer: pl.Trainer, system: System, path: Path | None) -> None:
-    """Train; an interruption is one also where Lightning makes an exit of it."""
+    """Train; raise a KeyboardInterrupt also where Lightning turns it into an exit."""
     try:
         trainer.fit(system, ckpt_path=path)
     except SystemExit as error:
@@ -358,7 +358,7 @@ def _fit(trainer: pl.Trainer, system: System, path: Path | None) -> None:
 
 
 def _reason_of_worker(message: str, num_workers: int) -> str:
-    """One line on why a process that reads segments ended."""
+    """Say in one line why a process that reads segments ended."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     if lines[0].startswith("Caught "):  # an exception of its own
         return f"cannot read the training data: {lines[-1]}"

@@ -16,14 +16,14 @@ class BaseSystem(System):
     """
 
     def train_dataloader(self):
-        """The training loader, from the batch that the next update is due to see."""
+        """Return the training loader, from the batch that the next update is due to see."""
         sampler = self.train_loader.batch_sampler
         sampler.set_shard(self.global_rank, self.trainer.world_size)
         sampler.set_step(self.global_step)
         return self.train_loader
 
     def val_dataloader(self):
-        """None: the method trains on all tracks, for a number of passes."""
+        """Return no loader: the method trains on all tracks, for a number of passes."""
         return []
 
     def on_fit_start(self):

@@ -96,7 +96,7 @@ def check_finite_weights(model: torch.nn.Module, when: str) -> None:
 
 
 def schedulers(system: System) -> list[LinearLR]:
-    """The schedulers of a system's learning rate, which Asteroid takes in several forms."""
+    """Return the schedulers of a system's learning rate, which Asteroid takes in several forms."""
     given = system.scheduler if isinstance(system.scheduler, list | tuple) else [system.scheduler]
     return [each["scheduler"] for each in given if each is not None]
 

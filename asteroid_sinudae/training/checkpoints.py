@@ -80,7 +80,7 @@ def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:
 
 
 def _is_same(old: object, new: object) -> bool:
-    """Whether two plain values are equal, True and 1 not being so, unlike 1 and 1.0."""
+    """Tell whether two plain values are equal: 1 and 1.0 are, True and 1 are not."""
     numbers = all(isinstance(each, int | float) for each in (old, new))
     numbers = numbers and not any(isinstance(each, bool) for each in (old, new))
     return (numbers or type(old) is type(new)) and bool(old == new)
@@ -94,7 +94,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         save_atomically(checkpoint, path)
 
     def load_checkpoint(self, path, map_location=None, weights_only=None):
-        """Tensors and plain values only, whatever `weights_only`."""
+        """Load tensors and plain values only, whatever `weights_only` says."""
         return read_checkpoint(path, map_location)
 
 
@@ -108,7 +108,7 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         path (str or Path): The checkpoint.
-        minutes (float): At most so long between two checkpoints, up to the length of an update.
+        minutes (float): The longest time between two checkpoints, up to the length of an update.
 
     Raises:
         ValueError: if `minutes` is not positive; in training, if a weight is not finite, instead

@@ -14,7 +14,7 @@ from .sorting import sort_channels
 
 
 def step_generator(seed: int, epoch: int, step: int, device: torch.device) -> torch.Generator:
-    """Random generator that is a function of its arguments and of nothing before.
+    """Make a random generator that depends on its arguments and on nothing before.
 
     Args:
         seed (int): Seed of the run, not negative.
@@ -53,8 +53,8 @@ class DAESystem(BaseSystem):
         config: Anything to be saved with the checkpoints during training.
 
     Raises:
-        ValueError: naming the argument that makes no sense, if `sort` is asked of a decoder without
-            carriers, if there is no reconstruction among the objectives, or if one needs
+        ValueError: naming the argument that is out of its range, if `sort` is asked of a decoder
+            without carriers, if there is no reconstruction among the objectives, or if one needs
             accompaniment that the loader does not give.
 
     References
@@ -97,7 +97,7 @@ class DAESystem(BaseSystem):
         self.register_buffer("epoch_neg_snr", torch.zeros(2))
 
     def noise_like(self, vocals: torch.Tensor) -> torch.Tensor:
-        """This device's share of the noise for one update of all devices.
+        """Draw this device's share of the noise for one update of all devices.
 
         Args:
             vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
@@ -129,13 +129,14 @@ class DAESystem(BaseSystem):
             signals["accompaniment"] = accompaniment
         inputs = {**signals, "vocals": vocals + self.noise_std * noise}
         # One pass has larger matrix products, and builds the kernels once.
-        encoded = self.model.encode(torch.cat(list(inputs.values()))).chunk(len(inputs))
-        return EncodedBatch(self.model, signals, dict(zip(inputs, encoded, strict=True)))
+        encoded = self.model.encode(torch.cat(list(inputs.values())))
+        parts = encoded.chunk(len(inputs))  # (batch, n_filters, frames) each
+        return EncodedBatch(self.model, signals, dict(zip(inputs, parts, strict=True)))
 
     def losses(
         self, vocals: torch.Tensor, accompaniment: torch.Tensor, noise: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """The objectives by their names, without their weights.
+        """Compute the objectives, by their names, without their weights.
 
         Args:
             vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
@@ -154,12 +155,12 @@ class DAESystem(BaseSystem):
         return total
 
     def loss_of_batch(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The loss of vocals and accompaniment without noise, for timing; nothing is logged."""
+        """Compute the loss of a batch without noise, for timing; nothing is logged."""
         vocals, accompaniment = batch
         return self.weighted_sum(self.losses(vocals, accompaniment, torch.zeros_like(vocals)))
 
     def training_step(self, batch, batch_nb):
-        """The weighted sum of the objectives on a batch; a ValueError if it is not finite."""
+        """Return the weighted sum of the objectives; raises a ValueError if it is not finite."""
         vocals, accompaniment = batch
         losses = self.losses(vocals, accompaniment, self.noise_like(vocals))
         loss = self.weighted_sum(losses)

@@ -42,8 +42,8 @@ class Label(NamedTuple):
     """Names of an objective for people to read.
 
     Attributes:
-        axis (str): On the axis of a plot.
-        words (str): In a sentence.
+        axis (str): The name on the axis of a plot.
+        words (str): The name in a sentence.
     """
 
     axis: str
@@ -93,7 +93,7 @@ class Reconstruction:
         per (str): ``'signal'``, or ``'batch'``, which is no mean over signals.
 
     Raises:
-        ValueError: naming the argument that makes no sense.
+        ValueError: naming the argument that is out of its range.
     """
 
     name: ClassVar[str] = "neg_snr"
@@ -132,7 +132,7 @@ class TotalVariation:
         norm (str): ``'l1'`` or ``'l2'``, which is no mean over signals.
 
     Raises:
-        ValueError: naming the argument that makes no sense.
+        ValueError: naming the argument that is out of its range.
     """
 
     name: ClassVar[str] = "tv"
@@ -178,7 +178,7 @@ class Sinkhorn:
         entropy (float): :math:`\epsilon`.
 
     Raises:
-        ValueError: naming the argument that makes no sense.
+        ValueError: naming the argument that is out of its range.
     """
 
     name: ClassVar[str] = "sinkhorn"
@@ -221,7 +221,7 @@ class Additivity:
         weight (float): Weight of the term.
 
     Raises:
-        ValueError: if `weight` makes no sense.
+        ValueError: if `weight` is not positive and finite.
     """
 
     name: ClassVar[str] = "additivity"
@@ -258,7 +258,7 @@ class MaskAware:
         threshold (float): :math:`\theta`, see :func:`.binary_mask`.
 
     Raises:
-        ValueError: naming the argument that makes no sense.
+        ValueError: naming the argument that is out of its range.
     """
 
     name: ClassVar[str] = "mask"
@@ -289,7 +289,7 @@ OBJECTIVES = (Reconstruction, TotalVariation, Sinkhorn, Additivity, MaskAware)
 def straight_through_mask(
     vocals: torch.Tensor, accompaniment: torch.Tensor, threshold: float
 ) -> torch.Tensor:
-    r"""Binary mask with the gradient of the ratio mask :math:`v / (v + a)`.
+    r"""Make a binary mask with the gradient of the ratio mask :math:`v / (v + a)`.
 
     The gradient of a binary mask is zero almost everywhere, and nothing could be learned from it.
     In a straight-through mask, only the values are binary: in the backward pass, the ratio mask
@@ -340,7 +340,7 @@ def make_objectives(
         mask_threshold (float): Its threshold.
 
     Raises:
-        ValueError: naming the argument that makes no sense.
+        ValueError: naming the argument that is out of its range.
     """
     objectives: list[Objective] = [Reconstruction(per=snr_per)]
     if tv_weight != 0:

@@ -37,7 +37,7 @@ class Choice(NamedTuple):
 
 
 def resolve_precision(name: str) -> LightningPrecision:
-    """Lightning's name of a precision.
+    """Return Lightning's name of a precision.
 
     Args:
         name (str): ``'32'`` or ``'bf16'``.
@@ -98,7 +98,7 @@ def time_precisions(system: System, batch: Sequence[torch.Tensor], device: torch
 
 
 def _seconds_of_step(system: System, batch: list, device: torch.device, name: str) -> float:
-    """Seconds of a step forward and back."""
+    """Time one step, forward and back."""
     system.zero_grad()
     start = time.perf_counter()
     with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):

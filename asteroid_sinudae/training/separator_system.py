@@ -12,14 +12,16 @@ from ..models.sinudae import SinuDAE
 from ..utils.checks import check, check_choice, check_positive_int
 from .base_system import BaseSystem
 
+# Classes of the separators to compare, by the names of their folders.
+SEPARATORS = {"sinudae": SinuDAEConvTasNet, "stft": STFTConvTasNet}
 NORMS = ("gLN", "fgLN", "cLN", "cgLN", "bN")  # of Asteroid, for signals of any length
 
 
 def make_separators(pair: SinuDAE, stft: dict, masker: dict) -> dict[str, nn.Module]:
-    """The separators to compare: one and the same masker on a trained pair, and on the STFT.
+    """Make the separators to compare: the same masker on a trained pair and on the STFT.
 
     Args:
-        pair (SinuDAE): Trained; the separator keeps a copy of it as it is.
+        pair (SinuDAE): The trained pair; the separator holds a frozen copy of it.
         stft (dict): Arguments of :class:`.STFT`: `n_fft`, `stride`, `window`.
         masker (dict): Arguments of Asteroid's :class:`TDConvNet` that do not depend on the
             representation: `n_blocks`, `n_repeats`, `bn_chan`, `hid_chan`, `skip_chan`,
@@ -30,7 +32,7 @@ def make_separators(pair: SinuDAE, stft: dict, masker: dict) -> dict[str, nn.Mod
         :class:`.STFTConvTasNet`, of the :data:`SOURCES`.
 
     Raises:
-        ValueError: naming an argument that makes no sense.
+        ValueError: naming an argument that is out of its range.
     """
     check_choice("norm_type", masker["norm_type"], NORMS)
     for name in ("n_blocks", "n_repeats", "bn_chan", "hid_chan", "conv_kernel_size"):
@@ -57,7 +59,7 @@ class SeparatorSystem(BaseSystem):
         optimizer (:class:`torch.optim.Optimizer`): Optimiser of the parameters that are not frozen.
         train_loader (:class:`torch.utils.data.DataLoader`): Batches of vocals and accompaniment,
             each `(batch, 1, time)`, from a :class:`.SetShuffleSampler`.
-        snr_max (float): See :func:`bounded_neg_snr`, in dB.
+        snr_max (float): Bound of :func:`bounded_neg_snr`, in dB.
         scheduler (dict, optional): Scheduler of the learning rate, see Asteroid's :class:`System`.
         config: Anything to be saved with the checkpoints during training.
 
@@ -81,17 +83,17 @@ class SeparatorSystem(BaseSystem):
         self.snr_max = snr_max
 
     def losses(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Mean of :func:`bounded_neg_snr` for each of the :data:`SOURCES`."""
-        sources = torch.cat(tuple(batch), dim=1)
+        """Compute the mean of :func:`bounded_neg_snr` for each of the :data:`SOURCES`."""
+        sources = torch.cat(tuple(batch), dim=1)  # (batch, sources, time)
         estimates = self.model(sources.sum(dim=1, keepdim=True))
         return self.loss_func(estimates.float(), sources, self.snr_max).mean(dim=0)
 
     def loss_of_batch(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The loss of vocals and accompaniment, for timing; nothing is logged."""
+        """Compute the loss of a batch, for timing; nothing is logged."""
         return self.losses(batch).mean()
 
     def training_step(self, batch, batch_nb):
-        """Mean of :func:`bounded_neg_snr` on a batch; a ValueError if it is not finite."""
+        """Return the mean of :func:`bounded_neg_snr`; raises a ValueError if it is not finite."""
         by_source = self.losses(batch)
         loss = by_source.mean()
         by_name = {f"neg_snr_{name}": value for name, value in zip(SOURCES, by_source, strict=True)}

@@ -48,7 +48,7 @@ def relative_groups(model: SinuDAE, lr: float) -> list[dict]:
 
 @torch.no_grad()
 def natural_unit(filterbank: nn.Module, name: str) -> float:
-    r"""Natural unit of a filterbank's parameter, at its present value.
+    r"""Compute the natural unit of a filterbank's parameter, at its present value.
 
     This is the tensor's root mean square (RMS), except for
 

@@ -10,7 +10,7 @@ import torch
 
 
 def is_in_autocast(tensor: torch.Tensor) -> bool:
-    """Whether autocast is enabled on the device of a tensor."""
+    """Tell whether autocast is enabled on the device of a tensor."""
     device_type = tensor.device.type
     is_available = torch.amp.is_autocast_available(device_type)
     return is_available and torch.is_autocast_enabled(device_type)

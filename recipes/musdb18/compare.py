@@ -9,12 +9,12 @@ from asteroid_sinudae.utils.files import write_text
 
 
 def read_medians(run: Run) -> pd.DataFrame:
-    """Medians of a run, with its name and number of segments, one row a representation."""
+    """Read the medians of a run, with its name and number of segments, one row a representation."""
     metrics = run.read_metrics()
     table = pd.DataFrame.from_dict(metrics["medians"], orient="index")
-    table.insert(0, "experiment", run.folder.name)
+    table.insert(0, "run", run.folder.name)
     table["segments"] = metrics["segments"]
-    return table.rename_axis("system")
+    return table.rename_axis("representation")
 
 
 def main() -> None:

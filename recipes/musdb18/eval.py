@@ -29,10 +29,7 @@ from asteroid_sinudae.utils.provenance import provenance
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument("--exp_dir", type=scripts.path, required=True, help="folder of the run")
-    parser.add_argument(
-        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
-    )
+    parser.add_folders(scripts.RUN_FOLDERS)
     parser.add_argument(
         "--stft",
         action="store_true",
@@ -70,7 +67,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     metrics = {
         "evaluated": evaluated,
         "medians": {name: row.dropna().to_dict() for name, row in summary.iterrows()},
-        "systems": {name: costs(each, device) for name, each in representations.items()},
+        "costs": {name: costs(each, device) for name, each in representations.items()},
         "training": {key: training.get(key) for key in ("steps", "epochs", "seconds")},
         "test_tracks": len(manifest.subset("test")),
         "segments": len(results) // len(summary),

@@ -9,19 +9,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from eval_museval import report
 from torch import nn
-from utils import scripts
+from utils import bsseval, scripts
 
-from asteroid_sinudae import Representation, SinuDAEConvTasNet
+from asteroid_sinudae import Representation
 from asteroid_sinudae.data.tracks import SOURCES, Manifest
 from asteroid_sinudae.evaluation.blind import evaluate_separation
-from asteroid_sinudae.evaluation.bsseval import METRICS, summary
-from asteroid_sinudae.evaluation.bsseval_runs import evaluate_tracks
 from asteroid_sinudae.evaluation.estimates import masked_estimates, separator_estimator
 from asteroid_sinudae.evaluation.tables import markdown_table, medians
 from asteroid_sinudae.models.model_files import model_digest
-from asteroid_sinudae.models.separators import STFTConvTasNet
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.runs.representations import (
@@ -31,10 +27,10 @@ from asteroid_sinudae.runs.representations import (
     pair_name,
     stft_conf,
 )
+from asteroid_sinudae.training.separator_system import SEPARATORS
 from asteroid_sinudae.utils.files import write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
-SEPARATORS = {"sinudae": SinuDAEConvTasNet, "stft": STFTConvTasNet}
 THRESHOLDS = (0.5, 1.0)  # of the informed masks
 TITLES = {
     f"{column}_{source}": f"{title} {source} (dB)"
@@ -44,7 +40,7 @@ TITLES = {
 
 
 def load_separators(exp_dir: Path, trained_on: dict) -> tuple[dict[str, nn.Module], dict]:
-    """Both separators in the order of their names, and how each was trained.
+    """Load both separators, and how each was trained.
 
     Args:
         exp_dir (Path): Folder of the separators.
@@ -81,7 +77,7 @@ def load_separators(exp_dir: Path, trained_on: dict) -> tuple[dict[str, nn.Modul
 def estimators_by_name(
     representations: dict[str, Representation], separators: dict[str, nn.Module]
 ) -> dict:
-    """All estimators by the name they have in tables, separators by that already."""
+    """Make all estimators, by the names that they have in tables."""
     blind = {name: separator_estimator(separator) for name, separator in separators.items()}
     informed = {
         f"{name}, informed mask {threshold:g}": partial(
@@ -127,54 +123,11 @@ def evaluate_segments(
     }
 
 
-def evaluate_museval(
-    models: dict[str, Representation | nn.Module],
-    manifest: Manifest,
-    args: argparse.Namespace,
-) -> dict:
-    """Score whole tracks on the CPU; returns what the file of their medians says."""
-    scores = evaluate_tracks(
-        {name: model.cpu() for name, model in models.items()},
-        manifest.subset("test")[: args.n_tracks],
-        Run(args.exp_dir).museval_folder,
-        threshold=args.threshold,
-        duration=args.duration,
-        n_workers=args.n_workers,
-    )
-    table = summary(scores.store).reset_index("target")
-    print(markdown_table(table.rename(columns={metric: f"{metric} (dB)" for metric in METRICS})))
-    n_tracks = len(scores.silent_frames)
-    print(f"\nMedians over {n_tracks} test tracks of the medians over their frames")
-    return {
-        **report(scores),
-        "threshold": args.threshold,
-        "duration": args.duration,
-        **provenance("cpu"),
-    }
-
-
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument(
-        "--exp_dir", type=scripts.path, required=True, help="folder of the separators"
-    )
-    parser.add_argument(
-        "--pair_dir",
-        type=scripts.path,
-        required=True,
-        help="folder of the trained auto-encoder (stage 2)",
-    )
-    parser.add_argument(
-        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
-    )
+    parser.add_folders(scripts.SEPARATOR_FOLDERS)
     parser.add_argument("--museval", action="store_true", help="also score whole tracks")
-    parser.add_argument("--n_tracks", type=int, help="... the first of them; default: all")
-    parser.add_argument("--duration", type=float, help="... seconds from each start; default: all")
-    parser.add_argument("--threshold", type=float, default=0.5, help="... of the informed mask")
-    parser.add_argument("--n_workers", type=int, help="... processes; default: all cores")
-    args = parser.parse_args()
-    if args.n_tracks is not None and args.n_tracks < 1:
-        raise ValueError(f"n_tracks must be 1 or more, got {args.n_tracks}")
+    args = bsseval.parse_args(parser)
     with run_lock(args.exp_dir):
         evaluate_run(args)
 
@@ -207,10 +160,9 @@ def evaluate_run(args: argparse.Namespace) -> None:
     write_json(run.metrics_file, {**segments, **facts})
     if args.museval:
         informed = {f"{name}, informed mask": each for name, each in representations.items()}
-        scores = evaluate_museval({**named, **informed}, manifest, args)
+        scores = bsseval.score_tracks({**named, **informed}, manifest, args)
         write_json(run.museval_file, {**facts, **scores})
-        if scores["failed"]:
-            raise ValueError(f"failed: {'; '.join(scores['failed'])}")
+        bsseval.check_scored(scores)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def main() -> None:
     args = parser.parse_args()
 
     is_name = re.fullmatch("[a-z0-9_]+", args.name) and args.name not in pretrained.STRUCTURES
-    expected = "made of a-z, 0-9 and _, and not that of an untrained structure"
+    expected = "made of a-z, 0-9 and _, and not that of an untrained model"
     check(bool(is_name), "name", args.name, expected)
     is_line = len(args.data.splitlines()) == 1 and args.data.strip() == args.data
     is_plain = is_line and not re.search(r"(^|\s)[/~]", args.data)
@@ -68,7 +68,7 @@ def check_in_place(name: str, model: Path, card: Path) -> None:
 
 
 def read_run(run: Run) -> tuple[dict, dict]:
-    """What the files of a run's model and of its evaluation hold, which belong together.
+    """Read the files of a run's model and of its evaluation, which must belong together.
 
     Raises:
         FileNotFoundError: if it has not been trained or evaluated.
@@ -102,7 +102,7 @@ def check_size(package: dict) -> None:
 
 
 def check_quality(package: dict, stored: dict, metrics: dict) -> dict[str, float]:
-    """Figures in dB of the model in half precision, see :func:`.make_infos`.
+    """Compute the figures in dB of the model in half precision, see :func:`.make_infos`.
 
     Its rounding errors add to the errors of the reconstruction, whose median over test segments is
     known: the sum may be `MAY_COST` larger.

@@ -18,10 +18,7 @@ from asteroid_sinudae.utils.schema import validated
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument("--exp_dir", type=scripts.path, required=True, help="folder of the run")
-    parser.add_argument(
-        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
-    )
+    parser.add_folders(scripts.RUN_FOLDERS)
     parser.add_argument(
         "--tables", type=scripts.path, nargs="+", default=[], help="CSV files to show"
     )
@@ -72,7 +69,7 @@ def main() -> None:
 
 
 def introduction(name: str, dae: SinuDAE) -> str:
-    """What was compared, and what the training started from."""
+    """Say what was compared, and what the training started from."""
     arguments = dae.get_model_args()
     compared = f"A {name} ({describe_sizes(arguments)}) beside the short-time Fourier transform."
     if arguments["init"] != "multires":

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Train the denoising auto-encoder on MUSDB18 and compare its binary-mask separation with the
-# STFT's: one training, or an experiment, three runs of every row of a table. README.md says more.
+# STFT's: one training, or a table, three runs of each of its rows. README.md says more.
 #
 #   ./run.sh --musdb18_dir DIR [--stage 0] [--stop_stage 5] [--tag NAME] [--id GPU]
-#   ./run.sh --musdb18_dir DIR --experiment table1 [--rows "ROW ROW"] [--shard i/n]
+#   ./run.sh --musdb18_dir DIR --table table1 [--rows "ROW ROW"] [--shard i/n]
 #
 # Stages: 0 get the data, 1 prepare it, 2 train or continue, 3 evaluate, 4 write the table, 5 make
-# the page; 2 to 4 are one with --experiment; when asked for, 6 train separators, 7 evaluate them.
+# the page; 2 to 4 are one with --table; when asked for, 6 train separators, 7 evaluate them.
 #
 #   --musdb18_dir DIR   stems (.stem.mp4) or MUSDB18-HQ (.wav or .flac) in DIR/train and DIR/test;
 #                       without it the 6-second excerpt that comes with stempeg is used
@@ -16,18 +16,18 @@
 #   --conf FILE         configuration; --separator_conf FILE that of stage 6
 #   --train_args ARGS   options of train.py in one word, as --train_args "--lr 1.0e-3 --epochs 3";
 #                       --separator_args ARGS those of train_separator.py
-#   --max_steps N       updates of a training at most; untrained rows of an experiment stay so
+#   --max_steps N       updates of a training at most; untrained rows of a table stay so
 #   --museval BOOL      stages 3 and 7 also score whole test tracks by museval: --n_tracks N the
 #                       first N only, --duration SECONDS the start of each only
 #   --tag NAME          results are in exp/train_sinudae_NAME and exp/train_separator_NAME
 #   --id GPU            CUDA_VISIBLE_DEVICES; --python_path FILE the interpreter
-#   --experiment NAME   a table of local/experiments.yml; results are in exp/NAME/ROW_seedK
+#   --table NAME        a table of local/tables.yml; results are in exp/NAME/ROW_seedK
 #   --rows ROWS         its rows to run, in one word; default: all
 #   --seeds SEEDS       one run each, in one word; default: "0 1 2"
 #   --shard i/n         run the i-th of n shares of the runs; leaves out museval and the page
 #   --report_row ROW    museval and the page are of this row's first run; default: the first of
 #                       --rows that is no baseline, without --rows the report_row of the table
-# An option that makes no sense ends with status 2, a call with nothing to do with status 1.
+# A wrong option ends with status 2, a call with nothing to do with status 1.
 set -euf -o pipefail # -f: the words of an option never stand for names of files
 
 stage=0
@@ -47,13 +47,14 @@ separator_args=
 museval=false
 n_tracks=
 duration=
-experiment=
+table=
 rows=
 seeds=
 shard=
 report_row=
 
 case ${BASH_SOURCE[0]} in */*) RECIPE=${BASH_SOURCE[0]%/*}/ ;; *) RECIPE=./ ;; esac
+set -- "${@/#--experiment/--table}" # as the option was called before
 GIVEN=("$@")
 . "${RECIPE}utils/stages.sh"
 . "${RECIPE}utils/parse_options.sh"
@@ -71,7 +72,7 @@ check id "-1|$DEVICE(,$DEVICE)*" 'GPUs by number or UUID, as 0 or 0,1'
 check max_steps "-1|0|$NUMBER" 'a whole number, -1 for no limit'
 check n_tracks "$NUMBER" 'a whole number of at least 1'
 check duration "$NUMBER([.][0-9]*)?" 'a number of seconds, at least 1'
-check experiment "$ROW" 'made of a-z, 0-9 and _'
+check table "$ROW" 'made of a-z, 0-9 and _'
 check rows " *$ROW( +$ROW)* *" 'names of rows, in one word'
 check seeds " *(0|$NUMBER)( +(0|$NUMBER))* *" 'whole numbers of at least 0, in one word'
 check shard "$NUMBER/$NUMBER" 'i/n with i from 1 to n'
@@ -87,10 +88,10 @@ for word in $train_args $separator_args; do
   [[ ! $word =~ ^--((exp|data|pair)_dir|conf$|conf=) ]] ||
     fail 2 "$word is not for --train_args or --separator_args: run.sh gives it"
 done
-[[ -z $experiment ]] || ((stop_stage < 6)) ||
-  fail 2 "stages 6 and 7 need a --tag, not an --experiment"
-[[ -n $experiment || -z $rows$seeds$shard$report_row ]] ||
-  fail 2 "--rows, --seeds, --shard and --report_row need an --experiment"
+[[ -z $table ]] || ((stop_stage < 6)) ||
+  fail 2 "stages 6 and 7 need a --tag, not a --table"
+[[ -n $table || -z $rows$seeds$shard$report_row ]] ||
+  fail 2 "--rows, --seeds, --shard and --report_row need a --table"
 ((stage <= stop_stage)) || fail 1 "nothing to do: --stop_stage $stop_stage is before --stage $stage"
 PYTHON=$(type -P -- "$python_path") ||
   fail 2 "--python_path must be an interpreter that can be run, got ${python_path@Q}"
@@ -107,15 +108,14 @@ if [[ -z $data_dir ]]; then
 fi
 
 EXP=exp/train_sinudae_$tag HAS_PAGE=1
-if [[ -n $experiment ]]; then
-  OF_TABLE='/^[^ #]/ { is_it = $1 == table } is_it && $1 == "report_row:" { print $2 }'
-  [[ -n $rows$report_row ]] ||
-    report_row=$(awk -v table="$experiment:" "$OF_TABLE" local/experiments.yml)
+if [[ -n $table ]]; then
+  OF_TABLE='/^[^ #]/ { is_it = $1 == name } is_it && $1 == "report_row:" { print $2 }'
+  [[ -n $rows$report_row ]] || report_row=$(awk -v name="$table:" "$OF_TABLE" local/tables.yml)
   for word in $rows; do
     [[ -n $report_row || $word == stft_* ]] || report_row=$word
   done
   read -r first_seed _ <<< "${seeds:-0}"
-  EXP=exp/$experiment/${report_row}_seed$first_seed
+  EXP=exp/$table/${report_row}_seed$first_seed
   [[ -n $report_row && -z $shard ]] || HAS_PAGE=
   [[ -n $report_row$shard ]] ||
     echo "run.sh: note: without a --report_row there is no museval and no page" >&2
@@ -130,17 +130,17 @@ TRAIN="$train_args ${max_steps:+--max_steps $max_steps}"
 # shellcheck disable=SC2086 # rows, seeds, TRAIN and separator_args hold several words
 run 0 "get the data" local/get_data.py "${FROM[@]}" ${download:+--download}
 run 1 "prepare" local/prepare.py --data_dir "$data_dir" "${FROM[@]}" ${strict:+--strict}
-if [[ -z $experiment ]]; then
+if [[ -z $table ]]; then
   run 2 "train" train.py --conf "$conf" "${WHERE[@]}" $TRAIN
   run 3 "evaluate" eval.py "${WHERE[@]}"
-elif begin 2 4 "Stages 2 to 4: $experiment"; then
-  "$PYTHON" tables.py --experiment "$experiment" --conf "$conf" --data_dir "$data_dir" \
+elif begin 2 4 "Stages 2 to 4: $table"; then
+  "$PYTHON" tables.py --table "$table" --conf "$conf" --data_dir "$data_dir" \
     ${rows:+--rows $rows} ${seeds:+--seeds $seeds} ${shard:+--shard "$shard"} $TRAIN
 fi
 [[ -z $museval || -z $HAS_PAGE ]] || run 3 "museval" eval_museval.py "${WHERE[@]}" "${PART[@]}"
-[[ -n $experiment ]] || run 4 "table" compare.py "$EXP" --output "$EXP/table.md"
+[[ -n $table ]] || run 4 "table" compare.py "$EXP" --output "$EXP/table.md"
 set +f # the pattern stands for all tables that are there by now
-[[ -z $HAS_PAGE ]] || run 5 "page" report.py "${WHERE[@]}" ${experiment:+--tables exp/*/table.csv}
+[[ -z $HAS_PAGE ]] || run 5 "page" report.py "${WHERE[@]}" ${table:+--tables exp/*/table.csv}
 set -f
 BOTH=(--exp_dir "exp/train_separator_$tag" --pair_dir "$EXP" --data_dir "$data_dir")
 run 6 "train separators" train_separator.py --conf "$separator_conf" "${BOTH[@]}" $separator_args

@@ -1,9 +1,9 @@
 """Train and evaluate the rows of a table, and write it beside the paper's figures.
 
-Every row is trained and evaluated once a seed, in EXP_ROOT/EXPERIMENT/ROW_seedK, a baseline only
-evaluated, in EXP_ROOT/EXPERIMENT/ROW. What is done is skipped, what was cut is continued, and after
+Every row is trained and evaluated once a seed, in EXP_ROOT/TABLE/ROW_seedK, a baseline only
+evaluated, in EXP_ROOT/TABLE/ROW. What is done is skipped, what was cut is continued, and after
 a job that fails the others run on. The table is of whatever is done so far, in
-EXP_ROOT/EXPERIMENT/table.md and table.csv. Options of train.py hold for all rows, except those that
+EXP_ROOT/TABLE/table.md and table.csv. Options of train.py hold for all rows, except those that
 tell rows apart; untrained rows stay untrained.
 """
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument("--experiment", required=True, help="name of the table in the file")
+    parser.add_argument("--table", required=True, help="name of the table in the file")
     parser.add_argument(
         "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
     )
@@ -40,9 +40,9 @@ def main() -> None:
         "--exp_root", type=scripts.path, default=Path("exp"), help="folder of results"
     )
     parser.add_argument(
-        "--experiments",
+        "--tables",
         type=scripts.path,
-        default=RECIPE / "local" / "experiments.yml",
+        default=RECIPE / "local" / "tables.yml",
         help="YAML file of tables",
     )
     parser.add_argument("--rows", nargs="+", help="rows to run, default: all")
@@ -51,7 +51,7 @@ def main() -> None:
     args, conf = scripts.parse_args_with_conf(parser)
 
     given = {k: v for group in conf.values() for k, v in group.items() if k in args.given}
-    table = load_table(args.experiments, args.experiment, conf)
+    table = load_table(args.tables, args.table, conf)
     check_free(table, given)
     rows, seeds = parse_rows(args.rows, table), parse_seeds(args.seeds)
     part, parts = parse_shard(args.shard)

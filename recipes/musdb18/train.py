@@ -29,10 +29,7 @@ OF_SYSTEM = ("noise_std", "sort")
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument("--exp_dir", type=scripts.path, required=True, help="folder of the run")
-    parser.add_argument(
-        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
-    )
+    parser.add_folders(scripts.RUN_FOLDERS)
     args, conf = scripts.parse_args_with_conf(parser)
     run, given = Run(args.exp_dir), args.given
     if args.conf.resolve() in (run.conf_file.resolve(), run.job_file.resolve()):
@@ -81,7 +78,7 @@ def train(run: Run, data_dir: Path, conf: dict, given: set[str]) -> None:
 
 
 def load_initial(conf: dict, given: set[str]) -> SinuDAE | None:
-    """The model that `init_from` names, if any, whose arguments become those of `conf`.
+    """Load the model that `init_from` names, if any; its arguments become those of `conf`.
 
     Raises:
         ValueError: if there is no such model, or an argument that was given is not the model's.
@@ -98,15 +95,15 @@ def load_initial(conf: dict, given: set[str]) -> SinuDAE | None:
 
 @rank_zero_only
 def describe(model: SinuDAE) -> None:
-    """Print a model's sizes, and how far its start is from exact reconstruction."""
+    """Print a model's sizes, and how far it is from exact reconstruction."""
     print(describe_sizes(model.get_model_args()))
     if model.get_model_args()["init"] == "multires":
         lower, upper = pair_bounds(model)
-        print(f"Gains of the start from {lower:.4f} to {upper:.4f}, 1 is exact")
+        print(f"Gains before training from {lower:.4f} to {upper:.4f}, 1 is exact")
 
 
 def make_optimizer(model: SinuDAE, optim: dict) -> torch.optim.Optimizer:
-    """Adam, with one learning rate, or with one a tensor that is a fraction of its size."""
+    """Make Adam with one learning rate, or one a tensor that is a fraction of the tensor's size."""
     groups = relative_groups(model, optim["lr"]) if optim["lr_relative"] else model.parameters()
     return torch.optim.Adam(groups, lr=optim["lr"], fused=True)
 

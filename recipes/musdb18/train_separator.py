@@ -16,7 +16,6 @@ from utils import scripts
 from asteroid_sinudae.data.segments import TrainSegments
 from asteroid_sinudae.data.tracks import SOURCES, Manifest
 from asteroid_sinudae.models.model_files import model_digest
-from asteroid_sinudae.models.separators import SinuDAEConvTasNet, STFTConvTasNet
 from asteroid_sinudae.runs import training
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.representations import (
@@ -26,25 +25,14 @@ from asteroid_sinudae.runs.representations import (
     stft_conf,
     stft_sizes,
 )
-from asteroid_sinudae.training.separator_system import SeparatorSystem, make_separators
+from asteroid_sinudae.training.separator_system import SEPARATORS, SeparatorSystem, make_separators
 
 CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
 
 
 def main() -> None:
     parser = scripts.Parser(__doc__)
-    parser.add_argument(
-        "--exp_dir", type=scripts.path, required=True, help="folder of the separators"
-    )
-    parser.add_argument(
-        "--pair_dir",
-        type=scripts.path,
-        required=True,
-        help="folder of the trained auto-encoder (stage 2)",
-    )
-    parser.add_argument(
-        "--data_dir", type=scripts.path, required=True, help="folder of prepared data"
-    )
+    parser.add_folders(scripts.SEPARATOR_FOLDERS)
     args, conf = scripts.parse_args_with_conf(parser, CONF)
     with training.only_training(Run(args.exp_dir)):
         train_both(args, conf)
@@ -80,7 +68,7 @@ def train_both(args: argparse.Namespace, conf: dict) -> None:
 
 
 def load_initial(conf: dict, given: set[str]) -> dict[str, nn.Module]:
-    """The separators in the folder that `init_from` names, if any, by name.
+    """Load the separators in the folder that `init_from` names, if any, by name.
 
     Their maskers' arguments become those of `conf`.
 
@@ -91,10 +79,9 @@ def load_initial(conf: dict, given: set[str]) -> dict[str, nn.Module]:
     folder = conf["training"]["init_from"]
     if not folder:
         return {}
-    classes = {"sinudae": SinuDAEConvTasNet, "stft": STFTConvTasNet}
     initial = {
         name: kind.from_pretrained(Run(Path(folder) / name).model_file)
-        for name, kind in classes.items()
+        for name, kind in SEPARATORS.items()
     }
     for name, separator in initial.items():
         found = separator.get_model_args()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from bsseval_tracks import SIZES, contents, forbidden, make_systems, sources, write_track
+from bsseval_tracks import SIZES, contents, forbidden, make_representations, sources, write_track
 from mutations import mutated_json
 
 from asteroid_sinudae import STFT, SinuDAE, informed_separation
@@ -25,13 +25,15 @@ from asteroid_sinudae.models.representation import reach
 
 
 @pytest.mark.parametrize("name", ["DAE", "STFT"])
-def test_estimates_are_of_the_mask_and_its_complement(systems, tracks, name):
-    system, (vocals, accompaniment) = systems[name], sources(tracks[1])
+def test_estimates_are_of_the_mask_and_its_complement(representations, tracks, name):
+    representation, (vocals, accompaniment) = representations[name], sources(tracks[1])
     mixture = vocals + accompaniment
-    estimates = masked_estimates(system, vocals, accompaniment, threshold=0.7)
+    estimates = masked_estimates(representation, vocals, accompaniment, threshold=0.7)
     with torch.no_grad():
-        separated = informed_separation(system, mixture, vocals, accompaniment, threshold=0.7)
-        both = system.decode(system.encode(mixture), mixture.shape[-1])
+        separated = informed_separation(
+            representation, mixture, vocals, accompaniment, threshold=0.7
+        )
+        both = representation.decode(representation.encode(mixture), mixture.shape[-1])
     torch.testing.assert_close(estimates["vocals"], separated)
     # The decoders are linear
     torch.testing.assert_close(
@@ -41,30 +43,32 @@ def test_estimates_are_of_the_mask_and_its_complement(systems, tracks, name):
 
 @pytest.mark.parametrize("name", ["DAE", "STFT"])
 @pytest.mark.parametrize("length, block", [(20_000, 5000), (20_001, 6400), (12_801, 6400)])
-def test_blocks_equal_the_whole(systems, monkeypatch, name, length, block):
+def test_blocks_equal_the_whole(representations, monkeypatch, name, length, block):
     vocals, accompaniment = torch.randn(2, 1, 1, length, generator=torch.Generator().manual_seed(0))
-    whole = masked_estimates(systems[name], vocals, accompaniment, block=length)
-    blocks = masked_estimates(systems[name], vocals, accompaniment, block=block)
+    whole = masked_estimates(representations[name], vocals, accompaniment, block=length)
+    blocks = masked_estimates(representations[name], vocals, accompaniment, block=block)
     for target in SOURCES:
         torch.testing.assert_close(blocks[target], whole[target], atol=1e-5, rtol=0)
     monkeypatch.setattr(estimates_module, "reach", lambda _: 0)
-    cut = masked_estimates(systems[name], vocals, accompaniment, block=block)
+    cut = masked_estimates(representations[name], vocals, accompaniment, block=block)
     assert not torch.allclose(cut["vocals"], whole["vocals"], atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["DAE", "STFT"])
-def test_reach_bounds_what_a_sample_changes(systems, name):
-    system, here = systems[name], 10_000
+def test_reach_bounds_what_a_sample_changes(representations, name):
+    representation, here = representations[name], 10_000
     wav = torch.rand(1, 1, 20_000, generator=torch.Generator().manual_seed(0))
     changed = wav.clone()
     changed[..., here] += 10
     with torch.no_grad():
-        before, after = (system.decode(system.encode(x), 20_000) for x in (wav, changed))
+        before, after = (
+            representation.decode(representation.encode(x), 20_000) for x in (wav, changed)
+        )
     rounding = {"STFT": 0, "DAE": 1e-5}[name]  # of the smoothing; an STFT's is what reaches far
     different = ((before - after).abs() > rounding).nonzero()[:, -1]
     distance = (different - here).abs().max().item()
-    assert reach(system) / 3 < distance <= reach(system)
-    assert reach(system) % system.encoder.stride == 0
+    assert reach(representation) / 3 < distance <= reach(representation)
+    assert reach(representation) % representation.encoder.stride == 0
 
 
 def test_reach_of_the_paper():
@@ -77,12 +81,12 @@ def test_reach_of_the_paper():
 # Scores
 
 
-def test_scores_are_those_of_museval_on_the_same_arrays(systems, tracks, computed):
+def test_scores_are_those_of_museval_on_the_same_arrays(representations, tracks, computed):
     output_dir, scores = computed
-    for name, system in systems.items():
+    for name, representation in representations.items():
         for track in tracks:
             references = sources(track)
-            estimates = masked_estimates(system, *references, threshold=0.5)
+            estimates = masked_estimates(representation, *references, threshold=0.5)
             arrays = [
                 np.stack([signal[0, 0, :, None].numpy() for signal in signals])
                 for signals in (references, estimates.values())
@@ -95,7 +99,7 @@ def test_scores_are_those_of_museval_on_the_same_arrays(systems, tracks, compute
                     written = [frame["metrics"][metric] for frame in target["frames"]]
                     np.testing.assert_allclose(written, row, atol=1.1e-5)
     frames = scores.store.df
-    assert len(frames) == 2 * (3 + 2) * 2 * 4  # systems, frames, targets, metrics
+    assert len(frames) == 2 * (3 + 2) * 2 * 4  # representations, frames, sources, metrics
     assert frames["score"].isna().sum() == 2 * 1 * 2 * 4
 
 
@@ -105,10 +109,10 @@ def test_summary_is_the_median_over_tracks_of_medians_over_audible_frames(comput
     assert list(table.index) == [(name, target) for name in ("DAE", "STFT") for target in SOURCES]
     assert tuple(table.columns) == METRICS
     frames = scores.store.df.dropna()
-    for (system, target), row in table.iterrows():
+    for (representation, target), row in table.iterrows():
         for metric, value in row.items():
             chosen = frames[
-                (frames["method"] == system)
+                (frames["method"] == representation)
                 & (frames["target"] == target)
                 & (frames["metric"] == metric)
             ]
@@ -121,8 +125,8 @@ def test_summary_is_the_median_over_tracks_of_medians_over_audible_frames(comput
         np.testing.assert_array_equal(medians.loc[list(SOURCES), list(METRICS)], table.loc[name])
 
 
-def test_silent_frames_are_reported_and_counted(systems, tracks, output_dir, caplog):
-    scores = evaluate_tracks(systems, tracks, output_dir, n_workers=1)
+def test_silent_frames_are_reported_and_counted(representations, tracks, output_dir, caplog):
+    scores = evaluate_tracks(representations, tracks, output_dir, n_workers=1)
     assert [record.getMessage() for record in caplog.records] == [
         "A.b - c: vocals silent in 1 of 3 frames (1 s each), left out of the medians"
     ]
@@ -152,8 +156,10 @@ def test_silent_estimates_are_reported(tmp_path, caplog):
     assert np.isfinite(summary(scores.store)).all(axis=None)
 
 
-def test_duration_takes_the_start_of_a_track(systems, tracks):
-    frames = score_track(systems["STFT"], tracks[1], duration=1.5).scores["targets"][0]["frames"]
+def test_duration_takes_the_start_of_a_track(representations, tracks):
+    frames = score_track(representations["STFT"], tracks[1], duration=1.5).scores["targets"][0][
+        "frames"
+    ]
     assert [frame["time"] for frame in frames] == [0.0]
 
 
@@ -161,18 +167,18 @@ def test_duration_takes_the_start_of_a_track(systems, tracks):
 
 
 def test_second_run_computes_and_changes_nothing(
-    systems, tracks, computed, output_dir, monkeypatch
+    representations, tracks, computed, output_dir, monkeypatch
 ):
     before = contents(output_dir)
     monkeypatch.setattr(bsseval_runs, "score_track", forbidden)
-    again = evaluate_tracks(systems, tracks, output_dir, n_workers=1)
+    again = evaluate_tracks(representations, tracks, output_dir, n_workers=1)
     assert contents(output_dir) == before and len(before) == 4
     assert again.store.df.equals(computed[1].store.df)
-    fewer = evaluate_tracks(systems, tracks[1:], output_dir, n_workers=1)
+    fewer = evaluate_tracks(representations, tracks[1:], output_dir, n_workers=1)
     assert set(fewer.store.df["track"]) == {"D - e"}  # not what else is in the folder
 
 
-def test_interrupted_run_continues(tmp_path, systems, tracks, computed, monkeypatch):
+def test_interrupted_run_continues(tmp_path, representations, tracks, computed, monkeypatch):
     calls = []
 
     def interrupted(*args, **kwargs):
@@ -183,14 +189,14 @@ def test_interrupted_run_continues(tmp_path, systems, tracks, computed, monkeypa
 
     monkeypatch.setattr(bsseval_runs, "score_track", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_tracks(systems, tracks, tmp_path, n_workers=1)
+        evaluate_tracks(representations, tracks, tmp_path, n_workers=1)
     half = contents(tmp_path)
     assert {path.name for path in half} == {"A.b - c.json"} and len(half) == 2
     calls.clear()
     monkeypatch.setattr(
         bsseval_runs, "score_track", lambda *a, **k: calls.append(a) or score_track(*a, **k)
     )
-    scores = evaluate_tracks(systems, tracks, tmp_path, n_workers=1)
+    scores = evaluate_tracks(representations, tracks, tmp_path, n_workers=1)
     assert [track.name for _, track in calls] == ["D - e", "D - e"]
     assert contents(tmp_path).items() >= half.items()
     assert summary(scores.store).equals(summary(computed[1].store))
@@ -204,33 +210,37 @@ def test_interrupted_run_continues(tmp_path, systems, tracks, computed, monkeypa
         ("threshold, duration", dict(threshold=1, duration=1.5)),
     ],
 )
-def test_scores_of_other_settings_are_refused(systems, tracks, output_dir, setting, options):
+def test_scores_of_other_settings_are_refused(
+    representations, tracks, output_dir, setting, options
+):
     before = contents(output_dir)
     message = rf"DAE has scores of another {setting} \(A.b - c.json\): remove it, or choose another"
     with pytest.raises(ValueError, match=f"^{output_dir}/{message} folder$"):
-        evaluate_tracks(systems, tracks, output_dir, n_workers=1, **options)
+        evaluate_tracks(representations, tracks, output_dir, n_workers=1, **options)
     assert contents(output_dir) == before
 
 
-def test_scores_of_another_model_or_audio_are_refused(tmp_path, systems, tracks, output_dir):
-    other = make_systems()
+def test_scores_of_another_model_or_audio_are_refused(
+    tmp_path, representations, tracks, output_dir
+):
+    other = make_representations()
     with torch.no_grad():
         other["DAE"].encoder.filterbank.smooth_weight[0, 0, 0] += 1e-6
     with pytest.raises(ValueError, match="DAE has scores of another model .A.b - c.json."):
         evaluate_tracks(other, tracks, output_dir, n_workers=1)
-    evaluate_tracks(make_systems(), tracks, output_dir, n_workers=1)
+    evaluate_tracks(make_representations(), tracks, output_dir, n_workers=1)
     (tmp_path / "other").mkdir()
     other = [write_track(tmp_path / "other", track.name, 2.0) for track in tracks]
     with pytest.raises(ValueError, match="DAE has scores of another audio .A.b - c.json."):
-        evaluate_tracks(systems, other, output_dir, n_workers=1)
+        evaluate_tracks(representations, other, output_dir, n_workers=1)
 
 
-def test_files_that_are_not_whole_or_not_ours(systems, tracks, output_dir):
+def test_files_that_are_not_whole_or_not_ours(representations, tracks, output_dir):
     path = output_dir / "STFT" / "test" / "D - e.json"
     text = path.read_text()
     path.write_text(text[: len(text) // 2])
     with pytest.raises(ValueError, match=f"^{path} is corrupted, expected JSON .*: remove it$"):
-        evaluate_tracks(systems, tracks, output_dir, n_workers=1)
+        evaluate_tracks(representations, tracks, output_dir, n_workers=1)
     for key, value, message in (
         ("settings", None, "settings must be an object, got None"),
         ("silent_frames", {}, "silent_frames.vocals is missing"),
@@ -239,22 +249,22 @@ def test_files_that_are_not_whole_or_not_ours(systems, tracks, output_dir):
     ):
         path.write_text(json.dumps({**json.loads(text), key: value}))
         with pytest.raises(ValueError, match=f"^{path}: {message}.*: remove it$"):
-            evaluate_tracks(systems, tracks, output_dir, n_workers=1)
+            evaluate_tracks(representations, tracks, output_dir, n_workers=1)
     record = json.loads(text)
     del record["targets"][0]["frames"][0]
     path.write_text(json.dumps(record))
     with pytest.raises(ValueError, match=f"^{path}: frames of .* must be 2, got 1: remove it$"):
-        evaluate_tracks(systems, tracks, output_dir, n_workers=1)
+        evaluate_tracks(representations, tracks, output_dir, n_workers=1)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_damaged_scores_are_read_or_refused(seed, systems, tracks, output_dir):
+def test_damaged_scores_are_read_or_refused(seed, representations, tracks, output_dir):
     path = output_dir / "STFT" / "test" / "D - e.json"
     refused, content = 0, json.loads(path.read_text())
     for text in mutated_json(content, 100, seed):
         path.write_bytes(text)
         try:
-            summary(evaluate_tracks(systems, tracks, output_dir, n_workers=1).store)
+            summary(evaluate_tracks(representations, tracks, output_dir, n_workers=1).store)
         except (ValueError, OSError):
             refused += 1
     assert 50 < refused < 100
@@ -293,33 +303,35 @@ def test_digest_differs_with_all_that_changes_scores():
     ],
 )
 def test_tracks_without_scores_are_left_out_and_counted(
-    tmp_path, systems, tracks, output_dir, caplog, seconds, silent, reason
+    tmp_path, representations, tracks, output_dir, caplog, seconds, silent, reason
 ):
     track = write_track(tmp_path, "X", seconds, silent)
-    scores = evaluate_tracks(systems, [track, *tracks], output_dir, n_workers=1)
+    scores = evaluate_tracks(representations, [track, *tracks], output_dir, n_workers=1)
     assert scores.left_out == {"X": reason} and not scores.failed
     messages = [record.getMessage() for record in caplog.records]
     assert messages.count(f"X left out: {reason}") == 1 and len(messages) == 2
     assert set(scores.store.df["track"]) == {"A.b - c", "D - e"} == set(scores.silent_frames)
     with pytest.raises(ValueError, match=f"^no track can be scored, 1 tried: X: {reason}$"):
-        evaluate_tracks(systems, [track], output_dir, n_workers=1)
+        evaluate_tracks(representations, [track], output_dir, n_workers=1)
 
 
-def test_sources_that_never_sound_together(tmp_path, systems):
+def test_sources_that_never_sound_together(tmp_path, representations):
     track = write_track(tmp_path, "X", 2.0, ("vocals", slice(SAMPLE_RATE)))
     samples, _ = soundfile.read(track.accompaniment)
     samples[SAMPLE_RATE:] = 0
     soundfile.write(track.accompaniment, samples, SAMPLE_RATE, subtype="PCM_16")
     with pytest.raises(ValueError, match="X: no frame of 1 s in which both sources sound$"):
-        evaluate_tracks(systems, [track], tmp_path / "museval", n_workers=1)
+        evaluate_tracks(representations, [track], tmp_path / "museval", n_workers=1)
 
 
-def test_estimates_that_are_silent_throughout_or_not_finite(tmp_path, systems, tracks, caplog):
+def test_estimates_that_are_silent_throughout_or_not_finite(
+    tmp_path, representations, tracks, caplog
+):
     options = dict(tracks=tracks[1:], n_workers=1)
     message = "D - e: the estimate of the vocals is silent throughout$"
     with pytest.raises(ValueError, match=message):
-        evaluate_tracks(systems, output_dir=tmp_path / "high", threshold=1e9, **options)
-    broken = make_systems()
+        evaluate_tracks(representations, output_dir=tmp_path / "high", threshold=1e9, **options)
+    broken = make_representations()
     torch.nn.init.constant_(broken["DAE"].decoder.filterbank.phase, torch.nan)
     message = "D - e: ValueError: the estimate of the vocals is not finite$"
     with pytest.raises(ValueError, match=f"DAE, {message}"):
@@ -327,26 +339,28 @@ def test_estimates_that_are_silent_throughout_or_not_finite(tmp_path, systems, t
 
 
 def test_a_track_that_fails_does_not_lose_the_others(
-    tmp_path, systems, tracks, computed, output_dir, caplog
+    tmp_path, representations, tracks, computed, output_dir, caplog
 ):
     bad = write_track(tmp_path, "X", 2.0)
     data = bad.accompaniment.read_bytes()
     bad.accompaniment.write_bytes(data[: len(data) // 2])
-    scores = evaluate_tracks(systems, [bad, *tracks], output_dir, n_workers=1)
+    scores = evaluate_tracks(representations, [bad, *tracks], output_dir, n_workers=1)
     reason = f"ValueError: length of {bad.accompaniment} must be 88200 samples, got 44"
     assert list(scores.failed) == ["DAE, X", "STFT, X"]
     assert all(line.startswith(reason) for line in scores.failed.values())
     assert f"STFT, X failed: {reason}" in caplog.text
     assert scores.store.df.equals(computed[1].store.df)
     bad.accompaniment.write_bytes(b"noise")
-    scores = evaluate_tracks(systems, [bad, *tracks], output_dir, n_workers=1)
+    scores = evaluate_tracks(representations, [bad, *tracks], output_dir, n_workers=1)
     assert "LibsndfileError: Error opening" in scores.failed["DAE, X"]
     assert "\n" not in scores.failed["DAE, X"]
 
 
-def test_a_track_that_fails_for_one_system_is_left_out_for_all(systems, tracks, output_dir):
+def test_a_track_that_fails_for_one_representation_is_left_out_for_all(
+    representations, tracks, output_dir
+):
     (output_dir / "STFT" / "test" / "D - e.json").unlink()
-    broken = {**systems, "STFT": STFT(n_fft=256, stride=96)}
+    broken = {**representations, "STFT": STFT(n_fft=256, stride=96)}
     broken["STFT"].decode = None
     scores = evaluate_tracks(broken, tracks, output_dir, n_workers=1)
     assert list(scores.failed) == ["STFT, D - e"]
@@ -356,8 +370,8 @@ def test_a_track_that_fails_for_one_system_is_left_out_for_all(systems, tracks, 
 # Processes
 
 
-def test_two_workers_write_what_one_writes(tmp_path, systems, tracks, computed):
-    scores = evaluate_tracks(systems, tracks, tmp_path, n_workers=2)
+def test_two_workers_write_what_one_writes(tmp_path, representations, tracks, computed):
+    scores = evaluate_tracks(representations, tracks, tmp_path, n_workers=2)
     expected = summary(computed[1].store)
     np.testing.assert_allclose(summary(scores.store), expected, atol=1e-3)
 
@@ -371,10 +385,10 @@ class Fatal(STFT):
 
 @pytest.mark.slow
 def test_worker_that_is_killed(tmp_path, tracks):
-    system = Fatal(n_fft=256, stride=96)
+    representation = Fatal(n_fft=256, stride=96)
     message = "one of n_workers=2 processes was killed, perhaps for want of memory: run it again"
     with pytest.raises(ValueError, match=message):
-        evaluate_tracks({"fatal": system}, tracks, tmp_path, n_workers=2)
+        evaluate_tracks({"fatal": representation}, tracks, tmp_path, n_workers=2)
 
 
 # Arguments
@@ -392,29 +406,31 @@ def test_worker_that_is_killed(tmp_path, tracks):
         (dict(tracks=[]), "no test tracks to evaluate, expected at least one"),
     ],
 )
-def test_arguments_that_make_no_sense(tmp_path, systems, tracks, options, message):
+def test_arguments_that_make_no_sense(tmp_path, representations, tracks, options, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        evaluate_tracks(**{"systems": systems, "tracks": tracks, "output_dir": tmp_path, **options})
+        evaluate_tracks(
+            **{"models": representations, "tracks": tracks, "output_dir": tmp_path, **options}
+        )
     assert not list(tmp_path.iterdir())
 
 
-def test_names_and_rates_that_make_no_sense(tmp_path, systems, tracks):
+def test_names_and_rates_that_make_no_sense(tmp_path, representations, tracks):
     track = Track("../up", "test", 10, 0, tmp_path)
     with pytest.raises(ValueError, match="name must be that of a file, not a path, got '../up'"):
-        evaluate_tracks(systems, [track], tmp_path)
+        evaluate_tracks(representations, [track], tmp_path)
     for name in ("", "..", "a/b"):
         with pytest.raises(ValueError, match=f"not a path, got '{name}'"):
-            evaluate_tracks({name: systems["STFT"]}, tracks, tmp_path)
+            evaluate_tracks({name: representations["STFT"]}, tracks, tmp_path)
     with pytest.raises(ValueError, match="tracks must be of different names, got .'D - e', 'D - e"):
-        evaluate_tracks(systems, [tracks[1]] * 2, tmp_path)
+        evaluate_tracks(representations, [tracks[1]] * 2, tmp_path)
     slow = {"slow": STFT(n_fft=256, stride=96, sample_rate=8000)}
     with pytest.raises(ValueError, match="sample_rate of slow must be 44100 Hz, got 8000"):
         evaluate_tracks(slow, tracks, tmp_path)
     with pytest.raises(ValueError, match="block must be an integer of at least 1, got 0"):
-        masked_estimates(systems["STFT"], torch.rand(1, 1, 9), torch.rand(1, 1, 9), block=0)
+        masked_estimates(representations["STFT"], torch.rand(1, 1, 9), torch.rand(1, 1, 9), block=0)
 
 
-def test_folder_that_cannot_be_written(tmp_path, systems, tracks):
+def test_folder_that_cannot_be_written(tmp_path, representations, tracks):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=f"cannot write {tmp_path}/file/.*A.b - c.json: "):
-        evaluate_tracks(systems, tracks, tmp_path / "file", n_workers=1)
+        evaluate_tracks(representations, tracks, tmp_path / "file", n_workers=1)

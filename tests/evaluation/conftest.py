@@ -1,9 +1,9 @@
-"""Systems, tracks and their scores."""
+"""Representations, tracks and their scores."""
 
 import shutil
 
 import pytest
-from bsseval_tracks import make_systems, write_track
+from bsseval_tracks import make_representations, write_track
 from small_separators import write_separation_data
 
 from asteroid_sinudae.data.tracks import SAMPLE_RATE
@@ -11,8 +11,8 @@ from asteroid_sinudae.evaluation.bsseval_runs import evaluate_tracks
 
 
 @pytest.fixture(scope="module")
-def systems():
-    return make_systems()
+def representations():
+    return make_representations()
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +24,10 @@ def tracks(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def computed(tmp_path_factory, systems, tracks):
+def computed(tmp_path_factory, representations, tracks):
     """A whole run and its folder."""
     folder = tmp_path_factory.mktemp("museval")
-    return folder, evaluate_tracks(systems, tracks, folder, n_workers=1)
+    return folder, evaluate_tracks(representations, tracks, folder, n_workers=1)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def tracks(tmp_path):
 
 
 @pytest.fixture
-def systems():
+def representations():
     torch.manual_seed(0)
     dae = SinuDAE(n_filters=8, kernel_size=64, stride=16)
     return {"DAE": dae, "STFT": STFT(n_fft=64, stride=16)}
@@ -60,32 +60,39 @@ def test_audible_segments_keep_their_locations(tracks, batch_size):
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
-def test_both_systems_and_the_mixture_on_the_same_segments(tracks, systems, batch_size):
-    results, n_silent = evaluate(systems, tracks, SEGMENT, (0.5, 1.0), batch_size)
+def test_both_representations_and_the_mixture_on_the_same_segments(
+    tracks, representations, batch_size
+):
+    results, n_silent = evaluate(representations, tracks, SEGMENT, (0.5, 1.0), batch_size)
     assert n_silent == 1
     assert list(results.columns) == [
         "track",
         "start",
-        "system",
+        "representation",
         "si_sdr",
         "si_sdr_bm_0.5",
         "si_sdr_bm_1",
         "si_sdr_rm",
         "additivity_error",
     ]
-    for _, rows in results.groupby("system"):
+    for _, rows in results.groupby("representation"):
         pairs = list(zip(rows["track"], rows["start"], strict=True))
         assert pairs == [("a", 0), ("a", 2000), ("b", 0), ("b", 1000)]
     vocals, accompaniment = TestSegments(tracks, SEGMENT)[3]
     vocals, accompaniment = vocals[None], accompaniment[None]
     mixture = vocals + accompaniment
-    here = results[(results["track"] == "b") & (results["start"] == 0)].set_index("system")
-    for name, system in systems.items():
+    here = results[(results["track"] == "b") & (results["start"] == 0)].set_index("representation")
+    for name, representation in representations.items():
         with torch.no_grad():
-            rebuilt = system.decode(system.encode(vocals), SEGMENT)
-            masked = informed_separation(system, mixture, vocals, accompaniment, threshold=1)
-            soft = informed_separation(system, mixture, vocals, accompaniment, rule="ratio")
-            parts = [system.magnitude(system.encode(x)) for x in (mixture, vocals, accompaniment)]
+            rebuilt = representation.decode(representation.encode(vocals), SEGMENT)
+            masked = informed_separation(
+                representation, mixture, vocals, accompaniment, threshold=1
+            )
+            soft = informed_separation(representation, mixture, vocals, accompaniment, rule="ratio")
+            parts = [
+                representation.magnitude(representation.encode(x))
+                for x in (mixture, vocals, accompaniment)
+            ]
         metrics = [*(si_sdr(estimate, vocals) for estimate in (rebuilt, masked, soft))]
         metrics.append(additivity_error(*parts))
         columns = ["si_sdr", "si_sdr_bm_1", "si_sdr_rm", "additivity_error"]
@@ -97,14 +104,14 @@ def test_both_systems_and_the_mixture_on_the_same_segments(tracks, systems, batc
     assert list(masked) == [expected] * 3
 
 
-def test_signals_are_encoded_once(systems):
+def test_signals_are_encoded_once(representations):
     """Kernels that are functions of parameters are costly to compute."""
     calls = []
 
     class Counting:
         def __getattr__(self, name):
             calls.append(name)
-            return getattr(systems["DAE"], name)
+            return getattr(representations["DAE"], name)
 
     vocals, accompaniment = torch.randn(2, 3, 1, 1000)
     metrics = segment_metrics(Counting(), vocals, accompaniment, (0.5, 1.0))
@@ -112,21 +119,21 @@ def test_signals_are_encoded_once(systems):
     assert {len(values) for values in metrics.values()} == {3}
 
 
-def test_nothing_to_evaluate(tracks, systems):
+def test_nothing_to_evaluate(tracks, representations):
     with pytest.raises(ValueError, match="no test tracks to evaluate, expected at least one"):
-        evaluate(systems, [], SEGMENT)
+        evaluate(representations, [], SEGMENT)
     soundfile.write(tracks[1].vocals, np.zeros(2000), 44100, subtype="PCM_16")
     with pytest.raises(ValueError, match="all 2 test segments are silent, nothing to evaluate"):
-        evaluate(systems, tracks[1:], SEGMENT)
+        evaluate(representations, tracks[1:], SEGMENT)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
 @pytest.mark.parametrize("where", ["encoder.filterbank._filters", "decoder.filterbank.modulator"])
-def test_a_system_that_is_not_finite_is_named(tracks, systems, where, value):
+def test_a_representation_that_is_not_finite_is_named(tracks, representations, where, value):
     with torch.no_grad():
-        systems["DAE"].get_parameter(where).fill_(value)
+        representations["DAE"].get_parameter(where).fill_(value)
     with pytest.raises(ValueError, match="^DAE: (representation|estimates) must be finite, got"):
-        evaluate(systems, tracks, SEGMENT)
+        evaluate(representations, tracks, SEGMENT)
 
 
 def test_additivity_error():
@@ -140,18 +147,18 @@ def test_additivity_error():
     assert (additivity_error(vocals + accompaniment, vocals, accompaniment) < 1e-12).all()
 
 
-def test_costs(systems):
+def test_costs(representations):
     dae = {"coefficients_per_sample": 8 / 16, "mask_decisions_per_second": 8 * 44100 / 16}
-    assert costs(systems["DAE"]) == dae
+    assert costs(representations["DAE"]) == dae
     # A complex bin is two numbers, and one decision of the mask.
     stft = {"coefficients_per_sample": 66 / 16, "mask_decisions_per_second": 33 * 44100 / 16}
-    assert costs(systems["STFT"]) == stft
+    assert costs(representations["STFT"]) == stft
 
 
 def test_medians_and_their_table():
     results = pd.DataFrame(
         {
-            "system": ["DAE", MIXTURE] * 3,
+            "representation": ["DAE", MIXTURE] * 3,
             "si_sdr": [1.0, None, 30.0, None, 2.0, None],
             "si_sdr_bm_0.5": [5.0, -1.0, 7.0, -2.0, 100.0, -3.0],
             "si_sdr_rm": [6.0, -1.0, 8.0, -2.0, 100.0, -3.0],
@@ -160,5 +167,5 @@ def test_medians_and_their_table():
     table = markdown_table(medians(results)).splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
     titles = ["SI-SDR (dB)", "SI-SDR-BM (dB), threshold 0.5", "SI-SDR, ratio mask (dB)"]
-    assert cells[0] == ["system", *titles]
+    assert cells[0] == ["representation", *titles]
     assert cells[2:] == [["DAE", "2.00", "7.00", "8.00"], [MIXTURE, "–", "-2.00", "-2.00"]]

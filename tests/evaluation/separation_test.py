@@ -246,7 +246,7 @@ def test_scores_are_those_of_each_segment(test_tracks):
 
     estimators = {"separator": separator_estimator(separator), "informed": informed}
     results, n_left_out = evaluate_separation(estimators, test_tracks, segment=1000, batch_size=3)
-    found = results.set_index(["track", "start", "system"])
+    found = results.set_index(["track", "start", "representation"])
     # 89 segments of f, of which the last is whole zeros after 200 samples; g has 3, one without
     # accompaniment.
     assert len(found) == 3 * (89 + 2) and n_left_out == 1
@@ -259,14 +259,14 @@ def test_scores_are_those_of_each_segment(test_tracks):
                 "informed": list(informed(*sources).values()),
                 MIXTURE: [mixture, mixture],
             }
-        for system, signals in estimates.items():
-            row = found.loc[(track.name, start, system)]
+        for name, signals in estimates.items():
+            row = found.loc[(track.name, start, name)]
             for source, signal, truth in zip(SOURCES, signals, sources, strict=True):
                 expected = reference_si_sdr(signal, truth)
                 unprocessed = reference_si_sdr(mixture, truth)
                 assert row[f"si_sdr_{source}"] == pytest.approx(expected, abs=1e-3)
                 assert row[f"si_sdri_{source}"] == pytest.approx(expected - unprocessed, abs=1e-3)
-    assert (results.loc[results["system"] == MIXTURE, "si_sdri_vocals"] == 0).all()
+    assert (results.loc[results["representation"] == MIXTURE, "si_sdri_vocals"] == 0).all()
 
 
 @pytest.mark.parametrize("name", NAMES)

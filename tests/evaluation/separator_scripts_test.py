@@ -20,7 +20,7 @@ from asteroid_sinudae.utils.files import load_safely, save_atomically
 
 @pytest.fixture
 def pair_dir(tmp_path):
-    """An experiment's folder as far as it matters: the trained pair and its configuration."""
+    """A run's folder as far as it matters: the trained pair and its configuration."""
     folder = tmp_path / "pair"
     save_pair(folder, make_pair())
     conf = {
@@ -90,14 +90,14 @@ def test_both_stages(options, conf, capsys, monkeypatch):
     segments = pd.read_csv(exp_dir / "segments.csv")
     metrics = json.loads((exp_dir / "final_metrics.json").read_text())
     masks = [f"{name}, informed mask {t}" for name in ("mod-cos DAE", "STFT") for t in ("0.5", "1")]
-    systems = ["mod-cos DAE, separator", "STFT, separator", *masks, MIXTURE]
-    assert list(segments["system"].unique()) == list(metrics["medians"]) == systems
-    for system in systems:
-        rows = segments[segments["system"] == system]
+    names = ["mod-cos DAE, separator", "STFT, separator", *masks, MIXTURE]
+    assert list(segments["representation"].unique()) == list(metrics["medians"]) == names
+    for name in names:
+        rows = segments[segments["representation"] == name]
         assert len(rows) == metrics["segments"]
-        for column, median in metrics["medians"][system].items():
+        for column, median in metrics["medians"][name].items():
             assert median == pytest.approx(rows[column].median(), abs=1e-9)
-            by_track = metrics["medians_by_track"]["g"][system][column]
+            by_track = metrics["medians_by_track"]["g"][name][column]
             assert by_track == pytest.approx(rows[rows["track"] == "g"][column].median(), abs=1e-9)
     assert metrics["separators"]["stft"]["steps"] == 4
     assert metrics["conf"]["masker"] == MASKER
@@ -105,7 +105,7 @@ def test_both_stages(options, conf, capsys, monkeypatch):
     assert table in printed and "SI-SDRi accompaniment (dB)" in table
     scores = json.loads((exp_dir / "museval.json").read_text())
     informed = ["mod-cos DAE, informed mask", "STFT, informed mask"]
-    assert list(scores["medians"]) == [*systems[:2], *informed]
+    assert list(scores["medians"]) == [*names[:2], *informed]
     assert scores["test_tracks"] == 1 and scores["failed"] == {}
 
 
@@ -225,5 +225,5 @@ def test_stages_6_and_7_run_when_asked_for(tmp_path):
         f"train_separator.py --conf local/conf_separator.yml {folders} --n_blocks 6 --lr 1.0",
         f"eval_separator.py {folders} --museval",
     ]
-    done, _ = run_stages(tmp_path, *arguments, "--experiment", "table1")
+    done, _ = run_stages(tmp_path, *arguments, "--table", "table1")
     assert done.returncode == 2 and "stages 6 and 7 need a --tag" in done.stderr

@@ -267,7 +267,7 @@ def test_every_argument_takes_effect_and_survives_a_file(name, tmp_path):
 
 
 @pair_models
-def test_structured_start_takes_effect_and_survives_a_file(name, tmp_path):
+def test_multires_takes_effect_and_survives_a_file(name, tmp_path):
     model = make_pair_model(name, **BANDS)
     torch.save(model.serialize(), tmp_path / "model.pth")
     twin = type(model).from_pretrained(tmp_path / "model.pth")

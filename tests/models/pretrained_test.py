@@ -68,7 +68,7 @@ def test_trained_model_by_name(names):
     assert torch.equal(model(wav), twin(wav)) and infos["training"] == {"steps": 7}
 
 
-def test_untrained_structure_by_name(names):
+def test_untrained_model_by_name(names):
     dae = sinudae.SinuDAE.from_pretrained("start")
     assert dae.get_model_args() == sinudae.SinuDAE(**SMALL).get_model_args()
     model, infos = load_model("start")

@@ -42,14 +42,14 @@ def make_setting(**changes):
 @pytest.mark.parametrize("kernel_size, stride", [(40, 12), (40, 8), (41, 7), (16, 16)])
 def test_what_is_compared_is_the_same_function(kernel_size, stride, smooth_groups):
     sizes = dict(n_filters=12, kernel_size=kernel_size, stride=stride, smooth_groups=smooth_groups)
-    systems = suites.make_systems(make_setting(sizes=sizes))
+    pairs = suites.make_pairs(make_setting(sizes=sizes))
     wav = torch.randn(2, 1, 333)
     results = {}
-    for name, system in systems.items():
-        estimate = system.decode(system.encode(wav), 333)
+    for name, pair in pairs.items():
+        estimate = pair.decode(pair.encode(wav), 333)
         weights = torch.linspace(-1, 1, 333)
         (weights * estimate).sum().backward()
-        gradients = [parameter.grad for parameter in system.parameters()]
+        gradients = [parameter.grad for parameter in pair.parameters()]
         assert all(gradient.abs().max() > 0 for gradient in gradients)
         results[name] = [estimate, *sorted(gradients, key=lambda g: (g.numel(), g.norm().item()))]
     for name in ("Asteroid", "PyTorch"):
@@ -58,11 +58,11 @@ def test_what_is_compared_is_the_same_function(kernel_size, stride, smooth_group
             torch.testing.assert_close(other, ours, rtol=1e-5, atol=atol)
 
 
-def test_steps_of_all_systems_lose_as_much():
+def test_steps_of_all_pairs_lose_as_much():
     setting = make_setting(precisions=("fp32",))
     losses = {}
-    for name, system in suites.make_systems(setting).items():
-        step = suites.make_step(system, setting, "fp32")
+    for name, pair in suites.make_pairs(setting).items():
+        step = suites.make_step(pair, setting, "fp32")
         losses[name] = [step(lambda part: None).item() for _ in range(3)]
     assert losses["Asteroid"] == pytest.approx(losses["ours"], rel=1e-4)
     assert losses["PyTorch"] == pytest.approx(losses["ours"], rel=1e-4)
@@ -86,9 +86,9 @@ def test_all_suites(call, tmp_path):
     assert content["tables"].keys() == set(suites.SUITES)
     assert content["arguments"]["n_filters"] == "12" and content["threads"] == 1
     assert content["versions"]["torch"] == torch.__version__
-    steps = {(row["system"], row["part"]): row for row in content["tables"]["training"]}
+    steps = {(row["measured"], row["part"]): row for row in content["tables"]["training"]}
     parts = ["forward", "backward", "optimiser", "sorting", "total"]
-    assert [part for system, part in steps if system == "ours, fp32"] == parts
+    assert [part for pair, part in steps if pair == "ours, fp32"] == parts
     times = [steps["ours, fp32", part]["median (ms)"] for part in parts]
     assert min(times) > 0 and sum(times[:-1]) == pytest.approx(times[-1], rel=0.05)
     assert steps["matrix product, fp32", "total"]["of the machine's rate (%)"] == pytest.approx(100)
@@ -105,7 +105,7 @@ def test_without_matrix_units(call, monkeypatch, tmp_path):
     assert f"Left out: {left_out}" in out
     content = json.loads((tmp_path / "benchmarks.json").read_text())
     assert left_out in content["left_out"]
-    assert {row["system"].split(", ")[1] for row in content["tables"]["codec"]} == {"fp32"}
+    assert {row["measured"].split(", ")[1] for row in content["tables"]["codec"]} == {"fp32"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The script that makes a model of an experiment one that comes with the package."""
+"""The script that makes a model of a run one that comes with the package."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ DATA = "12 excerpts of music, 6 minutes"
 
 @pytest.fixture
 def exp_dir(tmp_path):
-    """Folder of an experiment as train.py and eval.py leave it."""
+    """Folder of a run as train.py and eval.py leave it."""
     folder = tmp_path / "exp"
     folder.mkdir()
     conf = yaml.safe_load((RECIPE / "local" / "conf.yml").read_text())
@@ -158,7 +158,7 @@ def test_what_was_not_published_is_not_replaced(exp_dir, suffix):
     assert os.listdir(path.parent) == [path.name] and path.read_bytes() == before
 
 
-def test_experiment_that_is_not_done(exp_dir):
+def test_run_that_is_not_done(exp_dir):
     path = exp_dir / "final_metrics.json"
     content = path.read_text()
     path.unlink()

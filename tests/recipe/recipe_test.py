@@ -19,7 +19,7 @@ from helpers import RECIPE, call, environment, forked
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.tracks import Manifest
-from asteroid_sinudae.evaluation.oracle import evaluate as evaluate_systems
+from asteroid_sinudae.evaluation.oracle import evaluate as evaluate_representations
 from asteroid_sinudae.evaluation.tables import MIXTURE
 from asteroid_sinudae.models import registry
 from asteroid_sinudae.utils import files
@@ -106,20 +106,21 @@ def test_all_stages_then_again(tmp_path, musdb18, conf):
     assert SinuDAE.from_pretrained(exp_dir / "best_model.pth").get_model_args()["n_filters"] == 8
 
     segments = pd.read_csv(exp_dir / "segments.csv")
-    systems = ["mod-cos DAE", "STFT", "unprocessed mixture"]
-    assert list(segments["system"].unique()) == systems
-    assert (segments["system"].value_counts() == 8).all()  # 30000 samples in segments of 4000
+    names = ["mod-cos DAE", "STFT", "unprocessed mixture"]
+    assert list(segments["representation"].unique()) == names
+    counts = segments["representation"].value_counts()
+    assert (counts == 8).all()  # 30000 samples in segments of 4000
     metrics = json.loads((exp_dir / "final_metrics.json").read_text())
-    for system in systems:
-        rows = segments[segments["system"] == system]
-        for column, median in metrics["medians"][system].items():
+    for name in names:
+        rows = segments[segments["representation"] == name]
+        for column, median in metrics["medians"][name].items():
             assert median == pytest.approx(rows[column].median(), abs=1e-9)
     assert "si_sdr" not in metrics["medians"]["unprocessed mixture"]
     assert metrics["medians"]["STFT"]["si_sdr"] > 100
     assert metrics["conf"]["training"]["seed"] == 3 and metrics["segments"] == 8
     assert {"versions", "commit", "device", "finished"} <= metrics.keys()
     table = (exp_dir / "table.md").read_text()
-    assert table in done.stdout and all(system in table for system in systems)
+    assert table in done.stdout and all(name in table for name in names)
 
     again = run("--stage", "2", "--stop_stage", "2")
     assert again.returncode == 0, again.stderr
@@ -328,21 +329,23 @@ def test_evaluation_beside_models_by_name(tmp_path, data_dir, conf, named_models
         call("eval.py", exp_dir=exp_dir, data_dir=data_dir)
 
     evaluate("trained start")
-    systems = ["mod-cos DAE", "trained", "start", "STFT"]
+    names = ["mod-cos DAE", "trained", "start", "STFT"]
     metrics = json.loads((exp_dir / "final_metrics.json").read_text())
-    assert list(metrics["systems"]) == systems
-    assert list(metrics["medians"]) == [*systems, MIXTURE]
-    segments = pd.read_csv(exp_dir / "segments.csv").groupby("system")
+    assert list(metrics["costs"]) == names
+    assert list(metrics["medians"]) == [*names, MIXTURE]
+    segments = pd.read_csv(exp_dir / "segments.csv").groupby("representation")
     model = SinuDAE.from_pretrained("trained")
-    expected, _ = evaluate_systems({"it": model}, Manifest.load(data_dir).subset("test"), 4000)
-    expected = expected[expected["system"] == "it"]
+    expected, _ = evaluate_representations(
+        {"it": model}, Manifest.load(data_dir).subset("test"), 4000
+    )
+    expected = expected[expected["representation"] == "it"]
     for column in ("si_sdr", "si_sdr_bm_1", "si_sdr_rm"):
         found = segments.get_group("trained")[column]
         np.testing.assert_allclose(found, expected[column], atol=1e-3)
     own = SinuDAE.from_pretrained(exp_dir / "best_model.pth")
     assert metrics["parameters"] == sum(parameter.numel() for parameter in own.parameters())
     call("compare.py", exp_dir, output=tmp_path / "table.md")
-    assert all(system in (tmp_path / "table.md").read_text() for system in systems)
+    assert all(name in (tmp_path / "table.md").read_text() for name in names)
 
     with pytest.raises(SystemExit, match="^eval.py: 'none' is neither a file nor the name of a mo"):
         evaluate("trained none")
@@ -359,7 +362,7 @@ def test_evaluation_of_the_stft_alone(tmp_path, data_dir):
     metrics = json.loads((tmp_path / "final_metrics.json").read_text())
     assert list(metrics["medians"]) == ["STFT", MIXTURE] and metrics["segments"] == 8
     assert metrics["medians"]["STFT"]["si_sdr"] > 100 and metrics["parameters"] == 0
-    assert metrics["systems"]["STFT"]["coefficients_per_sample"] == 258 / 64
+    assert metrics["costs"]["STFT"]["coefficients_per_sample"] == 258 / 64
     assert set(metrics["training"].values()) == {None} and metrics["conf"] == conf
     conf["baseline"]["stft_stride"] = 257
     (tmp_path / "conf.yml").write_text(yaml.safe_dump(conf))

@@ -64,7 +64,7 @@ def test_a_stage_is_0_to_7(run_sh, option, value):
 WHOLE = "a whole number, -1 for no limit"
 TAG = "made of letters, digits, ., _ and -, and begin with a letter or digit"
 PATH = "a path that does not begin with -"
-ROWS = ("--experiment", "table1", "--rows")
+ROWS = ("--table", "table1", "--rows")
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ ROWS = ("--experiment", "table1", "--rows")
             "--musdb18_dir 'a/..' names no folder: give a --data_dir as well",
         ),
         (
-            ["--experiment", "../table1"],
-            "--experiment must be made of a-z, 0-9 and _, got '../table1'",
+            ["--table", "../table1"],
+            "--table must be made of a-z, 0-9 and _, got '../table1'",
         ),
         ([*ROWS, "*"], "--rows must be names of rows, in one word, got '*'"),
         (
@@ -99,24 +99,24 @@ ROWS = ("--experiment", "table1", "--rows")
             "--rows must be names of rows, in one word, got '--exp_root /x'",
         ),
         (
-            ["--experiment", "table1", "--seeds", "0 x"],
+            ["--table", "table1", "--seeds", "0 x"],
             "--seeds must be whole numbers of at least 0, in one word, got '0 x'",
         ),
         (
-            ["--experiment", "table1", "--shard", "3/2"],
+            ["--table", "table1", "--shard", "3/2"],
             "--shard must be i/n with i from 1 to n, got '3/2'",
         ),
         (
-            ["--experiment", "table1", "--shard", "0/2"],
+            ["--table", "table1", "--shard", "0/2"],
             "--shard must be i/n with i from 1 to n, got '0/2'",
         ),
         (
-            ["--experiment", "table1", "--report_row", "stft_b"],
+            ["--table", "table1", "--report_row", "stft_b"],
             "--report_row must be a row that is trained, got 'stft_b'",
         ),
         (
-            ["--experiment", "table1", "--stop_stage", "7"],
-            "stages 6 and 7 need a --tag, not an --experiment",
+            ["--table", "table1", "--stop_stage", "7"],
+            "stages 6 and 7 need a --tag, not a --table",
         ),
         (
             ["--train_args", "lr 3"],
@@ -152,7 +152,7 @@ def test_options_that_make_no_sense(run_sh, options, message):
         (["--stage", "3", "--stop_stage", "2"], "--stop_stage 2 is before --stage 3"),
         (["--stage", "6"], "--stop_stage 5 is before --stage 6"),
         (
-            ["--stage", "5", "--experiment", "table1", "--shard", "1/2"],
+            ["--stage", "5", "--table", "table1", "--shard", "1/2"],
             "the page of stage 5 is left out, with a --shard or of baselines alone",
         ),
     ],

@@ -11,7 +11,7 @@ from asteroid_sinudae.report import bank
 
 
 class TestBank:
-    structure = dict(n_filters=80, kernel_size=64, stride=16, init="multires")
+    multires = dict(n_filters=80, kernel_size=64, stride=16, init="multires")
 
     def test_effective_lengths(self):
         time = (np.arange(300) + 0.5) / 300
@@ -29,8 +29,8 @@ class TestBank:
         expected = np.array([0, -20, -140, -40, -140, 0])  # dB
         np.testing.assert_allclose(changes, expected[order], atol=1e-9)
 
-    def test_untrained_structure(self):
-        dae = make_model(**self.structure)
+    def test_untrained_multires(self):
+        dae = make_model(**self.multires)
         own = report.learned_bank(dae)
         assert own.is_start and own.n_moved(0) == 0
         assert (own.changes == -140).all()
@@ -52,8 +52,8 @@ class TestBank:
             "before any training."
         )
 
-    def test_trained_structure(self):
-        dae = make_model(**self.structure)
+    def test_trained_multires(self):
+        dae = make_model(**self.multires)
         filterbank = dae.decoder.filterbank
         start = filterbank.carrier_frequencies().double().numpy()
         # Everything is a tenth larger, and most channels are in reverse order by fours.

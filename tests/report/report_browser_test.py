@@ -145,15 +145,19 @@ def folder(tmp_path_factory):
     for path in (track.vocals, track.accompaniment):
         soundfile.write(path, 0.4 * rng.standard_normal(N_SAMPLES), 44100)
     dae = SinuDAE(n_filters=16, kernel_size=256, stride=64)
-    systems = {"mod-cos DAE": dae, "STFT": STFT(n_fft=256, stride=64)}
+    representations = {"mod-cos DAE": dae, "STFT": STFT(n_fft=256, stride=64)}
     excerpt = report.named_excerpt("A track@0", [track], seconds=1)
     losses = pd.DataFrame({"neg_snr": [-1.0, -2.0], "neg_snr_epoch": np.nan, "tv": [0.5, 0.4]})
-    header = ["System", *(f"SI-SDR in column {number} (dB)" for number in range(20))]
+    header = ["Representation", *(f"SI-SDR in column {number} (dB)" for number in range(20))]
     page = report.Page(
-        title="Experiment",
+        title="Run",
         introduction="What was compared.",
-        tables=[report.Table("A wide table", header, [["system", *("−12.34" for _ in range(20))]])],
-        examples=[report.make_example(1, excerpt, systems)],
+        tables=[
+            report.Table(
+                "A wide table", header, [["representation", *("−12.34" for _ in range(20))]]
+            )
+        ],
+        examples=[report.make_example(1, excerpt, representations)],
         kernels=report.kernel_pictures(dae, n=4),
         training=report.loss_pictures(losses),
         configuration={"filterbank": dae.get_model_args()},

@@ -27,7 +27,7 @@ class TestScript:
         data_dir = tracks[0].folder.parents[1]
         return dict(exp_dir=exp_dir, data_dir=data_dir, example_seconds=SECONDS)
 
-    def test_page_of_an_experiment(self, options, tmp_path, capsys, monkeypatch):
+    def test_page_of_a_run(self, options, tmp_path, capsys, monkeypatch):
         few = functools.partial(report.kernel_pictures, n=2)  # twelve take seconds to draw
         monkeypatch.setattr(report, "kernel_pictures", few)
         (tmp_path / "table1").mkdir()
@@ -89,7 +89,7 @@ class TestScript:
             call("report.py", **{**options, **changes})
         assert not (options["exp_dir"] / "report").exists()
 
-    def test_experiment_that_is_not_whole(self, options):
+    def test_run_that_is_not_whole(self, options):
         exp_dir = options["exp_dir"]
         (exp_dir / "best_model.pth").unlink()
         with pytest.raises(SystemExit, match="^report.py: .*best_model.pth not found: expected"):

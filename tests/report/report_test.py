@@ -58,20 +58,20 @@ class TestExcerpts:
 
 
 @pytest.fixture(scope="module")
-def systems(model):
+def representations(model):
     return {"mod-cos DAE": model, "STFT": STFT(n_fft=256, stride=64)}
 
 
 @pytest.fixture(scope="module")
-def example(tracks, systems):
-    return report.make_example(1, report.named_excerpt("a@b@0", tracks, SECONDS), systems)
+def example(tracks, representations):
+    return report.make_example(1, report.named_excerpt("a@b@0", tracks, SECONDS), representations)
 
 
 @pytest.fixture(scope="module")
 def page(example, model):
     losses = pd.DataFrame({"neg_snr": [-1.0], "neg_snr_epoch": [np.nan], "tv": [0.5]}, index=[9])
     return report.Page(
-        title="Experiment <one>",
+        title="Run <one>",
         introduction="What was compared.",
         tables=[report.medians_table(METRICS)],
         examples=[example],
@@ -95,16 +95,16 @@ def elements(folder):
 
 
 class TestExample:
-    def test_players_are_the_systems_outputs(self, tracks, systems, example):
+    def test_players_are_the_outputs_of_the_representations(self, tracks, representations, example):
         vocals, accompaniment = report.named_excerpt("a@b@0", tracks, SECONDS).read()
         mixture = vocals + accompaniment
         expected = {"Mixture": (mixture, None), "True voice": (vocals, None)}
         with torch.no_grad():
-            for name, system in systems.items():
+            for name, representation in representations.items():
                 for label, wav in (("Mixture", mixture), ("Voice", vocals)):
-                    decoded = system.decode(system.encode(wav), LENGTH)
+                    decoded = representation.decode(representation.encode(wav), LENGTH)
                     expected[f"{label} by {name}"] = (decoded, wav)
-                masked = informed_separation(system, mixture, vocals, accompaniment, 0.5)
+                masked = informed_separation(representation, mixture, vocals, accompaniment, 0.5)
                 expected[f"Voice masked by {name}"] = (masked, vocals)
         players = [player for group in example.groups for player in group.players]
         assert len(players) == 8 and {player.label for player in players} == expected.keys()
@@ -182,7 +182,7 @@ class TestPage:
 
     def test_structure(self, elements):
         assert elements.of("html")[0][0]["lang"] == "en"
-        assert elements.of("title") == [({}, "Experiment <one>")]
+        assert elements.of("title") == [({}, "Run <one>")]
         assert all(elements.of(landmark) for landmark in ("header", "nav", "main", "footer"))
         levels = [int(tag[1]) for tag, _, _ in elements.found if tag in {"h1", "h2", "h3", "h4"}]
         assert levels[0] == 1 and levels.count(1) == 1 and max(np.diff(levels)) == 1

@@ -21,7 +21,7 @@ with pytest.MonkeyPatch.context() as patch:
 
 BASE = conf.read_yaml(scripts.BASE_CONF)
 SEPARATOR = conf.read_yaml(RECIPE / "local" / "conf_separator.yml")
-EXPERIMENTS = RECIPE / "local" / "experiments.yml"
+TABLES = RECIPE / "local" / "tables.yml"
 
 
 @pytest.fixture
@@ -259,10 +259,10 @@ def test_maskers_that_no_machine_could_train(values, message):
 def test_what_ships_is_within_the_bounds(monkeypatch):
     monkeypatch.setattr(limits, "device_memory", lambda: 2 * 10**9)
     limits.check_limits(SEPARATOR)
-    for name in conf.read_yaml(EXPERIMENTS):
-        experiment = declaration.load_table(EXPERIMENTS, name, BASE)
-        rows = list(experiment.rows)
-        for job in declaration.make_jobs(experiment, BASE, rows, [0], Path()):
+    for name in conf.read_yaml(TABLES):
+        table = declaration.load_table(TABLES, name, BASE)
+        rows = list(table.rows)
+        for job in declaration.make_jobs(table, BASE, rows, [0], Path()):
             limits.check_limits(job.conf)
     songs = [Track(str(i), "train", 240 * 44100, 0, Path()) for i in range(100)]
     limits.check_segments(songs, 1024)
@@ -291,9 +291,9 @@ def test_damaged_configurations_are_read_or_refused(seed, read):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_damaged_experiments_are_read_or_refused(seed, tmp_path):
-    path, refused = tmp_path / "experiments.yml", 0
-    content = {"table1": conf.read_yaml(EXPERIMENTS)["table1"]}
+def test_damaged_tables_are_read_or_refused(seed, tmp_path):
+    path, refused = tmp_path / "tables.yml", 0
+    content = {"table1": conf.read_yaml(TABLES)["table1"]}
     damaged = [
         *mutated_bytes(as_yaml(content), 40, seed),
         *(map(as_yaml, mutated_values(content, 80, seed))),

@@ -11,22 +11,22 @@ from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.filterbanks.bands import as_bands, n_kernels
 from asteroid_sinudae.runs import declaration
 
-# The shipped experiments
+# The shipped tables
 
 
 @pytest.mark.parametrize("name, n_rows", [("table1", 7), ("table2", 6)])
 def test_shipped_rows_have_the_papers_parameters(name, n_rows):
-    experiment = declaration.load_table(SHIPPED, name, BASE)
-    jobs = declaration.make_jobs(experiment, BASE, list(experiment.rows), [0], Path())
-    assert len(jobs) == n_rows and len(experiment.stft) == (name == "table2")
+    table = declaration.load_table(SHIPPED, name, BASE)
+    jobs = declaration.make_jobs(table, BASE, list(table.rows), [0], Path())
+    assert len(jobs) == n_rows and len(table.stft) == (name == "table2")
     for job in jobs:
         with torch.device("meta"):
             model = SinuDAE(**job.conf["filterbank"])
         thousands = sum(parameter.numel() for parameter in model.parameters()) // 1000
-        assert thousands / 1000 == experiment.rows[job.row].paper["parameters_m"], job
+        assert thousands / 1000 == table.rows[job.row].paper["parameters_m"], job
 
 
-def test_shipped_experiments_are_the_papers():
+def test_shipped_tables_are_the_papers():
     table1 = declaration.load_table(SHIPPED, "table1", BASE)
     jobs = declaration.make_jobs(table1, BASE, list(table1.rows), [0], Path())
     for job in jobs:
@@ -81,10 +81,10 @@ def test_shipped_rows_of_table3_keep_their_budgets():
             }
             bands = as_bands(bank["bands"], **sizes)
             assert n_kernels(bands, bank["sample_rate"]) == bank["n_filters"], job
-    starts = [row for row in table3.rows if row.endswith("_start")]
-    assert len(starts) == 4
-    for row in starts:
-        trained = table3.rows[row.replace("_start", "_tv")].set
+    untrained = [row for row in table3.rows if row.endswith("_untrained")]
+    assert len(untrained) == 4
+    for row in untrained:
+        trained = table3.rows[row.replace("_untrained", "_tv")].set
         assert table3.rows[row].set == {**trained, "max_steps": 0}
     needs = ("additivity_weight", "mask_weight")
     for job in jobs[len(table3.stft) :]:
@@ -168,19 +168,19 @@ BAD_NAME = "name of a row must be made of a-z, 0-9 and _, and not begin with stf
         ],
     ],
 )
-def test_experiments_that_make_no_sense(tmp_path, run_tables, path, value, message):
+def test_tables_that_make_no_sense(tmp_path, run_tables, path, value, message):
     file = write_yaml(tmp_path / "bad.yml", changed(*path, value=value))
     runner = Runner()
     with pytest.raises(SystemExit, match=f"^tables.py: {file}: {message}[^\n]*$"):
-        run_tables(experiments=file, runner=runner)
+        run_tables(tables=file, runner=runner)
     assert runner.calls == [] and not (tmp_path / "exp").exists()
 
 
 @pytest.mark.parametrize(
     "arguments, options, message",
     [
-        ([], dict(experiment="tabel"), "experiment must be one of 'table', got 'tabel'"),
-        ([], dict(experiments="none.yml"), "none.yml not found: expected a YAML configuration"),
+        ([], dict(table="tabel"), "table must be one of 'table', got 'tabel'"),
+        ([], dict(tables="none.yml"), "none.yml not found: expected a YAML configuration"),
         ([], dict(data_dir="none"), "none/manifest.json not found: prepare the data first"),
         (
             ["--rows", "plain", "curved"],
@@ -219,6 +219,6 @@ def test_options_that_make_no_sense(tmp_path, run_tables, arguments, options, me
         ({"optim": {"lr": "fast"}}, ".*conf.yml: optim.lr must be a valid number, got 'fast'"),
     ],
 )
-def test_configuration_that_does_not_go_with_the_experiment(tmp_path, run_tables, conf, message):
+def test_configuration_that_does_not_go_with_the_table(tmp_path, run_tables, conf, message):
     with pytest.raises(SystemExit, match=f"^tables.py: {message}[^\n]*$"):
         run_tables(conf=write_yaml(tmp_path / "conf.yml", conf))

@@ -99,10 +99,24 @@ def test_configuration_and_segments(run):
     conf = run.read_conf(defaults, OF_STFT)
     assert stft_sizes(conf) == {"n_fft": 64, "stride": 16, "window": "hann"}
     assert pair_name({"filterbank": {"decoder": "conv_tanh"}}) == "conv-tanh DAE"
-    pd.DataFrame({"system": ["STFT"], "si_sdr": [1.5]}).to_csv(run.segments_file, index=False)
+    pd.DataFrame({"representation": ["STFT"], "si_sdr": [1.5]}).to_csv(
+        run.segments_file, index=False
+    )
     assert run.read_segments("si_sdr")["si_sdr"].tolist() == [1.5]
     with pytest.raises(ValueError, match=f"^{run.segments_file}: column si_sdr_rm is missing$"):
         run.read_segments("si_sdr_rm")
+
+
+def test_segments_of_earlier_versions(run):
+    old = pd.DataFrame({"track": ["a"], "system": ["STFT"], "si_sdr": [1.5]})
+    old.to_csv(run.segments_file, index=False)
+    new = old.rename(columns={"system": "representation"})
+    pd.testing.assert_frame_equal(run.read_segments("si_sdr"), new)
+    new.assign(system="x").to_csv(run.segments_file, index=False)
+    assert run.read_segments()["representation"].tolist() == ["STFT"]
+    old.drop(columns="system").to_csv(run.segments_file, index=False)
+    with pytest.raises(ValueError, match="segments.csv: column representation is missing$"):
+        run.read_segments()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_results import COSTS, SOURCE, TRAINED, jobs_of, segments_of, write_baseline, write_result
 from mutations import mutated_bytes, mutated_json
@@ -22,7 +23,7 @@ def test_a_result_is_done_with_its_own_configuration_only(tmp_path, small):
     result = results.read_result(job, source)
     assert (result.steps, result.seconds, result.parameters) == (7, 60.0, 6_476_800)
     assert result.costs == COSTS
-    expected = segments_of(0).query("system == 'conv DAE'")["si_sdr_rm"]
+    expected = segments_of(0).query("representation == 'conv DAE'")["si_sdr_rm"]
     np.testing.assert_allclose(result.segments["si_sdr_rm"], expected)
     for longer in ({"epochs": 11}, {"max_steps": 8}, {"max_steps": -1}):
         _, _, (job, _) = jobs_of(small, tmp_path, **{"max_steps": 7, **longer})
@@ -70,17 +71,34 @@ def test_result_of_a_baseline_depends_on_little(tmp_path, small, asked, message)
         results.read_result(job, source)
 
 
+def test_a_result_of_an_earlier_version_is_read(tmp_path, small):
+    _, _, (job, _) = jobs_of(small, tmp_path)
+    source, run = results.describe_source(SOURCE), job.run
+    write_result(run.folder, job.conf)
+    new = results.read_result(job, source)
+    for path, name, former in (
+        (run.segments_file, "representation", "system"),
+        (run.metrics_file, '"costs"', '"systems"'),
+    ):
+        text = path.read_text()
+        assert text.count(name) == 1
+        path.write_text(text.replace(name, former))
+    old = results.read_result(job, source)
+    assert old.costs == new.costs == COSTS
+    pd.testing.assert_frame_equal(old.segments, new.segments)
+
+
 def test_the_evaluated_model_is_named(tmp_path, small):
     _, _, (job, _) = jobs_of(small, tmp_path)
     source = results.describe_source(SOURCE)
     backwards = dict(reversed(TRAINED.items()))
-    write_result(job.run.folder, job.conf, systems=backwards, evaluated="conv DAE")
+    write_result(job.run.folder, job.conf, representations=backwards, evaluated="conv DAE")
     result = results.read_result(job, source)
     assert result.costs == COSTS
-    expected = segments_of(0).query("system == 'conv DAE'")["si_sdr"]
+    expected = segments_of(0).query("representation == 'conv DAE'")["si_sdr"]
     np.testing.assert_allclose(result.segments["si_sdr"], expected)
     medians = {name: {"si_sdr": 10.0} for name in (*TRAINED, MIXTURE)}
-    for name, where in (("other", "medians"), (MIXTURE, "systems")):
+    for name, where in (("other", "medians"), (MIXTURE, "costs")):
         write_result(job.run.folder, job.conf, medians=medians, evaluated=name)
         with pytest.raises(ValueError, match=f"{where} has no '{name}', as evaluated"):
             results.read_result(job, source)
@@ -103,7 +121,7 @@ def test_a_result_on_other_data_is_refused(tmp_path, small):
             "final_metrics.json is corrupted, expected",
         ),
         ("final_metrics.json", lambda text: "[]", "its content must be an object, got "),
-        ("final_metrics.json", lambda text: text.replace('"systems"', '"s"'), "systems is missing"),
+        ("final_metrics.json", lambda text: text.replace('"costs"', '"s"'), "costs is missing"),
         ("final_metrics.json", lambda text: text.replace('"conf"', '"c"'), "conf is missing"),
         (
             "final_metrics.json",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mutations import mutated_bytes, mutated_json, mutated_values
 
-from asteroid_sinudae.report.experiment import (
+from asteroid_sinudae.report.run_results import (
     medians_table,
     provenance_facts,
     read_losses,

@@ -55,7 +55,7 @@ def test_options_hold_for_all_rows_and_are_written_down(tmp_path, run_tables):
 
 
 def test_cells_are_medians_over_segments_and_runs(tmp_path, small):
-    experiment, baselines, jobs = jobs_of(small, tmp_path, seeds=(0, 1))
+    declared, baselines, jobs = jobs_of(small, tmp_path, seeds=(0, 1))
     for job in jobs[:3]:  # both runs of the first row, one of the second
         write_result(
             job.run.folder, job.conf, job.seed, n_segments=5 + job.seed, steps=7 + job.seed
@@ -63,14 +63,14 @@ def test_cells_are_medians_over_segments_and_runs(tmp_path, small):
     write_baseline(baselines[0].run.folder, baselines[0].conf, n_segments=6)
     jobs = [*baselines, *jobs]
     read = [results.read_result(job, results.describe_source(SOURCE)) for job in jobs]
-    table = results.make_table(experiment, jobs, read)
+    table = results.make_table(declared, jobs, read)
     assert list(table["Setup"]) == ["conv/conv", "conv/mod-cos, squared", "STFT/iSTFT"]
     assert list(table["C"]) == [8, 8, 1025]
 
     runs = [segments_of(0, 5), segments_of(1, 6)]
-    both = pd.concat([run[run["system"] == "conv DAE"] for run in runs])
-    one = runs[0][runs[0]["system"] == "conv DAE"]
-    stft = runs[1][runs[1]["system"] == "STFT"]
+    both = pd.concat([run[run["representation"] == "conv DAE"] for run in runs])
+    one = runs[0][runs[0]["representation"] == "conv DAE"]
+    stft = runs[1][runs[1]["representation"] == "STFT"]
     assert list(results.METRICS.values()) == TITLES
     for row, segments in ((0, both), (1, one), (2, stft)):
         for column, title in results.METRICS.items():
@@ -88,7 +88,7 @@ def test_cells_are_medians_over_segments_and_runs(tmp_path, small):
     training = ["Parameters (M)", "Training time (min)", "Updates", "SI-SDR in paper (dB)"]
     assert table.loc[2, training].isna().all()
 
-    text = results.to_markdown(experiment, table, jobs, read, {"lr": 0.001, "max_steps": 7})
+    text = results.to_markdown(declared, table, jobs, read, {"lr": 0.001, "max_steps": 7})
     assert text.startswith("# A small table\n\n| Setup ")
     cells = [cell.strip() for cell in text.splitlines()[4].split("|")]
     assert cells[1:4] == ["conv/conv", "8", f"{first['SI-SDR (dB)']:.2f}"]
@@ -102,12 +102,12 @@ def test_cells_are_medians_over_segments_and_runs(tmp_path, small):
 
 
 def test_table_of_nothing(tmp_path, small):
-    experiment, baselines, jobs = jobs_of(small, tmp_path)
+    declared, baselines, jobs = jobs_of(small, tmp_path)
     jobs = [*baselines, *jobs]
-    table = results.make_table(experiment, jobs, [None] * 3)
+    table = results.make_table(declared, jobs, [None] * 3)
     assert table[[f"{title} (dB)" for title in TITLES]].isna().all(axis=None)
     assert list(table["Runs"]) == [0, 0, 0]
-    text = results.to_markdown(experiment, table, jobs, [None] * 3, {})
+    text = results.to_markdown(declared, table, jobs, [None] * 3, {})
     line = next(line for line in text.splitlines() if line.startswith("| STFT"))
     assert set(line.split("|")[3].split()) == {"–"} and "nan" not in text.lower()
     assert "Given" not in text
@@ -116,9 +116,9 @@ def test_table_of_nothing(tmp_path, small):
 
 
 def test_papers_columns_are_those_that_it_has(tmp_path):
-    path = write_yaml(tmp_path / "experiments.yml", changed("table", "stft", value=None))
-    experiment, baselines, jobs = jobs_of(path, tmp_path)
-    table = results.make_table(experiment, jobs, [None, None])
+    path = write_yaml(tmp_path / "tables.yml", changed("table", "stft", value=None))
+    declared, baselines, jobs = jobs_of(path, tmp_path)
+    table = results.make_table(declared, jobs, [None, None])
     assert "SI-SDR-BM in paper (dB)" not in table and "SI-SDR in paper (dB)" in table
     assert list(table["Setup"]) == ["conv/conv", "conv/mod-cos, squared"] and baselines == []
 
@@ -166,12 +166,12 @@ def test_untrained_rows_stay_so(tmp_path, run_tables):
     start = {"label": "untrained", "set": {"max_steps": 0}}
     path = write_yaml(tmp_path / "start.yml", changed("table", "rows", "start", value=start))
     runner = Runner()
-    run_tables("--seeds", "0", runner=runner, experiments=path, max_steps=7)
+    run_tables("--seeds", "0", runner=runner, tables=path, max_steps=7)
     steps = {folder.name: conf["training"]["max_steps"] for folder, conf in runner.confs.items()}
     assert steps == {"plain_seed0": 7, "squared_seed0": 7, "start_seed0": 0}
     assert list(table_of(tmp_path)["Updates"][:3]) == [7, 7, 0]
     longer = Runner()
-    run_tables("--seeds", "0", runner=longer, experiments=path, max_steps=9)
+    run_tables("--seeds", "0", runner=longer, tables=path, max_steps=9)
     assert {folder.name for folder in longer.confs} == {"plain_seed0", "squared_seed0"}
     assert list(table_of(tmp_path)["Updates"][:3]) == [9, 9, 0]
     start["set"]["max_steps"] = 3  # tells the row apart
@@ -179,7 +179,7 @@ def test_untrained_rows_stay_so(tmp_path, run_tables):
     with pytest.raises(
         SystemExit, match="^tables.py: max_steps cannot be given: rows of table set"
     ):
-        run_tables(experiments=path)
+        run_tables(tables=path)
 
 
 def test_table_csv_has_unrounded_numbers(tmp_path, run_tables):
@@ -187,7 +187,7 @@ def test_table_csv_has_unrounded_numbers(tmp_path, run_tables):
     with (tmp_path / "exp" / "table" / "table.csv").open(newline="") as file:
         header, first, *_ = list(csv.reader(file))
     assert header[:4] == ["Setup", "C", "SI-SDR (dB)", "SI-SDR IQR (dB)"]
-    median = segments_of(0).query("system == 'conv DAE'")["si_sdr"].median()
+    median = segments_of(0).query("representation == 'conv DAE'")["si_sdr"].median()
     assert first[:2] == ["conv/conv", "8"] and float(first[2]) == pytest.approx(median, rel=1e-12)
 
 
@@ -272,8 +272,8 @@ def test_trained_untrained_and_baseline_rows_fill_the_table(tmp_path, run_tables
     content = changed("table", "rows", "start", value={"label": "start", "set": {"max_steps": 0}})
     content["table"]["base"].update(CONF["baseline"])
     content["table"]["stft"]["stft_short"] = {"label": "short", "set": {"stft_n_fft": 128}}
-    path = write_yaml(tmp_path / "experiments.yml", content)
-    options = dict(experiments=path, max_steps=7)
+    path = write_yaml(tmp_path / "tables.yml", content)
+    options = dict(tables=path, max_steps=7)
     run_tables("--seeds", "0", "--conf", conf, runner=in_this_process, **options)
     table = table_of(tmp_path)
     ours = [title for title in table if title != "Setup" and "paper" not in title]
@@ -309,8 +309,8 @@ def test_killed_at_random_ends_with_the_same_table(tmp_path, small, data_dir):
     options = ["--max_steps", "400", "--epochs", "1000", "--checkpoint_minutes", "0.001"]
 
     def start(name):
-        command = [sys.executable, RECIPE / "tables.py", "--experiment", "table", "--conf", conf]
-        command += ["--experiments", small, "--data_dir", data_dir, "--seeds", "0", *options]
+        command = [sys.executable, RECIPE / "tables.py", "--table", "table", "--conf", conf]
+        command += ["--tables", small, "--data_dir", data_dir, "--seeds", "0", *options]
         command += ["--exp_root", tmp_path / name]
         return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL)
 

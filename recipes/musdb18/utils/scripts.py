@@ -22,6 +22,13 @@ except ImportError as error:
 from asteroid_sinudae.runs.conf import from_text, read_conf, read_yaml, type_of
 from asteroid_sinudae.utils.schema import validated
 
+# Required options of several scripts, and what they are.
+RUN_FOLDERS = {"exp_dir": "folder of the run", "data_dir": "folder of prepared data"}
+SEPARATOR_FOLDERS = {
+    "exp_dir": "folder of the separators",
+    "pair_dir": "folder of the trained pair (stage 2)",
+    "data_dir": "folder of prepared data",
+}
 LOCAL = Path(__file__).resolve().parents[1] / "local"
 BASE_CONF = LOCAL / "conf.yml"
 
@@ -36,6 +43,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, description: str) -> None:
         super().__init__(description=description, allow_abbrev=False)
 
+    def add_folders(self, folders: dict[str, str]) -> None:
+        """Add required options that are folders, by name and with what each of them is."""
+        for name, what in folders.items():
+            self.add_argument(f"--{name}", type=path, required=True, help=what)
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {' '.join(message.split())} (see --help)\n")
 
@@ -48,12 +60,12 @@ def path(text: str) -> Path:
 
 
 def name_of(folder: Path) -> str:
-    """A folder's own name, also of one given as `.` or by a link."""
+    """Return a folder's own name, also of one given as `.` or by a link."""
     return os.path.basename(os.path.realpath(folder))  # Path.resolve raises for links in a circle
 
 
 def base_conf() -> dict:
-    """The configuration of all keys of a run, with their defaults."""
+    """Read the configuration of all keys of a run, with their defaults."""
     return read_yaml(BASE_CONF)
 
 
@@ -77,7 +89,7 @@ def run(main: Callable[[], None]) -> None:
 def parse_args_with_conf(
     parser: argparse.ArgumentParser, base: Path = BASE_CONF
 ) -> tuple[argparse.Namespace, dict]:
-    """Options of a training script, and its configuration.
+    """Parse the options of a training script, and make its configuration.
 
     The configuration is that of `base`, then that of the file given as `--conf`, which may hold
     only what differs, then the options.

@@ -128,11 +128,11 @@ def medians_table(metrics: dict) -> Table:
     """
     medians = pd.DataFrame.from_dict(metrics["medians"], orient="index")
     rows = [
-        [system, *(format_cell(f"{value:.6f}") for value in values)]
-        for system, *values in medians.itertuples()
+        [name, *(format_cell(f"{value:.6f}") for value in values)]
+        for name, *values in medians.itertuples()
     ]
     caption = f"Medians over {metrics['segments']} segments of {metrics['test_tracks']} test tracks"
-    return Table(caption, ["System", *map(metric_title, medians.columns)], rows)
+    return Table(caption, ["Representation", *map(metric_title, medians.columns)], rows)
 
 
 def provenance_facts(metrics: dict) -> dict[str, str]:

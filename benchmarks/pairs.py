@@ -1,4 +1,4 @@
-"""What our pair is compared with: the same function, with the same weights, by others' layers."""
+"""Pairs to compare ours with: the same function and weights in the layers of others."""
 
 import asteroid_filterbanks
 import torch
@@ -26,7 +26,7 @@ class StockPair(nn.Module):
     """A :class:`.SinuDAE`'s filterbanks under Asteroid's own Encoder and Decoder.
 
     Args:
-        dae (SinuDAE): Of a `conv_smooth` encoder; the decoder's filterbank is used, not copied.
+        dae (SinuDAE): A pair with a `conv_smooth` encoder; its decoder's filterbank is shared.
     """
 
     def __init__(self, dae: SinuDAE):
@@ -54,7 +54,7 @@ class PlainPair(nn.Module):
     """The paper's model in PyTorch's own layers, as one writes it without a toolkit.
 
     Args:
-        dae (SinuDAE): Of a `conv_smooth` encoder and a `mod_cos` decoder, whose weights are copied.
+        dae (SinuDAE): A pair of `conv_smooth` and `mod_cos`, whose weights are copied.
     """
 
     def __init__(self, dae: SinuDAE):
@@ -96,7 +96,7 @@ class PlainPair(nn.Module):
 
 
 def pad_to_hops(wav: torch.Tensor, kernel_size: int, stride: int, edges: int) -> torch.Tensor:
-    """Zeros around a waveform, with which a strided convolution has our frames."""
+    """Pad a waveform by zeros with which a strided convolution has our frames."""
     time = wav.shape[-1]
     frames = -(-time // stride) + 2 * edges
     left = (kernel_size - stride) // 2 + edges * stride

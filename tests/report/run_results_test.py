@@ -7,7 +7,7 @@ from helpers import call
 from report_pieces import METRICS
 
 from asteroid_sinudae import report
-from asteroid_sinudae.report.experiment import TERMS
+from asteroid_sinudae.report.run_results import TERMS
 from asteroid_sinudae.training.objectives import make_objectives
 
 
@@ -72,15 +72,15 @@ class TestLosses:
         text = "neg_snr,neg_snr_epoch,step\n-1,,9\n-2,,19\n,-1.5,19\n-3,-2.5,99\n"
         self.write(tmp_path, 0, text)
         losses = report.read_losses(tmp_path)
-        figure = report.plot_learning_curves({"paper": losses, "structure": losses - 10})
+        figure = report.plot_learning_curves({"paper": losses, "multires": losses - 10})
         (axes,) = figure.axes
-        batches, epochs, structure, structure_epochs = axes.lines
+        batches, epochs, multires, multires_epochs = axes.lines
         assert batches.get_xydata().tolist() == [[10, 1], [20, 2], [100, 3]]
         assert epochs.get_xydata().tolist() == [[20, 1.5], [100, 2.5]]
-        assert structure_epochs.get_ydata().tolist() == [11.5, 12.5]
-        assert epochs.get_color() == batches.get_color() != structure.get_color()
+        assert multires_epochs.get_ydata().tolist() == [11.5, 12.5]
+        assert epochs.get_color() == batches.get_color() != multires.get_color()
         names = [text.get_text() for text in axes.get_legend().get_texts()]
-        assert names == ["paper", "structure"]
+        assert names == ["paper", "multires"]
         assert (axes.get_xlabel(), axes.get_xscale()) == ("Updates", "log")
         assert axes.get_ylabel() == "SNR of the reconstruction (dB)"
         with pytest.raises(ValueError, match="losses of 'b' must be logged, got 'none'"):
@@ -151,7 +151,7 @@ class TestTables:
         table = report.medians_table(METRICS)
         assert table.caption == "Medians over 93 segments of 5 test tracks"
         assert table.header == [
-            "System",
+            "Representation",
             "SI-SDR (dB)",
             "SI-SDR-BM (dB), threshold 0.5",
             "additivity error",
