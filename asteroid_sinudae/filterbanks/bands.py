@@ -191,7 +191,7 @@ def band_supports(bands: Sequence[Band], sample_rate: float) -> list[tuple[int, 
 
     Examples
         >>> band_supports(parse_bands("2048x4:1400 512x2:22050"), 44100.0)
-        [(2048, 304), (512, 488)]
+        [(2048, 306), (512, 486)]
     """
     numbers: dict[int, int] = {}
     for index, band in enumerate(bands):
