@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from asteroid.models import BaseModel
+from asteroid.models.base_models import BaseModel
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..utils.checks import FLOATS, check, check_dense, check_rate, plain
