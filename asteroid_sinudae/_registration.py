@@ -19,11 +19,23 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# Modules to complete, and the module to import in their place: without _compat, Asteroid may fail.
+from . import _later
+
+COMPAT = f"{__package__}._compat"
+# Modules to complete, and the module to import in their place: without it, they may fail.
 COMPLETED = {
-    "asteroid": f"{__package__}._compat",
-    "torchaudio": f"{__package__}._compat",
+    "asteroid": COMPAT,
+    "torchaudio": f"{__package__}._torchaudio",
     "asteroid_filterbanks": "asteroid_filterbanks",
+}
+# Beginnings of the names of modules that need all of Asteroid before they are imported.
+NEEDING_ALL = ("asteroid.", f"{__package__}.models.separators")
+# Modules without which asteroid 0.7.0 does not import, and what pip calls them.
+REQUIREMENTS = {
+    "torch": "torch",
+    "torchaudio": "torchaudio",
+    "asteroid": "'asteroid>=0.7.0'",
+    "requests": "requests",
 }
 FILTERBANKS = {  # module -> name that Asteroid's models take as fb_name -> class
     ".filterbanks.conv_fb": {"conv": "ConvFB"},
@@ -48,6 +60,36 @@ def register_with_asteroid() -> None:
     add_names()
     if not any(type(finder).__name__ == "_Completing" for finder in sys.meta_path):  # a reload
         sys.meta_path.insert(0, hook)
+
+
+@contextlib.contextmanager
+def naming_requirements() -> Iterator[None]:
+    """Say what to install, if a module is missing that an import in a block needs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in REQUIREMENTS:
+            raise
+        raise ImportError(
+            f"asteroid_sinudae needs the module {error.name}, which is not installed: "
+            f"pip install {REQUIREMENTS[error.name]}",
+            name=error.name,
+        ) from error
+
+
+def import_required(name: str) -> None:
+    """Import a module; if it or one that it needs is missing, say what to install."""
+    with naming_requirements():
+        import_module(name)
+
+
+def import_base_model() -> None:
+    """Import what our models need of Asteroid, and leave the rest for :mod:`._later`."""
+    try:
+        with hook.resting(), _later.put_off():
+            import_module("asteroid.models.base_models")
+    except ImportError:  # it needs the rest, or something that is not installed
+        import_module(COMPAT)
 
 
 class _Completing(MetaPathFinder, Loader):
@@ -75,11 +117,15 @@ class _Completing(MetaPathFinder, Loader):
         self, fullname: str, path: object = None, target: object = None
     ) -> ModuleSpec | None:
         importer = COMPLETED.get(fullname)
+        if _later.pending and fullname.startswith(NEEDING_ALL):
+            importer = COMPAT
         if importer is None or self.is_resting or {fullname, importer} & sys.modules.keys():
             return None
         with self.resting():
             import_module(importer)
         add_names()
+        if fullname not in sys.modules:  # a part of Asteroid that it does not import by itself
+            return None
         # The module is taken out of sys.modules until exec_module, or Python would import it again.
         self.modules[fullname] = sys.modules.pop(fullname)
         return ModuleSpec(fullname, self)
@@ -100,7 +146,7 @@ def add_names() -> None:
     """Add the names to what is imported of Asteroid by now."""
     if "asteroid_filterbanks" in sys.modules:
         _add_filterbanks()
-    if "asteroid" in sys.modules:
+    if "asteroid" in sys.modules and not _later.pending:
         _add_models()
 
 

@@ -1,6 +1,7 @@
 """Measure how fast the pair trains, encodes and decodes, beside what others would use.
 
-All that a suite compares runs in turn in one process. Prints tables, and writes --output.
+All that a suite compares runs in turn in one process, but commands, which have one each. Prints
+tables, and writes --output.
 """
 
 import argparse
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a training signal")
     parser.add_argument("--audio_seconds", type=float, default=30.0, help="to encode and decode")
+    parser.add_argument("--song_seconds", type=float, default=60.0, help="for the command")
     parser.add_argument("--rounds", type=int, default=9, help="counted rounds of each comparison")
     parser.add_argument("--threads", type=int, help="of a CPU (default: PyTorch's)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="(default: cuda if there is one)")
@@ -71,7 +73,7 @@ def make_setting(args: argparse.Namespace) -> tuple[suites.Setting, list[str]]:
     for name in ("batch_size", "rounds", "threads"):
         value = getattr(args, name)
         check(value is None or value >= 1, name, value, "at least 1")
-    for name in ("seconds", "audio_seconds"):
+    for name in ("seconds", "audio_seconds", "song_seconds"):
         value = getattr(args, name)
         check(0 < value < 36_000, name, value, "positive and less than ten hours")
     sizes = {key: getattr(args, key) for key in ("n_filters", "kernel_size", "stride")}
@@ -97,6 +99,7 @@ def make_setting(args: argparse.Namespace) -> tuple[suites.Setting, list[str]]:
         args.batch_size,
         args.seconds,
         args.audio_seconds,
+        args.song_seconds,
         args.rounds,
         device,
         tuple(precisions),

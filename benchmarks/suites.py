@@ -2,6 +2,10 @@
 
 import contextlib
 import copy
+import json
+import random
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +30,7 @@ from asteroid_sinudae.losses import neg_snr, total_variation
 from asteroid_sinudae.training.sorting import sort_channels
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+SHIPPED = "sinudae_c800_s256"  # the model that songs are encoded by
 STFT = dict(n_filters=2048, kernel_size=2048, stride=384)  # the paper's baseline
 
 
@@ -37,6 +42,7 @@ class Setting(NamedTuple):
         batch_size (int): Signals in a batch.
         seconds (float): Length of a signal of the training step.
         audio_seconds (float): Length of the audio to encode and decode.
+        song_seconds (float): Length of the song that the command is given.
         rounds (int): Counted rounds of each comparison.
         device (:class:`torch.device`): Where it runs.
         precisions (tuple of str): Among `PRECISIONS`, those that the device has.
@@ -46,6 +52,7 @@ class Setting(NamedTuple):
     batch_size: int
     seconds: float
     audio_seconds: float
+    song_seconds: float
     rounds: int
     device: torch.device
     precisions: tuple[str, ...]
@@ -304,6 +311,71 @@ def loading(setting: Setting) -> list[dict]:
     return rows
 
 
+# Commands
+
+
+def start(setting: Setting) -> list[dict]:
+    """Processor time and memory of commands that have little to do but to start."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        encode = _command(setting, "encode", _noise_song(folder, 1.0), folder / "song.npz")
+        commands = {
+            'python -c "import torch"': ["-c", "import torch"],
+            'python -c "import asteroid_sinudae"': ["-c", "import asteroid_sinudae"],
+            "sinudae --help": ["-m", "asteroid_sinudae", "--help"],
+            "sinudae info": ["-m", "asteroid_sinudae", "info", SHIPPED],
+            "sinudae encode, a song of 1 s": encode,
+        }
+        return _best(commands, setting.rounds)
+
+
+def songs(setting: Setting) -> list[dict]:
+    """Songs a minute of the command, its start included; stereo noise stands for a song."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        song = _noise_song(folder, setting.song_seconds)
+        commands = {
+            "sinudae encode": _command(setting, "encode", song, folder / "song.npz"),
+            "sinudae separate": _command(setting, "separate", song, folder),
+        }
+        rows = _best(commands, setting.rounds)
+    return [{**row, "songs a minute": 60 / row["wall (s)"]} for row in rows]
+
+
+def _command(setting: Setting, name: str, song: Path, output: Path) -> list[str]:
+    """Arguments of Python for a subcommand that turns a song into other files."""
+    options = ["-o", str(output), "--force", "--device", setting.device.type]
+    return ["-m", "asteroid_sinudae", name, SHIPPED, str(song), *options]
+
+
+def _best(commands: dict[str, list[str]], rounds: int) -> list[dict]:
+    """The least of each figure over the rounds, each in an order of chance."""
+    figures: dict[str, list[dict]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, arguments in random.sample(list(commands.items()), len(commands)):
+            command = [sys.executable, str(Path(__file__).with_name("child.py"))]
+            run = subprocess.run(
+                [*command, sys.executable, *arguments], stdout=subprocess.PIPE, check=True
+            )
+            figures[name].append(json.loads(run.stdout))
+    return [
+        {
+            "command": name,
+            "processor (s)": min(each["processor"] for each in runs),
+            "wall (s)": min(each["wall"] for each in runs),
+            "peak memory (MB)": min(each["memory"] for each in runs),
+        }
+        for name, runs in figures.items()
+    ]
+
+
+def _noise_song(folder: Path, seconds: float) -> Path:
+    noise = np.random.default_rng(0).normal(0, 0.1, (round(seconds * SAMPLE_RATE), 2))
+    path = folder / "song.wav"
+    soundfile.write(path, noise, SAMPLE_RATE)
+    return path
+
+
 def _noise_tracks(folder: Path, n_tracks: int = 8, seconds: int = 30) -> list[Track]:
     tracks = []
     generator = np.random.default_rng(0)
@@ -331,4 +403,6 @@ SUITES = {
     "codec": codec,
     "growth": growth,
     "loading": loading,
+    "start": start,
+    "songs": songs,
 }

@@ -5,8 +5,11 @@ that `sinudae --help` and a mistyped option need not wait for torch.
 """
 
 import argparse
+import contextlib
+import gc
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -42,8 +45,21 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     """Import the commands, and run the chosen one."""
-    commands = importlib.import_module(".commands", __name__)
+    with _without_collection():
+        commands = importlib.import_module(".commands", __name__)
     getattr(commands, args.command)(args)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Do not look for garbage while modules are made, which are none: it is a tenth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def make_parser() -> argparse.ArgumentParser:

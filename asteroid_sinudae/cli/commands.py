@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-import yaml
 from torch import nn
 
 from ..models import authors_weights, pretrained
@@ -101,6 +100,8 @@ def decode(args: argparse.Namespace) -> None:
 
 def info(args: argparse.Namespace) -> None:
     """Print a description of a model file."""
+    import yaml  # here, since no other command needs it
+
     print(yaml.safe_dump(describe_file(args.model), sort_keys=False), end="")
 
 

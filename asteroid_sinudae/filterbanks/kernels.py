@@ -146,8 +146,9 @@ def mel_frequencies(n: int, sample_rate: float) -> torch.Tensor:
     """
     low = 2595 * math.log10(1 + LOWEST_CARRIER_HZ / 700)
     high = 2595 * math.log10(1 + sample_rate / 2 / 700)
-    mel = torch.linspace(low, high, n, dtype=torch.float64)
-    return (700 * (10 ** (mel / 2595) - 1) / sample_rate).float()
+    mel = torch.linspace(low, high, n, dtype=torch.float64, device="cpu")
+    frequencies = (700 * (10 ** (mel / 2595) - 1) / sample_rate).float()
+    return frequencies.to(torch.get_default_device())
 
 
 def linear_frequencies(n: int, sample_rate: float) -> torch.Tensor:
@@ -160,7 +161,8 @@ def linear_frequencies(n: int, sample_rate: float) -> torch.Tensor:
     Returns:
         :class:`torch.Tensor` of shape `(n,)`, ascending, the last one 0.5.
     """
-    return torch.linspace(LOWEST_CARRIER_HZ / sample_rate, 0.5, n)
+    frequencies = torch.linspace(LOWEST_CARRIER_HZ / sample_rate, 0.5, n, device="cpu")
+    return frequencies.to(torch.get_default_device())
 
 
 FREQUENCY_INITS = {"mel": mel_frequencies, "linear": linear_frequencies}

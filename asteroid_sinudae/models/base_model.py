@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from asteroid.models import BaseModel
+from asteroid.models.base_models import BaseModel
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from ..utils.checks import FLOATS, check, check_dense, check_rate, plain
 from ..utils.dtypes import ChecksConversion
 from ..utils.files import load_safely
-from ..utils.schema import validated
 
 RATES = (1.0, 1e7)  # Hz, of models in files
 MAX_SIZE = 10**7  # of an argument that more numbers than a file holds may follow from
@@ -137,10 +137,13 @@ def fit_package(
             no dense tensors of floating-point numbers.
     """
     with _failing_with(failure):
-        args = validated(dict[str, Any], package["model_args"], "model_args")
-        args = {name: plain(value) for name, value in args.items()}
-        state = validated(dict[str, Any], package["state_dict"], "state_dict")
-        validated(dict, package.get("infos", {}), "infos")
+        for part in "model_args", "state_dict":
+            _check_dictionary(part, package[part])
+            for key in package[part]:
+                check(isinstance(key, str), f"keys of {part}", key, "text")
+        _check_dictionary("infos", package.get("infos", {}))
+        args: dict[str, Any] = {name: plain(value) for name, value in package["model_args"].items()}
+        state = dict(package["state_dict"])
         for name, value in state.items():
             check_dense(name, value)
         check(args.get("pretrained") is None, "pretrained", args.get("pretrained"), "no argument")
@@ -152,7 +155,7 @@ def fit_package(
             _check_sizes(args, n_numbers)
         if not issubclass(model_class, SafeModel) or "n_fft" in args:
             _check_transform(args, n_numbers)
-        with torch.device("meta"), _at_most(2 * len(state) + SPARE):
+        with torch.device("meta"), _Undrawn(), _at_most(2 * len(state) + SPARE):
             model = model_class(**args)
         model.load_state_dict(_converted(state, model.state_dict(), copy), assign=True)
         return model
@@ -172,6 +175,11 @@ def _failing_with(failure: str) -> Iterator[None]:
 
 def _shortened(text: str, length: int = 500) -> str:
     return text if len(text) <= length else f"{text[:length]} ..."
+
+
+def _check_dictionary(name: str, value: object) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be a dictionary, got {reprlib.repr(value)}")
 
 
 def _check_sizes(args: dict, n_numbers: int) -> None:
@@ -212,6 +220,13 @@ def _at_most(n_parameters: int) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Makes tensors that :func:`torch.randn` would fill, which imports SymPy on the meta device."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
 
 
 def _converted(state: dict, expected: dict, copy: bool) -> dict:

@@ -8,7 +8,7 @@ from typing import Any
 
 import asteroid.models
 import torch
-from asteroid.models import BaseModel
+from asteroid.models.base_models import BaseModel
 from torch import nn
 
 from ..filterbanks.multires import frame_bounds
@@ -85,6 +85,8 @@ def _read(path: str | Path) -> tuple[type[BaseModel], dict]:
 
 
 def _find_class(name: object, path: str | Path) -> type[BaseModel]:
+    if name == SinuDAE.__name__:  # without the rest of Asteroid, which takes time
+        return SinuDAE
     try:
         model_class = asteroid.models.get(name)
     except ValueError:

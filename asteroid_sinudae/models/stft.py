@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import scipy.signal
 import torch
 from asteroid_filterbanks import STFTFB
 from asteroid_filterbanks.transforms import from_torch_complex, to_torch_complex
@@ -46,6 +45,8 @@ class STFT(nn.Module):
         window: str = "hamming",
         sample_rate: float = 44100.0,
     ):
+        import scipy.signal  # here, since it takes half a second, and a learned pair needs none
+
         super().__init__()
         check(n_fft >= 2 and n_fft % 2 == 0, "n_fft", n_fft, "even and at least 2")
         check(1 <= stride <= n_fft, "stride", stride, f"1 to {n_fft=}")

@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import partial
 
 import torch
-from asteroid.models import BaseModel
+from asteroid.models.base_models import BaseModel
 from torch import nn
 from torch.nn.functional import pad
 

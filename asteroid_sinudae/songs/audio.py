@@ -16,7 +16,6 @@ import numpy as np
 import soundfile
 import torch
 from torch.nn import functional as F
-from torchaudio.transforms import Resample
 
 from ..songs import ffmpeg
 from ..utils.checks import check
@@ -376,6 +375,8 @@ def resampled(pieces: Stream, ratio: Fraction, length: int) -> Iterator[torch.Te
     """
     if ratio == 1:
         return cut(pieces, length)
+    from torchaudio.transforms import Resample  # here, since few songs need it
+
     old_period, new_period = ratio.denominator, ratio.numerator
     # The kernel is computed in double precision: in single precision its errors are at -97 dB.
     resample = Resample(old_period, new_period, **RESAMPLING, dtype=torch.float64).float()

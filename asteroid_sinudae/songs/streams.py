@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 import torch
-from asteroid.losses import PITLossWrapper
 from tqdm import tqdm
 
 from ..utils.checks import check, check_positive_int
@@ -175,6 +174,8 @@ def in_order_of(estimates: torch.Tensor, reference: torch.Tensor) -> torch.Tenso
     Returns:
         :class:`torch.Tensor`: `estimates` with the sources of each channel permuted.
     """
+    from asteroid.losses import PITLossWrapper  # here, since it needs all of Asteroid
+
     start = estimates[..., : reference.shape[-1]]
     reference = reference.expand(estimates.shape[0], -1, -1)
     # (channels, n_src, time) by (channels, time, n_src) -> (channels, n_src, n_src)

@@ -15,7 +15,7 @@ import suites  # noqa: E402
 
 SIZES = dict(n_filters=12, kernel_size=40, stride=12)
 OPTIONS = [f"--{name}={value}" for name, value in SIZES.items()] + ["--batch_size=2", "--rounds=1"]
-OPTIONS += ["--seconds=0.1", "--audio_seconds=0.2", "--device=cpu"]
+OPTIONS += ["--seconds=0.1", "--audio_seconds=0.2", "--song_seconds=0.2", "--device=cpu"]
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def call(tmp_path, monkeypatch, capsys):
 
 
 def make_setting(**changes):
-    setting = suites.Setting(SIZES, 2, 0.1, 0.2, 1, torch.device("cpu"), ("fp32",))
+    setting = suites.Setting(SIZES, 2, 0.1, 0.2, 0.2, 1, torch.device("cpu"), ("fp32",))
     return setting._replace(**changes)
 
 
@@ -94,6 +94,11 @@ def test_all_suites(call, tmp_path):
     assert steps["matrix product, fp32", "total"]["of the machine's rate (%)"] == pytest.approx(100)
     assert {row["kept on"] for row in content["tables"]["loading"]} == {"disk", "cpu"}
     assert all(row["kept (MB)"] > 0 for row in content["tables"]["memory"])
+    starts = {row["command"]: row for row in content["tables"]["start"]}
+    needs_torch = starts['python -c "import torch"']
+    for key in ("processor (s)", "peak memory (MB)"):
+        assert 0 < starts["sinudae --help"][key] < needs_torch[key] < starts["sinudae info"][key]
+    assert all(row["songs a minute"] > 0 for row in content["tables"]["songs"])
     assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert "## codec" in out and "figures.json: what was measured" in out
 

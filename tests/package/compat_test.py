@@ -12,7 +12,7 @@ import torch
 from helpers import ROOT
 from packaging.version import Version
 
-from asteroid_sinudae import _compat  # before the first import of asteroid
+from asteroid_sinudae import _torchaudio  # before the first import of asteroid
 
 # isort: split
 
@@ -80,7 +80,7 @@ assert torchaudio._internal.module_utils.no_op
     done = run_python(DOES_NOT_LOAD + IMPORT + RESAMPLE + code)
     assert "extension False" in done.stdout
     message = (
-        "asteroid_sinudae._compat torchaudio is used without its compiled extension: "
+        "asteroid_sinudae._torchaudio torchaudio is used without its compiled extension: "
         "libcudart.so.99: cannot open shared object file"
     )
     assert done.stderr.count(message) == 1
@@ -107,9 +107,9 @@ def test_other_errors_of_torchaudio_are_not_hidden(monkeypatch):
     def fail(name):
         raise OSError("disk on fire")
 
-    monkeypatch.setattr(_compat.importlib, "import_module", fail)
+    monkeypatch.setattr(_torchaudio, "import_required", fail)
     with pytest.raises(OSError, match="^disk on fire$"):
-        _compat._import_torchaudio()
+        _torchaudio._import_torchaudio()
 
 
 def test_absent_modules_are_named():
