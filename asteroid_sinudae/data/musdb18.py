@@ -180,8 +180,8 @@ def describe_split(manifest: Manifest) -> str:
         str: e.g. ``93 train and 50 test tracks prepared, of 94 and 50 in musdb's 7-second sample: 1
         train track missing``
     """
-    there = {subset: len(manifest.subset(subset)) for subset in SUBSETS}
-    text = "{train} train and {test} test tracks prepared".format_map(there)
+    there: dict[str, int] = {subset: len(manifest.subset(subset)) for subset in SUBSETS}
+    text = f"{there['train']} train and {there['test']} test tracks prepared"
     if manifest.source["kind"] == "stempeg":
         return text
     is_short = all(t.n_samples < SAMPLE_SECONDS * SAMPLE_RATE for t in manifest.tracks)

@@ -19,13 +19,13 @@ SHORT = {  # on the terminal, in this order
     "si_sdr_bm_1": "BM 1",
     RM_COLUMN: "RM",
     "additivity_error": "add.",
-    AT_CARRIER: "at f_c",
-    "sparsity": "sparse",
+    AT_CARRIER: "f_c %",
+    "sparsity": "spar.",
     "variation": "var.",
 }
 LEGEND = (
-    "SI-SDR in dB, BM t and RM under masks; add.: additivity error; at f_c: share of kernels that "
-    "peak\nat their carrier; sparse, var.: sparsity and variation per second of A, of the voice"
+    "SI-SDR in dB, BM t and RM under masks; add.: additivity error; f_c %: kernels that peak at "
+    "their\ncarrier; spar., var.: sparsity, and variation per second, of A of the voice"
 )
 
 
@@ -65,7 +65,7 @@ def metric_title(column: str) -> str:
         "si_sdr": "SI-SDR (dB)",
         RM_COLUMN: "SI-SDR, ratio mask (dB)",
         "additivity_error": "additivity error",
-        AT_CARRIER: "kernels at carrier",
+        AT_CARRIER: "kernels at carrier (%)",
         "sparsity": "sparsity of A (voice)",
         "variation": "variation of A (voice, 1/s)",
     }
@@ -88,7 +88,7 @@ def markdown_table(summary: pd.DataFrame) -> str:
 def with_readability(
     summary: pd.DataFrame, readability: Mapping[str, Mapping[str, float]] | None
 ) -> pd.DataFrame:
-    """Add the share of kernels at their carrier to medians, where it is known.
+    """Add the share of kernels at their carrier, in percent, to medians, where it is known.
 
     Args:
         summary (:class:`pandas.DataFrame`): The result of :func:`medians`.
@@ -102,7 +102,7 @@ def with_readability(
     column = [shares.get(str(name)) for name in summary.index]
     if all(share is None for share in column):
         return summary
-    return summary.assign(**{AT_CARRIER: pd.Series(column, summary.index, dtype=float)})
+    return summary.assign(**{AT_CARRIER: 100 * pd.Series(column, summary.index, dtype=float)})
 
 
 def mask_intervals(results: pd.DataFrame, reference: str) -> pd.DataFrame:

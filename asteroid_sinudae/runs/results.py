@@ -51,7 +51,7 @@ COLUMNS = {  # of a table, with their format in Markdown
     "SI-SDR-RM (dB)": ".2f",
     "SI-SDR-RM IQR (dB)": ".2f",
     "Additivity error": ".3f",
-    "Kernels at carrier": ".3f",
+    "Kernels at carrier (%)": ".2f",
     **dict(zip(OF_VOICE.values(), (".3f", ".1f"), strict=True)),
     "Coefficients per sample": ".3f",
     "Mask decisions per second": ".0f",
@@ -260,7 +260,7 @@ def _evaluation_cells(runs: Sequence[Result]) -> dict:
         cells[f"{title} IQR (dB)"] = upper - lower
     cells["Additivity error"] = segments["additivity_error"].median()
     shares = [run.readability[AT_CARRIER] for run in runs if AT_CARRIER in run.readability]
-    cells["Kernels at carrier"] = median(shares) if shares else None
+    cells["Kernels at carrier (%)"] = 100 * median(shares) if shares else None
     cells |= {title: segments[key].median() for key, title in OF_VOICE.items() if key in segments}
     return {**cells, **{title: runs[0].costs[key] for key, title in COSTS.items()}}
 

@@ -161,8 +161,8 @@ def test_readability_of_rows(tmp_path, small):
     figures = results.make_table(
         table, [first, second, *jobs_of(small, tmp_path)[1]], [*both, None]
     )
-    titles = ["Kernels at carrier", "Sparsity of A (voice)", "Variation of A (voice, 1/s)"]
-    assert list(figures.loc[0, titles]) == [0.75, 0.3, 40]
+    titles = ["Kernels at carrier (%)", "Sparsity of A (voice)", "Variation of A (voice, 1/s)"]
+    assert list(figures.loc[0, titles]) == [75, 0.3, 40]
     assert figures.loc[1:, titles].isna().all(axis=None)
     for value, message in ((1.5, "less than or equal to 1, got 1.5"), ("x", "a valid number, got")):
         metrics["readability"]["conv DAE"] = {"kernels_at_carrier": value}

@@ -286,7 +286,8 @@ def test_trained_untrained_and_baseline_rows_fill_the_table(tmp_path, run_tables
     ours = [title for title in table if title != "Setup" and "paper" not in title]
     figures = table.loc[:2, ours].to_numpy(float)
     assert np.isfinite(figures).sum() == figures.size - 1  # the conv decoder has no carriers
-    assert table["Kernels at carrier"].isna()[0] and list(table["Kernels at carrier"][3:]) == [1, 1]
+    at_carrier = table["Kernels at carrier (%)"]
+    assert at_carrier.isna()[0] and list(at_carrier[3:]) == [100, 100]
     assert table["Sparsity of A (voice)"].between(0.01, 0.99).all()
     stft = table.loc[3:, ours].dropna(axis=1)
     assert (stft["SI-SDR (dB)"] > 100).all() and list(stft["C"]) == [129, 65]
