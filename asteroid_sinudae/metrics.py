@@ -3,12 +3,12 @@
 import torch
 from asteroid.losses.sdr import SingleSrcNegSDR
 
+from .filterbanks.kernels import peak_frequencies
 from .models.sinudae import SinuDAE
 
 SILENCE_DB = -10.0
 EPS = 1e-16  # -160 dB
 SILENCE_NORM = 1e-8  # norm of signals whose squares vanish in single precision
-OVERSAMPLING = 8  # bins of the DFT that tells where a kernel peaks, per bin of sample rate / L
 
 # Asteroid's loss without mean removal is the negative of Eq. (6).
 _neg_si_sdr = SingleSrcNegSDR("sisdr", zero_mean=False, reduction="none")
@@ -116,25 +116,6 @@ def variation(magnitudes: torch.Tensor, frame_rate: float) -> torch.Tensor:
     """
     steps = magnitudes.diff(dim=-1).abs().sum(dim=(-2, -1))  # (batch,)
     return frame_rate * steps / magnitudes.abs().sum(dim=(-2, -1))
-
-
-def peak_frequencies(kernels: torch.Tensor, sample_rate: float) -> torch.Tensor:
-    """Find where the magnitude response of each kernel is largest.
-
-    Args:
-        kernels (:class:`torch.Tensor`): shape `(C, L)`.
-        sample_rate (float): Sample rate in Hz.
-
-    Returns:
-        :class:`torch.Tensor` of shape `(C,)`, in Hz, in double precision, to a sixteenth of
-        `sample_rate / L`.
-    """
-    n_fft = OVERSAMPLING * kernels.shape[-1]
-    peaks = [
-        torch.fft.rfft(some.double(), n_fft).abs().argmax(dim=-1)
-        for some in kernels.split(128)  # of 8192 samples, 67 MB
-    ]
-    return torch.cat(peaks) * (sample_rate / n_fft)
 
 
 def kernels_at_carrier(kernels: torch.Tensor, carriers: torch.Tensor, sample_rate: float) -> float:
