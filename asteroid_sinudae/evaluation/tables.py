@@ -14,18 +14,19 @@ DIFFERENCE = "{:+.2f} ({:+.2f} to {:+.2f})"
 DIFFERENCE_COLUMNS = ["difference", "difference_low", "difference_high"]
 WIDTH = 100  # characters of a table on the terminal
 SHORT = {  # on the terminal, in this order
-    "si_sdr": "SI-SDR",
+    "si_sdr": "rec.",
     "si_sdr_bm_0.5": "BM 0.5",
     "si_sdr_bm_1": "BM 1",
     RM_COLUMN: "RM",
     "additivity_error": "add.",
-    AT_CARRIER: "f_c %",
+    AT_CARRIER: "f_c%",
     "sparsity": "spar.",
     "variation": "var.",
 }
 LEGEND = (
-    "SI-SDR in dB, BM t and RM under masks; add.: additivity error; f_c %: kernels that peak at "
-    "their\ncarrier; spar., var.: sparsity, and variation per second, of A of the voice"
+    "SI-SDR in dB of the reconstruction (rec.) and under masks (BM t, RM); add.: additivity error;"
+    "\nf_c%: kernels that peak at their carrier; spar., var.: sparsity and variation per second of"
+    "\nA of the voice"
 )
 
 
@@ -181,10 +182,10 @@ def terminal_table(
     for column in filter(_is_of_mask, short):
         own = _of_figure(intervals, column, summary.index)
         half = (own["high"] - own["low"]) / 2
-        table[SHORT[column]] = texts("{:.2f} ±{:.2f}", pd.concat([summary[column], half], axis=1))
+        table[SHORT[column]] = texts("{:.2f}±{:.2f}", pd.concat([summary[column], half], axis=1))
         differences[SHORT[column]] = texts(DIFFERENCE, own[DIFFERENCE_COLUMNS])
     return (
-        f"{_folded(table)}\n\n{LEGEND};\n± half a 95% interval over songs\n\n"
+        f"{_folded(table)}\n\n{LEGEND}; ± half a 95% interval over songs\n\n"
         f"Minus {reference} on the same songs, in dB\n\n{_folded(differences)}"
     )
 

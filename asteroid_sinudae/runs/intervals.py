@@ -94,7 +94,7 @@ def for_terminal(figures: pd.DataFrame) -> str:
                 half = (figures[high] - figures[low]) / 2 if low in figures else None
                 style = "+.2f" if words else ".2f"
                 block[f"{short} {words}".strip()] = _with_half(figures[middle], half, style)
-    first["f_c %"], first["Runs"] = figures["Kernels at carrier (%)"], figures["Runs"]
+    first["f_c%"], first["Runs"] = figures["Kernels at carrier (%)"], figures["Runs"]
     blocks = [block.astype(object) for block in (first, second) if block.shape[1] > 1]
     return "\n\n".join(terminal_text(block.where(block.notna(), None)) for block in blocks)
 
@@ -102,4 +102,4 @@ def for_terminal(figures: pd.DataFrame) -> str:
 def _with_half(values: pd.Series, half: pd.Series | None, style: str) -> pd.Series:
     if half is None:
         return texts(f"{{:{style}}}", values.to_frame())
-    return texts(f"{{:{style}}} ±{{:.2f}}", pd.concat([values, half], axis=1))
+    return texts(f"{{:{style}}}±{{:.2f}}", pd.concat([values, half], axis=1))

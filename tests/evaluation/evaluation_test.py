@@ -272,7 +272,7 @@ def test_intervals_beside_the_medians_of_a_run():
         pd.DataFrame({column: easy + gain for column in columns}).assign(
             track=songs, start=0, representation=name, si_sdr=30.0, sparsity=0.5
         )
-        for name, gain in (("mod-cos DAE", 1.5), ("STFT", 0.0), (MIXTURE, -10.0))
+        for name, gain in (("mod-cos DAE", 1.5), ("STFT", 0.0), (MIXTURE, -30.0))
     ]
     results = pd.concat(frames, ignore_index=True)
     results.loc[results["representation"] == MIXTURE, ["si_sdr", "sparsity"]] = np.nan
@@ -283,7 +283,7 @@ def test_intervals_beside_the_medians_of_a_run():
     assert table[f"{title}, minus STFT"].tolist() == [
         "+1.50 (+1.50 to +1.50)",
         None,
-        "-10.00 (-10.00 to -10.00)",
+        "-30.00 (-30.00 to -30.00)",
     ]
     low, high = intervals.loc[("STFT", "si_sdr_rm"), ["low", "high"]]
     assert low < summary.loc["STFT", "si_sdr_rm"] < high
@@ -298,7 +298,18 @@ def test_intervals_beside_the_medians_of_a_run():
     for nothing in (None, {}, {"mod-cos DAE": {}}):
         assert with_readability(summary, nothing) is summary
     for column in SHORT:  # with as many characters as they may have
-        known[column] = known.get(column, -12.34)
+        known[column] = known.get(column, 123.45)
+    for column in ("si_sdr", "kernels_at_carrier", "variation"):
+        known[column] = 123.45
+    known["si_sdr_bm_1"] = -12.34
+    intervals = pd.concat(
+        [
+            intervals,
+            intervals.xs("si_sdr_rm", level=1, drop_level=False).rename(
+                {"si_sdr_rm": "si_sdr_bm_1"}
+            ),
+        ]
+    )
     text = terminal_table(known, intervals, "STFT")
     assert max(map(len, text.splitlines())) <= 100 and "nan" not in text and "None" not in text
     assert f"±{(high - low) / 2:.2f}" in text and "+1.50 (+1.50 to +1.50)" in text

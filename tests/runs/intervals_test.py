@@ -129,7 +129,7 @@ def test_the_terminal_gets_no_more_than_its_width(make, tmp_path, capsys):
     text = for_terminal(found)
     assert max(map(len, text.splitlines())) <= 100 and "nan" not in text and "None" not in text
     low, high, middle = (found.loc[0, f"SI-SDR-BM 0.5 {end}(dB)"] for end in ("low ", "high ", ""))
-    assert f"{middle:.2f} ±{(high - low) / 2:.2f}" in text
+    assert f"{middle:.2f}±{(high - low) / 2:.2f}" in text
     assert all(word in text.split() for word in LONG.split())  # folded, not cut
     folder = tmp_path / "exp" / "table"
     jobs.write_table(table, all_jobs, results.describe_source(SOURCE), folder, {})
