@@ -190,6 +190,12 @@ def add_encode(commands: Commands) -> None:
         "FILE.npz",
         "file of A (channels, C, frames), frequencies (Hz), stride, sample_rate and length",
     )
+    parser.add_argument(
+        "--signal_level",
+        action="store_true",
+        help="write A in units of the signal's level: 1 is a sinusoid of full scale, as loud in "
+        "every channel; gains, by which decode multiplies again, are in the file",
+    )
     add_chunk_options(parser)
     add_strict(parser)
 

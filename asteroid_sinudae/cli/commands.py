@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ..models import authors_weights, pretrained
+from ..models.gains import channel_gains
 from ..models.model_files import describe_file, load_model, source_names
 from ..models.representation import Representation
 from ..models.sinudae import SinuDAE
@@ -82,7 +83,8 @@ def encode(args: argparse.Namespace) -> None:
         pieces = with_progress(
             pieces, song.path.name, signal.length / stride, signal.sample_rate / stride
         )
-        write_encoded(args.output, model, pieces, signal)
+        gains = channel_gains(model) if args.signal_level else None
+        write_encoded(args.output, model, pieces, signal, gains)
     print(args.output)
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import yaml
 
-from ..evaluation.tables import markdown_table
+from ..evaluation.tables import markdown_table, with_readability
 from ..models.pretrained import describe_sizes
 
 LICENCE = (
@@ -27,6 +27,7 @@ def make_infos(package: dict, metrics: dict, data: str, quality: dict[str, float
         key: metrics.get(key)
         for key in (
             "medians",
+            "readability",
             "segments",
             "test_tracks",
             "versions",
@@ -80,6 +81,7 @@ def make_card(name: str, package: dict, sha256: str) -> str:
         "SHA-256": sha256,
     }
     medians = pd.DataFrame.from_dict(evaluation["medians"], orient="index")
+    medians = with_readability(medians, evaluation.get("readability"))
     conf = yaml.safe_dump(training["conf"], sort_keys=False)
     return "\n".join(
         [

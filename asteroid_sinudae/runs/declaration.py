@@ -49,6 +49,7 @@ class Table:
         base (dict): Values by keys of the configuration, for all rows.
         rows (dict): :class:`Row` by name.
         stft (dict): :class:`Row` by name of the baselines, which are evaluated without training.
+        declared_reference (str, optional): The row that a file of tables names as `reference`.
     """
 
     name: str
@@ -56,6 +57,12 @@ class Table:
     base: dict
     rows: dict[str, Row]
     stft: dict[str, Row] = field(default_factory=dict)
+    declared_reference: str | None = None
+
+    @property
+    def reference(self) -> str | None:
+        """The row that the others are compared with: the declared one, or else the first STFT."""
+        return self.declared_reference or next(iter(self.stft), None)
 
     def all_rows(self) -> dict[str, Row]:
         """Return the rows by name, in the order of the table, the baselines last."""
@@ -123,13 +130,20 @@ def load_table(path: Path, name: str, conf: dict) -> Table:
                 f"{path}: {key}.report_row must be one of the table's rows that are trained, got "
                 f"{content['report_row']!r}"
             )
+        rows = [row for rows_of in ROW_NAMES for row in content.get(rows_of, {})]
+        if "reference" in content and content["reference"] not in rows:
+            raise ValueError(
+                f"{path}: {key}.reference must be one of the table's rows, got "
+                f"{content['reference']!r}"
+            )
     check_choice("table", name, tables)
     content = tables[name]
-    rows, stft = (
+    trained, stft = (
         {row: Row(**values) for row, values in content.get(rows_of, {}).items()}
         for rows_of in ROW_NAMES
     )
-    return Table(name, content["title"], content.get("base", {}), rows, stft)
+    base, reference = content.get("base", {}), content.get("reference")
+    return Table(name, content["title"], base, trained, stft, reference)
 
 
 def _table_type(conf: dict) -> Any:
@@ -138,6 +152,7 @@ def _table_type(conf: dict) -> Any:
     fields = {
         "title": Required[str],
         "report_row": str,  # run.sh looks it up: the page is of its first run
+        "reference": str,  # differences are to it; by default, to the first of the STFT rows
         "base": _values_type(conf),
         "rows": Required[_rows_type("rows", trained)],
         "stft": _rows_type("stft", {"baseline": stft_conf(conf)}),

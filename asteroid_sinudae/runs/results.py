@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict
 
-from ..evaluation.tables import RM_COLUMN, bm_column
+from ..evaluation.tables import AT_CARRIER, RM_COLUMN, bm_column
 from ..training.checkpoints import MAY_CHANGE
 from ..utils.schema import validated
 from .conf import TYPES, mapping_type, type_of
@@ -23,6 +23,10 @@ METRICS = {
     bm_column(0.5): "SI-SDR-BM 0.5",
     bm_column(1.0): "SI-SDR-BM 1",
     RM_COLUMN: "SI-SDR-RM",
+}
+OF_VOICE = {  # which segments.csv of earlier versions lacks
+    "sparsity": "Sparsity of A (voice)",
+    "variation": "Variation of A (voice, 1/s)",
 }
 COSTS = {
     "coefficients_per_sample": "Coefficients per sample",
@@ -47,6 +51,8 @@ COLUMNS = {  # of a table, with their format in Markdown
     "SI-SDR-RM (dB)": ".2f",
     "SI-SDR-RM IQR (dB)": ".2f",
     "Additivity error": ".3f",
+    "Kernels at carrier (%)": ".2f",
+    **dict(zip(OF_VOICE.values(), (".3f", ".1f"), strict=True)),
     "Coefficients per sample": ".3f",
     "Mask decisions per second": ".0f",
     "Parameters (M)": ".4f",
@@ -92,7 +98,8 @@ class Result:
         n_segments (int): Test segments.
         n_tracks (int): Test tracks.
         made_with (str): Device, commit and versions.
-        segments (:class:`pandas.DataFrame`): Metrics of every segment.
+        segments (:class:`pandas.DataFrame`): Metrics of every segment, indexed by its track.
+        readability (dict): Result of :func:`.readability`; empty if it is not known.
     """
 
     source: str
@@ -104,6 +111,7 @@ class Result:
     n_tracks: int
     made_with: str
     segments: pd.DataFrame
+    readability: dict[str, float]
 
 
 def describe_source(source: dict) -> str:
@@ -181,7 +189,8 @@ def _difference(metrics: dict, conf: dict, source: str) -> str | None:
 def _result(metrics: dict, run: Run) -> Result:
     """Take what is used from a run's metrics and segments, which must belong together."""
     columns, path = [*METRICS, "additivity_error"], run.segments_file
-    segments = run.read_segments(*columns)
+    segments = run.read_segments("track", *columns)
+    later = [column for column in OF_VOICE if column in segments]
     counts = segments["representation"].value_counts()
     for name in metrics["costs"]:
         if counts.get(name, 0) != metrics["segments"]:
@@ -193,7 +202,8 @@ def _result(metrics: dict, run: Run) -> Result:
     if evaluated not in metrics["costs"]:
         raise ValueError(f"{run.metrics_file}: costs has no {evaluated!r}, as evaluated")
     versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
-    figures = numbers(segments[segments["representation"] == evaluated], columns, path)
+    own = segments[segments["representation"] == evaluated]
+    figures = numbers(own, [*columns, *later], path).set_index(own["track"].astype(str))
     for column in columns:
         if not np.isfinite(figures[column]).all():
             raise ValueError(f"{path.name}: {column} of {evaluated} is not finite everywhere")
@@ -207,6 +217,7 @@ def _result(metrics: dict, run: Run) -> Result:
         n_tracks=metrics["test_tracks"],
         made_with=f"{metrics['device']}; commit {metrics.get('commit')}; {', '.join(versions)}",
         segments=figures,
+        readability=metrics.get("readability", {}).get(evaluated, {}),
     )
 
 
@@ -242,12 +253,15 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
 def _evaluation_cells(runs: Sequence[Result]) -> dict:
     """Make the cells of what was evaluated."""
     segments = pd.concat([run.segments for run in runs])
-    cells = {}
+    cells: dict[str, float | None] = {}
     for column, title in METRICS.items():
         lower, middle, upper = segments[column].quantile([0.25, 0.5, 0.75])
         cells[f"{title} (dB)"] = middle
         cells[f"{title} IQR (dB)"] = upper - lower
     cells["Additivity error"] = segments["additivity_error"].median()
+    shares = [run.readability[AT_CARRIER] for run in runs if AT_CARRIER in run.readability]
+    cells["Kernels at carrier (%)"] = 100 * median(shares) if shares else None
+    cells |= {title: segments[key].median() for key, title in OF_VOICE.items() if key in segments}
     return {**cells, **{title: runs[0].costs[key] for key, title in COSTS.items()}}
 
 
@@ -266,6 +280,7 @@ def to_markdown(
     jobs: Sequence[Job],
     results: Sequence[Result | None],
     given: dict,
+    notes_on_figures: Sequence[str] = (),
 ) -> str:
     """Write the table under its title, and below it what it was made of.
 
@@ -275,9 +290,10 @@ def to_markdown(
         jobs (sequence of Job): The jobs that it was made from.
         results (sequence of Result or None): Result of each job.
         given (dict): Values by key that differ from the table's declaration for all rows.
+        notes_on_figures (sequence of str): What else is to be said of its columns.
     """
     lines = figures.where(figures.notna(), None).to_markdown(
-        index=False, floatfmt=[COLUMNS[str(title)] for title in figures], missingval="–"
+        index=False, floatfmt=[COLUMNS.get(str(title), "g") for title in figures], missingval="–"
     )
     notes = [
         "Medians over segments and runs; IQR is the distance between the quartiles.",
@@ -285,6 +301,10 @@ def to_markdown(
         "does not state t. The energy-ratio mask, v² / (v² + a²) > 1/2, is that of t = 1.",
         "SI-SDR-RM weighs by the ratio mask, |v| / (|v| + |a|).",
         "Additivity error: ‖A_m − A_v − A_b‖₁ / ‖A_m‖₁.",
+        "Kernels at carrier: share of the decoder's kernels whose response peaks within sample "
+        "rate / L of their carrier, of an STFT 1 by construction. Sparsity is Hoyer's, 0 to 1; "
+        "variation the sum of |A[:,t] − A[:,t−1]| over that of A, times frames a second.",
+        *notes_on_figures,
         "A real representation that splits signs into several non-negative channels (four phases, "
         "or a kernel and its negative) lets a mask that knows the sources see the phase. So mask "
         "decisions a second, the additivity error and the ratio mask stand beside each figure.",

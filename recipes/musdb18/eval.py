@@ -10,8 +10,8 @@ import torch
 from utils import scripts
 
 from asteroid_sinudae.data.tracks import Manifest
-from asteroid_sinudae.evaluation.oracle import costs, evaluate
-from asteroid_sinudae.evaluation.tables import markdown_table, medians
+from asteroid_sinudae.evaluation.oracle import costs, evaluate, readability
+from asteroid_sinudae.evaluation.tables import medians, terminal_table, with_readability
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.limits import check_segment
 from asteroid_sinudae.runs.processes import run_lock
@@ -68,6 +68,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
         "evaluated": evaluated,
         "medians": {name: row.dropna().to_dict() for name, row in summary.iterrows()},
         "costs": {name: costs(each, device) for name, each in representations.items()},
+        "readability": {name: readability(each) for name, each in representations.items()},
         "training": {key: training.get(key) for key in ("steps", "epochs", "seconds")},
         "test_tracks": len(manifest.subset("test")),
         "segments": len(results) // len(summary),
@@ -79,7 +80,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
         **provenance(device),
     }
     write_json(run.metrics_file, metrics)
-    print(markdown_table(summary))
+    print(terminal_table(with_readability(summary, metrics["readability"])))
     n_tracks = metrics["test_tracks"]
     print(f"\nMedians over {metrics['segments']} segments; test tracks: {n_tracks}")
     print(f"Silent segments left out: {n_silent}")

@@ -133,6 +133,20 @@ def test_encoded_file_of_another_model_of_the_same_sizes(songs_folder, capsys, f
     assert "must be the model's" in message and not os.path.exists("a.wav")
 
 
+def test_encoding_in_units_of_the_signals_level(songs_folder):
+    assert main(["encode", "dae.pth", "song.wav", "-o", "a.npz"]) == 0
+    assert main(["encode", "dae.pth", "song.wav", "-o", "b.npz", "--signal_level"]) == 0
+    plain, scaled = np.load("a.npz"), np.load("b.npz")
+    assert "gains" not in plain
+    gains = scaled["gains"][:, None]
+    np.testing.assert_allclose(scaled["A"] * gains, plain["A"], rtol=1e-6, atol=1e-9)
+    assert gains.max() > 1.05 * gains.min()
+    for name in "ab":
+        assert main(["decode", "dae.pth", f"{name}.npz", "-o", f"{name}.wav"]) == 0
+    first, second = (soundfile.read(f"{name}.wav")[0] for name in "ab")
+    np.testing.assert_allclose(first, second, atol=1e-6)
+
+
 def test_encoded_file_that_was_saved_in_half_precision(songs_folder):
     assert main(["encode", "dae.pth", "song.wav", "-o", "a.npz"]) == 0
     arrays = dict(np.load("a.npz"))
