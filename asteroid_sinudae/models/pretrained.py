@@ -47,8 +47,7 @@ def available() -> dict[str, str]:
     Returns:
         dict: trained models first, then untrained structures. :func:`facts` has more of each.
     """
-    names = [*registry.files(), *registry.STRUCTURES]
-    return {name: f"{_task(_package(name))}: {_summary(card(name))}" for name in names}
+    return {name: f"{_task(_package(name))}: {_summary(card(name))}" for name in registry.names()}
 
 
 def card(name: str) -> str:

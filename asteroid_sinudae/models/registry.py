@@ -84,5 +84,9 @@ def files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(FOLDER.glob("*.pth"))}
 
 
+def names() -> list[str]:
+    return [*files(), *STRUCTURES]
+
+
 def one_of_the_names() -> str:
-    return f"one of {', '.join([*files(), *STRUCTURES])}"
+    return f"one of {', '.join(names())}"
