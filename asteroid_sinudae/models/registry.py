@@ -7,6 +7,7 @@ from ..utils.checks import check
 
 FOLDER = Path(__file__).parents[1] / "pretrained_models"
 MAX_BYTES = 16_000_000  # size of a model's file
+DEFAULT_SEPARATOR = "separator_vocals"  # what separates where no model is named, once it ships
 # Arguments of :class:`.SinuDAE` that make a useful model without any training.
 STRUCTURES = {
     name: dict(
@@ -34,8 +35,9 @@ def resolve(model: str | Path) -> str | Path | dict:
         model (str or Path): A file, or a name among :func:`available`.
 
     Returns:
-        str or Path of a file, which is not there if `model` only looks like one, by a suffix or a
-        separator; or dict, the arguments of an untrained :class:`.SinuDAE`.
+        str or Path of a file, of a :class:`.SinuDAE` or of a separator, which is not there if
+        `model` only looks like one, by a suffix or a slash; or dict, the arguments of an untrained
+        :class:`.SinuDAE`.
 
     Raises:
         ValueError: if `model` is neither a file nor a name.
@@ -55,6 +57,19 @@ def resolve(model: str | Path) -> str | Path | dict:
     )
 
 
+def default_separator() -> str:
+    """Return the name of the separator that is used where no model is named.
+
+    Raises ValueError if no separator comes with this version.
+    """
+    if DEFAULT_SEPARATOR not in files():
+        raise ValueError(
+            "no separator comes with this version of asteroid_sinudae, expected the file of one: "
+            "`sinudae separate separator.pth song.wav` (recipes/musdb18/run.sh trains separators)"
+        )
+    return DEFAULT_SEPARATOR
+
+
 def model_path(folder: Path, name: str) -> Path:
     """File of a trained model among those in `folder`."""
     return folder / f"{name}.pth"
@@ -69,5 +84,9 @@ def files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(FOLDER.glob("*.pth"))}
 
 
+def names() -> list[str]:
+    return [*files(), *STRUCTURES]
+
+
 def one_of_the_names() -> str:
-    return f"one of {', '.join([*files(), *STRUCTURES])}"
+    return f"one of {', '.join(names())}"

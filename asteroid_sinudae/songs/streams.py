@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ..utils.checks import check, check_positive_int
 
 Stream = Iterable[torch.Tensor]
+Progress = bool | Callable[[float, float], object]
 TOGETHER = 2**14  # samples that several streams give at a time
 
 
@@ -203,17 +204,31 @@ def together(*streams: Stream) -> Iterator[tuple[torch.Tensor, ...]]:
     return zip(*blocks, strict=True)
 
 
-def with_progress(pieces: Stream, label: str, length: float, rate: float) -> Iterator[torch.Tensor]:
-    """Pass a stream on, with a progress bar in seconds if there is a terminal.
+def with_progress(
+    pieces: Stream, label: str, length: float, rate: float, progress: Progress
+) -> Iterator[torch.Tensor]:
+    """Pass a stream on, and tell how far it is.
 
     Args:
         pieces (iterable of :class:`torch.Tensor`): A stream.
         label (str): Label of the bar.
         length (float): Number of samples (or frames) of the whole stream.
         rate (float): Number of samples (or frames) per second.
+        progress (bool or callable): Whether to show a progress bar in seconds, on standard error;
+            or a function that is called with the seconds that are done and those of the whole
+            stream, at first and after each piece.
     """
+    seconds = length / rate
+    if callable(progress):
+        done = 0
+        progress(0.0, seconds)
+        for piece in pieces:
+            yield piece
+            done += piece.shape[-1]
+            progress(done / rate, seconds)
+        return
     shape = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
-    with tqdm(desc=label, total=length / rate, bar_format=shape, disable=None) as bar:
+    with tqdm(desc=label, total=seconds, bar_format=shape, disable=not progress) as bar:
         for piece in pieces:
             yield piece
             bar.update(piece.shape[-1] / rate)

@@ -196,8 +196,18 @@ def test_cut_of_a_short_stream():
 
 def test_progress_leaves_the_stream_alone(capsys):
     wav = noise(2, 30)
-    assert torch.equal(collect(with_progress(wav.split(10, dim=-1), "song", 30, 10.0)), wav)
-    assert capsys.readouterr().err == ""  # there is no terminal
+    for progress, said in {False: False, True: True, (lambda done, whole: None): False}.items():
+        pieces = with_progress(wav.split(10, dim=-1), "song", 30, 10.0, progress)
+        assert torch.equal(collect(pieces), wav)
+        assert ("song: 100%" in capsys.readouterr().err) == said
+
+
+def test_progress_in_seconds():
+    told = []
+    pieces = noise(2, 30).split(20, dim=-1)
+    for piece in with_progress(pieces, "song", 30, 10.0, lambda *seconds: told.append(seconds)):
+        told.append(piece.shape[-1])
+    assert told == [(0.0, 3.0), 20, (2.0, 3.0), 10, (3.0, 3.0)]
 
 
 # Representations
