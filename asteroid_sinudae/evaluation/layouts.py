@@ -161,6 +161,7 @@ def next_layout(
     known = {layout for layout, _ in results}
     best = sorted(results, key=lambda result: -result[1])[:N_PARENTS]
     for _ in range(1000):
+        candidate: Layout | None
         if len(results) < N_PARENTS:
             candidate = _random_layout(rng, budget, sample_rate)
         else:
