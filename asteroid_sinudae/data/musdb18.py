@@ -27,6 +27,7 @@ import torch
 
 from ..songs.audio import rate_ratio, resampled
 from ..songs.containers import find_data, has_successor
+from ..utils.errors import printable
 from ..utils.locks import locked
 from .tracks import (
     FULL_SCALE,
@@ -101,11 +102,6 @@ class Sources(NamedTuple):
     audio: dict[SourceName, np.ndarray]
     n_clipped: int
     rates: set[int]
-
-
-def printable(text: str | Path) -> str:
-    """Returns a path as valid UTF-8 text, with escapes for bytes that are not."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def list_tracks(root: Path) -> tuple[Literal["stems", "wav"], list[SourceTrack]]:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from ..songs import ffmpeg
 from ..utils.checks import FLOATS, check, check_choice, check_dense, check_rate
+from ..utils.errors import printable
 from ..utils.files import atomic_path, require_file
 from .containers import Data, PatchedFile, find_data, find_ogg_streams, has_successor
 from .streams import Stream, cut, map_blocks
@@ -397,7 +398,8 @@ def write_audio(
         raise OSError(f"cannot write {names}: {reason}, is the disk full?") from error
     for path, number in n_clipped.items():
         if number:
-            logger.warning("%s has %d samples beyond full scale, which are clipped", path, number)
+            message = "%s has %d samples beyond full scale, which are clipped"
+            logger.warning(message, printable(path), number)
 
 
 def rate_ratio(old: float, new: float) -> Fraction:

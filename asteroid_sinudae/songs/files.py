@@ -24,7 +24,7 @@ from ..models.representation import Representation
 from ..models.sinudae import SinuDAE
 from ..models.stft import STFT
 from ..utils.checks import check
-from ..utils.errors import one_line
+from ..utils.errors import one_line, printable
 from . import apply
 from .audio import (
     FORMATS,
@@ -421,7 +421,9 @@ def _separated(
     # Sources without names may come in any order.
     pieces = apply.separated(model, audio, chunk, overlap, keep_order="sources" not in infos)
     if isinstance(model, SinuDAE):
-        logger.info("%s is reconstructed, not separated: the model is a pair", audio.path)
+        logger.info(
+            "%s is reconstructed, not separated: the model is a pair", printable(audio.path)
+        )
     if names is not None:
         _note_resampling(audio, model)
         pieces = with_progress(pieces, audio.path.name, audio.length, audio.sample_rate, progress)
@@ -514,12 +516,14 @@ def _open(path: Path, strict: bool) -> Iterator[AudioFile]:
     def tell(message: str) -> None:
         if strict:
             raise ValueError(f"{message}: refused by --strict")
-        logger.warning("%s", message)
+        logger.warning("%s", printable(message))
 
     with open_audio(path, tell) as audio:
         if audio.n_streams > 1:
             logger.info(
-                "%s has %d audio streams, of which the first is read", path, audio.n_streams
+                "%s has %d audio streams, of which the first is read",
+                printable(path),
+                audio.n_streams,
             )
         yield audio
 
@@ -528,7 +532,7 @@ def _note_resampling(song: AudioFile, model: Representation | BaseModel) -> None
     if song.sample_rate != model.sample_rate:
         logger.info(
             "%s is at %s Hz, resampled to the model's %g Hz",
-            song.path,
+            printable(song.path),
             song.sample_rate,
             model.sample_rate,
         )
@@ -539,20 +543,17 @@ def _note_differences(vocals: AudioFile, mixture: AudioFile) -> None:
     if vocals.sample_rate != mixture.sample_rate:
         logger.info(
             "%s is at %s Hz, resampled to the %s Hz of %s",
-            vocals.path,
+            printable(vocals.path),
             vocals.sample_rate,
             mixture.sample_rate,
-            mixture.path,
+            printable(mixture.path),
         )
     number = length_difference(vocals, mixture)
+    names = printable(vocals.path), abs(number), printable(mixture.path)
     if number > 0:
-        logger.info(
-            "%s is %d samples longer than %s, cut at the end", vocals.path, number, mixture.path
-        )
+        logger.info("%s is %d samples longer than %s, cut at the end", *names)
     if number < 0:
-        logger.info(
-            "%s is %d samples shorter than %s, zeros are added", vocals.path, -number, mixture.path
-        )
+        logger.info("%s is %d samples shorter than %s, zeros are added", *names)
 
 
 def check_folder(folder: Path) -> None:
