@@ -36,7 +36,7 @@ def one_line(error: BaseException) -> str:
 
 
 def printable(text: str | Path) -> str:
-    """Return a path, or a message with paths, as valid UTF-8, with escapes for bytes that are not."""
+    """Return a path, or a message with paths, as valid UTF-8, with escapes for other bytes."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
