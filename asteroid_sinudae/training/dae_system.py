@@ -46,6 +46,8 @@ class DAESystem(BaseSystem):
             each `(batch, 1, time)`, from a :class:`.SetShuffleSampler`.
         seed (int): Seed of the noise.
         noise_std (float): Standard deviation of the Gaussian noise, full scale being 1.
+        white_noise (float): Share of the vocals' segments that are replaced by white noise of the
+            same level, so that kernels are heard where songs have no energy.
         objectives (sequence of Objective): Each with its weight, see :mod:`.objectives`. The
             :class:`.Reconstruction` is among them.
         sort (bool): Whether to sort the channels after each update, see :func:`.sort_channels`.
@@ -69,6 +71,7 @@ class DAESystem(BaseSystem):
         train_loader: torch.utils.data.DataLoader,
         seed: int = 0,
         noise_std: float = 1e-4,
+        white_noise: float = 0.0,
         objectives: Sequence[Objective] = (Reconstruction(), TotalVariation(0.5)),
         sort: bool = True,
         scheduler: dict | None = None,
@@ -76,6 +79,7 @@ class DAESystem(BaseSystem):
     ):
         check(seed >= 0, "seed", seed, "0 or more")
         check(noise_std >= 0, "noise_std", noise_std, "0 or more")
+        check(0 <= white_noise <= 1, "white_noise", white_noise, "from 0 to 1")
         sampler: Any = train_loader.batch_sampler  # a SetShuffleSampler
         check_objectives(objectives, is_matched=sampler.matched)
         super().__init__(
@@ -88,6 +92,7 @@ class DAESystem(BaseSystem):
         )
         self.seed = seed
         self.noise_std = noise_std
+        self.white_noise = white_noise
         self.objectives = tuple(objectives)
         self.sort = sort
         if sort:
@@ -110,6 +115,19 @@ class DAESystem(BaseSystem):
         shape = (batch * self.trainer.world_size, *vocals.shape[1:])
         noise = torch.randn(shape, generator=generator, device=vocals.device, dtype=vocals.dtype)
         return noise[batch * self.global_rank : batch * (self.global_rank + 1)]
+
+    def with_white_noise(self, vocals: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Replace some of the vocals by white noise of their level, -60 dB if they are silent.
+
+        Args:
+            vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+            noise (:class:`torch.Tensor`): standard normal, of the same shape.
+        """
+        level = vocals.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-3)  # (batch, 1, 1)
+        # A standard normal number is a draw: its distribution function is uniform.
+        draw = torch.special.ndtr(noise[..., :1])  # (batch, 1, 1)
+        # Another signal than the noise that is added to the input: it would tell the answer.
+        return torch.where(draw < self.white_noise, level * noise.flip(-1), vocals)
 
     def encode(
         self, vocals: torch.Tensor, accompaniment: torch.Tensor, noise: torch.Tensor
@@ -162,7 +180,10 @@ class DAESystem(BaseSystem):
     def training_step(self, batch, batch_nb):
         """Return the weighted sum of the objectives; raises a ValueError if it is not finite."""
         vocals, accompaniment = batch
-        losses = self.losses(vocals, accompaniment, self.noise_like(vocals))
+        noise = self.noise_like(vocals)
+        if self.white_noise:
+            vocals = self.with_white_noise(vocals, noise)
+        losses = self.losses(vocals, accompaniment, noise)
         loss = self.weighted_sum(losses)
         self.log_losses(loss, losses)
         snr = losses[Reconstruction.name].detach().clone()

@@ -25,7 +25,7 @@ from asteroid_sinudae.training.step_sizes import relative_groups
 from asteroid_sinudae.utils.checks import check
 
 # Keys of the group `objective` that are the system's own; the others are those of the objectives.
-OF_SYSTEM = ("noise_std", "sort")
+OF_SYSTEM = ("noise_std", "white_noise", "sort")
 
 
 def main() -> None:

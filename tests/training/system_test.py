@@ -347,6 +347,7 @@ def test_bf16_update_is_close_to_the_fp32_one(tracks, tmp_path, objectives):
     "options, message",
     [
         (dict(noise_std=-1e-4), "noise_std must be 0 or more, got -0.0001"),
+        (dict(white_noise=1.5), "white_noise must be from 0 to 1, got 1.5"),
         (dict(seed=-1), "seed must be 0 or more, got -1"),
         (
             dict(objectives=[TotalVariation(0.5)]),
@@ -450,3 +451,23 @@ def test_only_a_training_silences_a_warning(tracks, tmp_path):
         warnings.simplefilter("always")
         fit(make_system(tracks), tmp_path, ckpt_path=tmp_path / "checkpoints/step=1.ckpt")
     assert not [each for each in caught if "not resumable" in str(each.message)]
+
+
+def test_some_vocals_are_replaced_by_white_noise_of_their_level(tracks):
+    system = make_system(tracks, white_noise=0.25)
+    vocals = 0.3 * torch.sin(torch.arange(4000.0) / 20).expand(400, 1, -1).clone()
+    vocals[:200] *= 0  # silent
+    noise = torch.randn(400, 1, 4000, generator=torch.Generator().manual_seed(0))
+    found = system.with_white_noise(vocals, noise)
+    is_replaced = (found != vocals).any(-1).flatten()
+    assert 70 <= is_replaced.sum() <= 130
+    assert torch.equal(found, system.with_white_noise(vocals, noise))
+    replaced, levels = found[is_replaced], vocals.square().mean(-1).sqrt().clamp(min=1e-3)
+    torch.testing.assert_close(
+        replaced.square().mean(-1).sqrt(), levels[is_replaced], rtol=0.1, atol=0
+    )
+    spectrum = torch.fft.rfft(replaced / levels[is_replaced, :, None]).abs().square().mean((0, 1))
+    assert 0.5 < (spectrum[1:-1] / spectrum[1:-1].mean()).min()  # at all frequencies
+    # It is another signal than the noise that is added to the input.
+    alike = (replaced * noise[is_replaced]).mean(-1) / levels[is_replaced]
+    assert alike.abs().max() < 0.1
