@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 import torch
-from tqdm import tqdm
 
 from ..utils.checks import check, check_positive_int
+from ..utils.progress import progress
 
 Stream = Iterable[torch.Tensor]
 TOGETHER = 2**14  # samples that several streams give at a time
@@ -204,7 +204,7 @@ def together(*streams: Stream) -> Iterator[tuple[torch.Tensor, ...]]:
 
 
 def with_progress(pieces: Stream, label: str, length: float, rate: float) -> Iterator[torch.Tensor]:
-    """Pass a stream on, with a progress bar in seconds if there is a terminal.
+    """Pass a stream on, with its progress in seconds of audio, see :func:`.progress`.
 
     Args:
         pieces (iterable of :class:`torch.Tensor`): A stream.
@@ -213,7 +213,11 @@ def with_progress(pieces: Stream, label: str, length: float, rate: float) -> Ite
         rate (float): Number of samples (or frames) per second.
     """
     shape = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
-    with tqdm(desc=label, total=length / rate, bar_format=shape, disable=None) as bar:
-        for piece in pieces:
-            yield piece
-            bar.update(piece.shape[-1] / rate)
+    return progress(
+        pieces,
+        label,
+        length / rate,
+        unit="s",
+        size=lambda piece: piece.shape[-1] / rate,
+        bar_format=shape,
+    )

@@ -87,6 +87,7 @@ def test_all_stages_then_again(tmp_path, musdb18, conf):
 
     done = run()
     assert done.returncode == 0, done.stderr
+    assert "\r" not in done.stdout + done.stderr  # no bars where there is no terminal
     exp_dir = recipe / "exp" / "train_sinudae_test"
     written = {path.name for path in exp_dir.iterdir()}
     assert written == {
