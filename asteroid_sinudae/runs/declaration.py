@@ -49,6 +49,7 @@ class Table:
         base (dict): Values by keys of the configuration, for all rows.
         rows (dict): :class:`Row` by name.
         stft (dict): :class:`Row` by name of the baselines, which are evaluated without training.
+        report_row (str, optional): Row that the page and the sentence below the table are about.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Table:
     base: dict
     rows: dict[str, Row]
     stft: dict[str, Row] = field(default_factory=dict)
+    report_row: str | None = None
 
     def all_rows(self) -> dict[str, Row]:
         """Return the rows by name, in the order of the table, the baselines last."""
@@ -129,7 +131,9 @@ def load_table(path: Path, name: str, conf: dict) -> Table:
         {row: Row(**values) for row, values in content.get(rows_of, {}).items()}
         for rows_of in ROW_NAMES
     )
-    return Table(name, content["title"], content.get("base", {}), rows, stft)
+    return Table(
+        name, content["title"], content.get("base", {}), rows, stft, content.get("report_row")
+    )
 
 
 def _table_type(conf: dict) -> Any:

@@ -9,7 +9,15 @@ from ..utils.locks import locked
 from .conf import write_conf
 from .declaration import Job, Table
 from .processes import run_script
-from .results import Result, make_table, read_result, to_markdown
+from .results import (
+    Result,
+    make_table,
+    missing_runs,
+    read_result,
+    to_markdown,
+    to_sentence,
+    to_terminal,
+)
 
 
 def run_job(job: Job, scripts: Path, data_dir: Path, source: str, heading: str) -> None:
@@ -101,5 +109,9 @@ def write_table(
         text = to_markdown(table, figures, jobs, results, given)
         write_text(folder / "table.md", text + "\n")
         write_text(folder / "table.csv", figures.to_csv(index=False))
-    print(f"\n{text}")
+    parts = [to_terminal(table, figures), *missing_runs(jobs, results)]
+    parts += [f"All columns, and what they are of: {folder / 'table.md'}"]
+    parts += filter(None, [to_sentence(table, figures)])
+    for part in parts:
+        print(f"\n{part}")
     return refused

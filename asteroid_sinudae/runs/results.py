@@ -1,4 +1,4 @@
-"""Results of a table's jobs: which are done, and the table of them."""
+"""Results of a table's jobs: which are done, the table of them, and what it says in words."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import pandas as pd
 from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict
 
-from ..evaluation.tables import RM_COLUMN, bm_column
+from ..evaluation.tables import LEGEND, RM_COLUMN, bm_column, in_words, terminal_table
+from ..models.registry import STRUCTURES
 from ..training.checkpoints import MAY_CHANGE
 from ..utils.schema import validated
 from .conf import TYPES, mapping_type, type_of
@@ -55,6 +56,14 @@ COLUMNS = {  # of a table, with their format in Markdown
     "Updates": ".0f",
     "Runs": "g",
 }
+SHORT = {  # what a terminal has room for, by the titles that it has there
+    "SI-SDR (dB)": "SI-SDR",
+    "SI-SDR in paper (dB)": "paper",
+    "SI-SDR-BM 0.5 (dB)": "BM 0.5",
+    "SI-SDR-BM in paper (dB)": "paper",
+    "SI-SDR-RM (dB)": "RM",
+    "Updates": "updates",
+}
 
 
 Costs = mapping_type({key: Required[TYPES[float]] for key in COSTS})
@@ -79,8 +88,21 @@ class RunMetrics(Metrics):
     training: Training  # type: ignore[misc]  # which other scripts may leave out
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Evaluation of one representation.
+
+    Args:
+        costs (dict): Values of `COSTS`.
+        segments (:class:`pandas.DataFrame`): Metrics of every segment.
+    """
+
+    costs: dict[str, float]
+    segments: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Evaluation):
     """Result of a job, as eval.py has written it.
 
     Args:
@@ -88,22 +110,20 @@ class Result:
         steps (int or None): Updates of the training, None of a baseline.
         seconds (float or None): Duration of the training.
         parameters (int): Number of parameters of the model; 0 for a baseline.
-        costs (dict): Values of `COSTS`.
         n_segments (int): Test segments.
         n_tracks (int): Test tracks.
         made_with (str): Device, commit and versions.
-        segments (:class:`pandas.DataFrame`): Metrics of every segment.
+        beside (dict): :class:`Evaluation` of the models that `pretrained` names, by their names.
     """
 
     source: str
     steps: int | None
     seconds: float | None
     parameters: int
-    costs: dict[str, float]
     n_segments: int
     n_tracks: int
     made_with: str
-    segments: pd.DataFrame
+    beside: dict[str, Evaluation]
 
 
 def describe_source(source: dict) -> str:
@@ -193,20 +213,26 @@ def _result(metrics: dict, run: Run) -> Result:
     if evaluated not in metrics["costs"]:
         raise ValueError(f"{run.metrics_file}: costs has no {evaluated!r}, as evaluated")
     versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
-    figures = numbers(segments[segments["representation"] == evaluated], columns, path)
-    for column in columns:
-        if not np.isfinite(figures[column]).all():
-            raise ValueError(f"{path.name}: {column} of {evaluated} is not finite everywhere")
+    beside = metrics["conf"].get("baseline", {}).get("pretrained", "").split()
+    evaluations = {}
+    for name in (evaluated, *(name for name in beside if name in metrics["costs"])):
+        figures = numbers(segments[segments["representation"] == name], columns, path)
+        for column in columns:
+            if not np.isfinite(figures[column]).all():
+                raise ValueError(f"{path.name}: {column} of {name} is not finite everywhere")
+        evaluations[name] = Evaluation(costs=metrics["costs"][name], segments=figures)
+    own = evaluations.pop(evaluated)
     return Result(
+        costs=own.costs,
+        segments=own.segments,
         source=describe_source(metrics["source"]),
         steps=metrics["training"]["steps"],
         seconds=metrics["training"]["seconds"],
         parameters=metrics["parameters"],
-        costs=metrics["costs"][evaluated],
         n_segments=metrics["segments"],
         n_tracks=metrics["test_tracks"],
         made_with=f"{metrics['device']}; commit {metrics.get('commit')}; {', '.join(versions)}",
-        segments=figures,
+        beside=evaluations,
     )
 
 
@@ -219,11 +245,16 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
         results (sequence of Result or None): Result of each job; None if it is not done.
 
     Returns:
-        :class:`pandas.DataFrame` with columns of `COLUMNS`, one row a row of the table; NaN
+        :class:`pandas.DataFrame` with columns of `COLUMNS`, one row a row of the table, and between
+        those that are trained and the baselines one for each model that `pretrained` names; NaN
         where there is no result.
     """
     lines = []
+    beside = {name: each for result in results if result for name, each in result.beside.items()}
     for name, row in table.all_rows().items():
+        if name in table.stft:
+            lines += _beside_lines(beside)
+            beside = {}
         runs = [index for index, job in enumerate(jobs) if job.row == name]
         job = jobs[runs[0]]
         done = [result for index in runs if (result := results[index]) is not None]
@@ -234,12 +265,21 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
         if done and not job.is_baseline:
             cells |= _training_cells(done)
         lines.append(cells)
+    lines += _beside_lines(beside)  # without a baseline
     figures = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
     without = [title for title in PAPER_COLUMNS.values() if figures[title].isna().all()]
     return figures.drop(columns=without)
 
 
-def _evaluation_cells(runs: Sequence[Result]) -> dict:
+def _beside_lines(evaluations: dict[str, Evaluation]) -> list[dict]:
+    """Make the lines of models that are not trained in any row."""
+    return [
+        {"Setup": with_length(name), "Runs": 1, **_evaluation_cells([each])}
+        for name, each in evaluations.items()
+    ]
+
+
+def _evaluation_cells(runs: Sequence[Evaluation]) -> dict:
     """Make the cells of what was evaluated."""
     segments = pd.concat([run.segments for run in runs])
     cells = {}
@@ -258,6 +298,66 @@ def _training_cells(runs: Sequence[Result]) -> dict:
         "Training time (min)": median(r.seconds for r in runs if r.seconds is not None) / 60,
         "Updates": median(r.steps for r in runs if r.steps is not None),
     }
+
+
+def with_length(name: str, steps: float | None = None) -> str:
+    """Name a representation and how long it was trained, where that is known.
+
+    Args:
+        name (str): Its name in tables, which tells that a model of the package is untrained.
+        steps (float, optional): Updates; None or NaN if nothing is known.
+
+    Examples
+        >>> [with_length("DAE", 40), with_length("DAE", 0), with_length("multires_c800_s256")]
+        ['DAE, 40 updates', 'DAE, untrained', 'multires_c800_s256, untrained']
+    """
+    if name in STRUCTURES or steps == 0:
+        return f"{name}, untrained"
+    return name if steps is None or pd.isna(steps) else f"{name}, {steps:.0f} updates"
+
+
+def _lengths(figures: pd.DataFrame) -> list[int | None]:
+    """Return the updates of each row, None where nothing was trained."""
+    return [None if pd.isna(steps) else int(steps) for steps in figures["Updates"]]
+
+
+def to_sentence(table: Table, figures: pd.DataFrame) -> str:
+    """Say in one sentence what a table shows; see :func:`.in_words`.
+
+    It is about the table's `report_row`, or the first trained row with a result if that has none,
+    and the first of the baselines with a result.
+
+    Args:
+        table (Table): The table as it is declared.
+        figures (:class:`pandas.DataFrame`): The result of :func:`make_table`.
+
+    Returns:
+        str: The sentence; empty if there is nothing to compare.
+    """
+    names = [with_length(*line) for line in zip(figures["Setup"], _lengths(figures), strict=True)]
+    medians = figures[f"{METRICS[bm_column(0.5)]} (dB)"].astype(float)
+    lines = zip(figures["Setup"], names, medians.notna(), strict=True)
+    done = {label: name for label, name, is_done in lines if is_done}
+    rows = sorted(table.rows, key=lambda row: row != table.report_row)  # which then comes first
+    trained = [done[table.rows[row].label] for row in rows if table.rows[row].label in done]
+    stft = [done[row.label] for row in table.stft.values() if row.label in done]
+    if not trained or not stft:
+        return ""
+    return in_words(trained[0], stft[0], dict(zip(names, medians, strict=True)))
+
+
+def to_terminal(table: Table, figures: pd.DataFrame) -> str:
+    """Write what a terminal has room for of a table, under its title.
+
+    Args:
+        table (Table): The table as it is declared.
+        figures (:class:`pandas.DataFrame`): The result of :func:`make_table`.
+    """
+    updates = pd.Series(_lengths(figures), figures.index, dtype=object)
+    shown = figures.assign(Updates=updates).set_index("Setup")
+    shown = shown[[title for title in SHORT if title in figures]].rename(columns=SHORT)
+    legend = f"{LEGEND} paper: its figure, on all of MUSDB18." if "paper" in shown else LEGEND
+    return f"{table.title}\n\n{terminal_table(shown)}\n\n{legend}"
 
 
 def to_markdown(
@@ -293,10 +393,16 @@ def to_markdown(
     if given:
         values = ", ".join(f"{key}={value}" for key, value in given.items())
         notes.append(f"Given for all rows that set nothing else: {values}.")
-    missing = [str(job) for job, result in zip(jobs, results, strict=True) if result is None]
-    if missing:
-        notes.append(f"Incomplete: {len(missing)} of {len(jobs)} runs missing, {_list(missing)}.")
+    notes += [*missing_runs(jobs, results), *filter(None, [to_sentence(table, figures)])]
     return "\n".join([f"# {table.title}", "", lines, "", *(f"- {note}" for note in notes)])
+
+
+def missing_runs(jobs: Sequence[Job], results: Sequence[Result | None]) -> list[str]:
+    """Say which runs a table is without; nothing if it is complete."""
+    missing = [str(job) for job, result in zip(jobs, results, strict=True) if result is None]
+    if not missing:
+        return []
+    return [f"Incomplete: {len(missing)} of {len(jobs)} runs missing, {_list(missing)}."]
 
 
 def _provenance(jobs: Sequence[Job], done: Sequence[Result]) -> list[str]:

@@ -17,7 +17,7 @@ class ProgressLines(Callback):
 
     Examples
         >>> ProgressLines.describe(2, 30, 40, 0.7512, 1.5)
-        'Training: epoch 2, update 30/40, loss 0.7512, 1.50 updates per second'
+        'Training: epoch 2, update 30/40, loss 0.75, 1.50 updates per second'
     """
 
     def __init__(self, max_steps: int = -1):
@@ -28,7 +28,7 @@ class ProgressLines(Callback):
     def describe(epoch: int, step: int, total: float, loss: float, speed: float) -> str:
         """Describe how far a training is."""
         where = f"epoch {epoch}, update {step}/{total:g}"
-        return f"Training: {where}, loss {loss:.4g}, {speed:.2f} updates per second"
+        return f"Training: {where}, loss {loss:.2f}, {speed:.2f} updates per second"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

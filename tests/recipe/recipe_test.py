@@ -120,8 +120,16 @@ def test_all_stages_then_again(tmp_path, musdb18, conf):
     assert metrics["medians"]["STFT"]["si_sdr"] > 100
     assert metrics["conf"]["training"]["seed"] == 3 and metrics["segments"] == 8
     assert {"versions", "commit", "device", "finished"} <= metrics.keys()
-    table = (exp_dir / "table.md").read_text()
-    assert table in done.stdout and all(name in table for name in names)
+    *table, _, sentence = (exp_dir / "table.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:]] == names
+    printed = done.stdout.splitlines()
+    rows = [line for line in printed if line.startswith("| ")]
+    names[0] += ", 7 updates"
+    assert [row.split("|")[1].strip() for row in rows] == ["representation", *names]  # once
+    assert max(map(len, rows)) <= 100
+    assert "vocals come out at " in sentence and "(mod-cos DAE, 7 updates)" in sentence
+    last = printed.index(sentence)
+    assert printed[last + 1] == "Stage 5: page"
 
     again = run("--stage", "2", "--stop_stage", "2")
     assert again.returncode == 0, again.stderr
