@@ -13,6 +13,8 @@ from .masks import energy_ratio_mask as energy_ratio_mask
 from .masks import informed_separation as informed_separation
 from .masks import ratio_mask as ratio_mask
 from .models import pretrained as pretrained
+from .models.model_files import LoadedModel as LoadedModel
+from .models.model_files import load_model as load_model
 from .models.representation import Representation as Representation
 from .models.separators import SinuDAEConvTasNet as SinuDAEConvTasNet
 from .models.separators import SinuDAEDPRNNTasNet as SinuDAEDPRNNTasNet
@@ -21,5 +23,10 @@ from .models.separators import SinuDAELSTMTasNet as SinuDAELSTMTasNet
 from .models.separators import STFTConvTasNet as STFTConvTasNet
 from .models.sinudae import SinuDAE as SinuDAE
 from .models.stft import STFT as STFT
+from .songs.files import decode_file as decode_file
+from .songs.files import encode_file as encode_file
+from .songs.files import mask_file as mask_file
+from .songs.files import separate as separate
+from .songs.files import separate_file as separate_file
 
 __version__: str

@@ -1,8 +1,9 @@
-"""Measures of evaluations: SI-SDR, additivity and silence, as functions of tensors."""
+"""Measures of evaluations, as functions of tensors: separation, readability and silence."""
 
 import torch
 from asteroid.losses.sdr import SingleSrcNegSDR
 
+from .filterbanks.kernels import peak_frequencies
 from .models.sinudae import SinuDAE
 
 SILENCE_DB = -10.0
@@ -60,6 +61,87 @@ def additivity_error(
     """
     error = (mixture - vocals - accompaniment).abs().sum(dim=(-2, -1))  # (batch,)
     return error / mixture.abs().sum(dim=(-2, -1))
+
+
+def hoyer_sparsity(magnitudes: torch.Tensor) -> torch.Tensor:
+    r"""Compute Hoyer's sparsity of magnitudes [1], from 0, all equal, to 1, all but one zero.
+
+    .. math:: \frac{\sqrt{n} - \|A\|_1 / \|A\|_2}{\sqrt{n} - 1}, \quad n = CT
+
+    It does not depend on the level. Repeating every magnitude changes it by less than
+    :math:`1 / (\sqrt{n} - 1)`, so that representations of other sizes can be compared. It is one of
+    the measures that [2] compares.
+
+    Args:
+        magnitudes (:class:`torch.Tensor`): shape `(batch, freq, frames)`.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(batch,)`; NaN where all magnitudes are zero.
+
+    References
+        [1] : "Non-negative Matrix Factorization with Sparseness Constraints". JMLR 2004.
+        Patrik O. Hoyer.
+        [2] : "Comparing Measures of Sparsity". IEEE Transactions on Information Theory 2009.
+        Niall Hurley, Scott Rickard.
+
+    Examples
+        >>> hoyer_sparsity(torch.tensor([[[0.0, 5.0], [0.0, 0.0]], [[2.0, 2.0], [2.0, 2.0]]]))
+        tensor([1., 0.])
+    """
+    flat = magnitudes.flatten(1)  # (batch, freq * frames)
+    root = flat.shape[1] ** 0.5
+    return (root - flat.norm(p=1, dim=1) / flat.norm(dim=1)) / (root - 1)
+
+
+def variation(magnitudes: torch.Tensor, frame_rate: float) -> torch.Tensor:
+    r"""Compute the total variation over time, relative to the magnitudes, per second.
+
+    .. math:: r\, \frac{\sum_{t=1}^{T-1} \|A[:,t] - A[:,t-1]\|_1}{\sum_{t=0}^{T-1} \|A[:,t]\|_1}
+
+    The numerator is the second sum of Eq. (1), that over frames, with its L1 norm. Divided by the
+    sum of the magnitudes it does not depend on the level, and times the frames per second,
+    :math:`r`, smooth envelopes have the same value at any hop. It is at most :math:`2r`, where no
+    channel sounds in two frames that follow each other.
+
+    Args:
+        magnitudes (:class:`torch.Tensor`): shape `(batch, freq, frames)`.
+        frame_rate (float): :math:`r`, the frames per second.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(batch,)`, in 1/s; NaN where all magnitudes are zero.
+
+    Examples
+        >>> variation(torch.tensor([[[1.0, 3.0], [1.0, 0.0]]]), frame_rate=100)  # (2 + 1) / 5
+        tensor([60.])
+    """
+    steps = magnitudes.diff(dim=-1).abs().sum(dim=(-2, -1))  # (batch,)
+    return frame_rate * steps / magnitudes.abs().sum(dim=(-2, -1))
+
+
+def kernels_at_carrier(kernels: torch.Tensor, carriers: torch.Tensor, sample_rate: float) -> float:
+    r"""Compute the share of kernels whose magnitude response peaks where their carrier says.
+
+    Such a channel can be read: it stands for the frequency that it is labelled with. A kernel
+    counts if :math:`|\arg\max_f |W_c(f)| - f_c| \le N / L`, one bin of its DFT, with :math:`N` the
+    sample rate. The spectrum of a modulated cosine is that of its modulator moved to the carrier,
+    so a modulator that is not slow moves the peak away. A kernel that is zero does not count.
+
+    Args:
+        kernels (:class:`torch.Tensor`): the decoder's kernels, shape `(C, L)`.
+        carriers (:class:`torch.Tensor`): :math:`f_c` in Hz, shape `(C,)`.
+        sample_rate (float): :math:`N` in Hz.
+
+    Returns:
+        float: from 0 to 1.
+
+    Examples
+        >>> kernels = torch.cos(2 * torch.pi * 10 * torch.arange(100.0) / 100).repeat(2, 1)
+        >>> kernels_at_carrier(kernels, torch.tensor([10.5, 12.0]), sample_rate=100.0)
+        0.5
+    """
+    distances = (peak_frequencies(kernels, sample_rate) - carriers.double()).abs()
+    is_near = (distances <= sample_rate / kernels.shape[-1]) & (kernels != 0).any(dim=-1)
+    return is_near.double().mean().item()
 
 
 def is_silent(wav: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +28,13 @@ from asteroid_sinudae.data.sampler import SetShuffleSampler
 from asteroid_sinudae.data.segments import TrainSegments
 from asteroid_sinudae.data.tracks import SAMPLE_RATE, Track
 from asteroid_sinudae.losses import neg_snr, total_variation
+from asteroid_sinudae.models.registry import STRUCTURES
 from asteroid_sinudae.training.sorting import sort_channels
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SHIPPED = "sinudae_c800_s256"  # the model that songs are encoded by
 STFT = dict(n_filters=2048, kernel_size=2048, stride=384)  # the paper's baseline
+COMPACT = ("multires_c800_s256", "multires_c2732_s512")  # the paper's size, the STFT's cost
 
 
 class Setting(NamedTuple):
@@ -238,6 +241,54 @@ def codec(setting: Setting) -> list[dict]:
     ]
 
 
+# Compact kernels
+
+
+def compact(setting: Setting) -> list[dict]:
+    """Time pairs of compact kernels beside the same pairs of whole ones."""
+    length, rows = round(setting.audio_seconds * SAMPLE_RATE), []
+    wav = torch.randn(1, 1, length, device=setting.device)
+    for name in COMPACT:
+        pairs = {
+            kind: SinuDAE(**{**STRUCTURES[name], "compact": kind == "compact"}).to(setting.device)
+            for kind in ("compact", "whole")
+        }
+        runs = {}
+        for kind, pair in pairs.items():
+            step = make_step(pair, setting, "fp32")
+            runs[kind] = partial(_encode_decode_and_step, pair, wav, step)
+        times = pd.DataFrame(interleaved(runs, setting.rounds, setting.device, name))
+        medians = times.groupby(["part", "run"], sort=False).seconds.median().unstack()
+        for part in ("encode", "decode", "step"):
+            compact, whole = (1e3 * medians.loc[part, kind] for kind in ("compact", "whole"))
+            rows.append(
+                {
+                    "model": name,
+                    "part": part,
+                    "compact (ms)": compact,
+                    "whole (ms)": whole,
+                    "whole / compact": whole / compact,
+                }
+            )
+        numbers = [sum(p.numel() for p in pairs[kind].parameters()) for kind in pairs]
+        rows.append(
+            {"model": name, "part": "parameters", "whole / compact": numbers[1] / numbers[0]}
+        )
+    return rows
+
+
+def _encode_decode_and_step(
+    pair: SinuDAE, wav: torch.Tensor, step: Callable[[Lap], torch.Tensor], lap: Lap
+) -> None:
+    with torch.no_grad():
+        rep = pair.encode(wav)
+        lap("encode")
+        pair.decode(rep, wav.shape[-1])
+        lap("decode")
+    step(lambda part: None)
+    lap("step")
+
+
 # Growth
 
 
@@ -401,6 +452,7 @@ SUITES = {
     "training": training,
     "memory": memory,
     "codec": codec,
+    "compact": compact,
     "growth": growth,
     "loading": loading,
     "start": start,

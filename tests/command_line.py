@@ -5,6 +5,7 @@ import torch
 from asteroid_sinudae.cli import main
 from asteroid_sinudae.utils.files import load_safely
 
+PAIR_NOTE = " is reconstructed, not separated: the model is a pair"
 SIZES = dict(n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=8, skip_chan=4)
 
 
@@ -22,11 +23,15 @@ def import_weights(*options, out="model.pth"):
 
 
 def mistake(capsys, status):
-    """The one line on stderr, without the command's name, of a call that ended with `status` 1."""
+    """The one line on stderr, without the command's name, of a call that ended with `status` 1.
+
+    The note that a pair does not separate may stand before it.
+    """
     printed = capsys.readouterr()
-    assert status == 1 and printed.out == ""
-    assert printed.err.startswith("sinudae: ") and printed.err.count("\n") == 1
-    return printed.err.removeprefix("sinudae: ").rstrip("\n")
+    assert status == 1 and printed.out == "" and printed.err.endswith("\n")
+    lines = [line for line in printed.err.splitlines() if not line.endswith(PAIR_NOTE)]
+    assert len(lines) == 1 and lines[0].startswith("sinudae: ")
+    return lines[0].removeprefix("sinudae: ")
 
 
 def save(model, path, **infos):

@@ -31,10 +31,10 @@ def separate(model, path, *args, **options):
 # Encoded signals
 
 
-def encode(model, path, chunk=10.0):
+def encode(model, path, chunk=10.0, gains=None):
     with open_audio(path) as song:
         pieces, signal = songs.encoded(model, song, chunk)
-        write_encoded(Path("a.npz"), model, pieces, signal)
+        write_encoded(Path("a.npz"), model, pieces, signal, gains)
 
 
 def decode(model, path="a.npz", chunk=10.0):

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import gc
 import importlib
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,9 +46,34 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     """Import the commands, and run the chosen one."""
+    if args.command == "separate" and "torch" not in sys.modules:
+        print("sinudae: loading PyTorch and the model", file=sys.stderr, flush=True)  # seconds
     with _without_collection():
         commands = importlib.import_module(".commands", __name__)
-    getattr(commands, args.command)(args)
+    with _printing_notes():
+        getattr(commands, args.command)(args)
+
+
+class _Printer(logging.Handler):
+    """Prints what is logged: notes, about what the user might not expect, and warnings."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = "warning" if record.levelno >= logging.WARNING else "note"
+        print(f"sinudae: {kind}: {record.getMessage()}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _printing_notes() -> Iterator[None]:
+    """Print what is logged of songs in the block."""
+    logger, printer = logging.getLogger("asteroid_sinudae.songs"), _Printer()
+    level = logger.level
+    logger.addHandler(printer)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(printer)
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -116,6 +142,25 @@ def add_output(parser: argparse.ArgumentParser, metavar: str, text: str) -> None
     add_force(parser)
 
 
+def add_folder(parser: argparse.ArgumentParser, content: str, default: Path | None = None) -> None:
+    """Add the options for the folder of estimates and for their format."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=default is None,
+        default=default,
+        metavar="DIR",
+        help=f"folder for {content}",
+    )
+    parser.add_argument(
+        "--format",
+        default="wav",
+        help="wav (32-bit floats) or flac (24-bit integers, which clip) (default: %(default)s)",
+    )
+    add_force(parser)
+
+
 def add_force(parser: argparse.ArgumentParser) -> None:
     """Add the option to replace files."""
     parser.add_argument("--force", action="store_true", help="replace files that exist")
@@ -123,16 +168,29 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 def add_separate(commands: Commands) -> None:
     """Add the subcommand `separate`."""
-    summary = "separate a song of any length by a model (a SinuDAE alone gives its reconstruction)"
-    parser = add_command(commands, "separate", summary)
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        type=Path,
-        help="file of an Asteroid model, or name of one that comes with the package",
+    parser = add_command(commands, "separate", "separate songs of any length by a model")
+    parser.usage = "%(prog)s [options] [MODEL] SONG [SONG ...]"
+    parser.description = (
+        "Separate songs of any length by a model. The first argument is the MODEL if it is the "
+        "name of one that comes with the package (`sinudae models` lists them) or a model's file; "
+        "otherwise all arguments are songs, and the separator that comes with the package is used. "
+        "A pair (a SinuDAE) does not separate: it gives its reconstruction."
     )
-    parser.add_argument("song", metavar="SONG", type=Path, help="audio file")
-    add_output(parser, "DIR", "folder for SONG_<source>.wav")
+    parser.add_argument(
+        "paths",
+        metavar="SONG",
+        type=Path,
+        nargs="+",
+        help="audio file, folder of audio files, or - for one on standard input; the first may be "
+        "the MODEL: the file of an Asteroid model, or the name of one",
+    )
+    add_folder(parser, "SONG_<source>.wav (default: the current folder)", default=Path())
+    parser.add_argument(
+        "--sources",
+        type=lambda text: text.split(","),
+        metavar="NAMES",
+        help="sources to write, as in `--sources vocals` (default: all; a pair has none)",
+    )
     parser.add_argument(
         "--overlap",
         type=float,
@@ -158,7 +216,7 @@ def add_mask(commands: Commands) -> None:
         help="file of a SinuDAE, or name of one that comes with the package",
     )
     parser.add_argument("--stft", action="store_true", help="use Asteroid's STFT instead")
-    add_output(parser, "DIR", "folder for MIX_vocals.wav and MIX_accompaniment.wav")
+    add_folder(parser, "MIX_vocals.wav and MIX_accompaniment.wav")
     parser.add_argument(
         "--rule",
         choices=RULES,
@@ -190,6 +248,12 @@ def add_encode(commands: Commands) -> None:
         "FILE.npz",
         "file of A (channels, C, frames), frequencies (Hz), stride, sample_rate and length",
     )
+    parser.add_argument(
+        "--signal_level",
+        action="store_true",
+        help="write A in units of the signal's level: 1 is a sinusoid of full scale, as loud in "
+        "every channel; gains, by which decode multiplies again, are in the file",
+    )
     add_chunk_options(parser)
     add_strict(parser)
 
@@ -200,7 +264,7 @@ def add_decode(commands: Commands) -> None:
     parser = add_command(commands, "decode", summary)
     parser.add_argument("model", metavar="MODEL", type=Path, help="file or name of the SinuDAE")
     parser.add_argument("file", metavar="FILE.npz", type=Path, help="file of sinudae encode")
-    add_output(parser, "OUT.wav", "file to write, at the model's sample rate")
+    add_output(parser, "OUT.wav", "file to write, at the model's sample rate (or OUT.flac)")
     add_chunk_options(parser)
 
 

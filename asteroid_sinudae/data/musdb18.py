@@ -27,8 +27,18 @@ import torch
 
 from ..songs.audio import rate_ratio, resampled
 from ..songs.containers import find_data, has_successor
+from ..utils.errors import printable
 from ..utils.locks import locked
-from .tracks import FULL_SCALE, MAX_SECONDS, SAMPLE_RATE, SOURCES, SUBSETS, SourceName, Subset
+from .tracks import (
+    FULL_SCALE,
+    MAX_SECONDS,
+    SAMPLE_RATE,
+    SOURCES,
+    SUBSETS,
+    Manifest,
+    SourceName,
+    Subset,
+)
 
 MIN_SAMPLES = 2048  # one kernel of the encoder
 STEM_ENDING = ".stem.mp4"
@@ -43,7 +53,9 @@ LENGTH_TOLERANCE = 2 * 1024
 RATES = (8000, 192000)  # Hz, lowest and highest that are resampled
 MAX_CHANNELS = 8
 PIECE = 2**20  # samples, over all channels, that are read at a time
+SIZE = {"train": 100, "test": 50}  # songs of MUSDB18
 SAMPLE_SIZE = {"train": 94, "test": 50}  # songs of musdb's 7-second sample
+SAMPLE_SECONDS = 8  # the longest of them is shorter
 DOWNLOAD = ".sinudae-download"  # folder of an unfinished download ...
 OURS = "made by sinudae"  # ... and a file in it that tells that this module made the folder
 
@@ -90,11 +102,6 @@ class Sources(NamedTuple):
     audio: dict[SourceName, np.ndarray]
     n_clipped: int
     rates: set[int]
-
-
-def printable(text: str | Path) -> str:
-    """Returns a path as valid UTF-8 text, with escapes for bytes that are not."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def list_tracks(root: Path) -> tuple[Literal["stems", "wav"], list[SourceTrack]]:
@@ -154,6 +161,34 @@ def _stem_files(folder: Path) -> dict[str, Path]:
             raise ValueError(f"{folder} holds {files[stem].name} and {path.name}: expected one")
         files[stem] = path
     return files
+
+
+def describe_split(manifest: Manifest) -> str:
+    """Say how many songs of each subset are prepared, and how many the official split has.
+
+    The split is that of musdb's 7-second sample if no song is as long as :data:`SAMPLE_SECONDS`,
+    else that of MUSDB18. Of stempeg's excerpt only the numbers that are there are told.
+
+    Args:
+        manifest (Manifest): Manifest of the prepared data.
+
+    Returns:
+        str: e.g. ``93 train and 50 test tracks prepared, of 94 and 50 in musdb's 7-second sample: 1
+        train track missing``
+    """
+    there: dict[str, int] = {subset: len(manifest.subset(subset)) for subset in SUBSETS}
+    text = f"{there['train']} train and {there['test']} test tracks prepared"
+    if manifest.source["kind"] == "stempeg":
+        return text
+    is_short = all(t.n_samples < SAMPLE_SECONDS * SAMPLE_RATE for t in manifest.tracks)
+    name, size = ("musdb's 7-second sample", SAMPLE_SIZE) if is_short else ("MUSDB18", SIZE)
+    text += f", of {size['train']} and {size['test']} in {name}"
+    missing = [
+        f"{n} {subset} track{'s' if n > 1 else ''}"
+        for subset in SUBSETS
+        if (n := size[subset] - there[subset]) > 0
+    ]
+    return f"{text}: {' and '.join(missing)} missing" if missing else text
 
 
 def unusable_names(tracks: Iterable[SourceTrack]) -> dict[str, str]:

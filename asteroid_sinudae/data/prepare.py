@@ -33,13 +33,13 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from ..utils.checks import check
-from ..utils.errors import one_line
+from ..utils.errors import one_line, printable
 from ..utils.files import atomic_path, write_json
 from ..utils.locks import locked
 from ..utils.processes import die_with_parent
 from ..utils.progress import progress
 from ..utils.schema import validated_json
-from .musdb18 import STEM_ENDING, SourceTrack, list_tracks, printable, read_sources, unusable_names
+from .musdb18 import STEM_ENDING, SourceTrack, list_tracks, read_sources, unusable_names
 from .tracks import (
     FORBID,
     FORMAT,

@@ -8,9 +8,11 @@ import torch
 
 from ..data.segments import TestSegments
 from ..data.tracks import Track
+from ..filterbanks.mod_cos_fb import CosFB
 from ..masks import decode_masked, encode_sources, make_mask
-from ..metrics import additivity_error, si_sdr
+from ..metrics import additivity_error, hoyer_sparsity, kernels_at_carrier, si_sdr, variation
 from ..models.representation import Representation
+from ..models.stft import STFT
 from .estimates import check_finite, named
 from .segments import audible_segments
 from .tables import MIXTURE, RM_COLUMN, bm_column
@@ -34,7 +36,8 @@ def segment_metrics(
     Returns:
         dict of lists, a value a segment: `si_sdr`, the SI-SDR of the reconstructed vocals (dB); for
         each of :func:`mask_columns` that of the vocals taken out of the mixture by this mask (dB);
-        and `additivity_error`, see :func:`.additivity_error`.
+        `additivity_error`, see :func:`.additivity_error`; and of the vocals' magnitudes
+        `sparsity`, see :func:`.hoyer_sparsity`, and `variation`, see :func:`.variation`.
 
     Raises:
         ValueError: if the representation or what it decodes is not finite.
@@ -52,7 +55,16 @@ def segment_metrics(
         column: si_sdr(estimate, vocals).tolist()
         for column, estimate in zip(["si_sdr", *options], decoded, strict=True)
     }
-    return {**metrics, "additivity_error": additivity_error(*magnitudes).tolist()}
+    of_vocals, frame_rate = (
+        magnitudes[1],
+        representation.sample_rate / representation.encoder.stride,
+    )
+    return {
+        **metrics,
+        "additivity_error": additivity_error(*magnitudes).tolist(),
+        "sparsity": hoyer_sparsity(of_vocals).tolist(),
+        "variation": variation(of_vocals, frame_rate).tolist(),
+    }
 
 
 def mask_columns(thresholds: Sequence[float]) -> dict[str, dict]:
@@ -146,4 +158,37 @@ def costs(representation: Representation, device: torch.device | str = "cpu") ->
     return {
         "coefficients_per_sample": numbers * rep.shape[1] / stride,
         "mask_decisions_per_second": rep.shape[1] * representation.sample_rate / stride,
+    }
+
+
+@torch.no_grad()
+def readability(representation: Representation) -> dict[str, float]:
+    """Tell whether the channels of a representation stand for the frequencies that they are named.
+
+    Args:
+        representation (Representation): Any representation.
+
+    Returns:
+        dict: `kernels_at_carrier`, see :func:`.kernels_at_carrier`, and `carriers_below_1_hz`, the
+        number of carriers there; empty if the decoder has no carriers. The kernels of an STFT are
+        its window, which is positive, times the complex exponential of their bin, and the response
+        of a positive window is largest at 0 Hz: `kernels_at_carrier` is 1 by construction.
+
+    Examples
+        >>> from asteroid_sinudae import STFT, SinuDAE
+        >>> readability(STFT())
+        {'kernels_at_carrier': 1.0}
+        >>> readability(SinuDAE(n_filters=20, kernel_size=64, stride=8, decoder="conv"))
+        {}
+    """
+    if isinstance(representation, STFT):
+        return {"kernels_at_carrier": 1.0}
+    filterbank = getattr(getattr(representation, "decoder", None), "filterbank", None)
+    if not isinstance(filterbank, CosFB):
+        return {}
+    carriers = filterbank.carrier_frequencies()
+    kernels = filterbank.filters()[:, 0]
+    return {
+        "kernels_at_carrier": kernels_at_carrier(kernels, carriers, representation.sample_rate),
+        "carriers_below_1_hz": int((carriers < 1).sum()),
     }

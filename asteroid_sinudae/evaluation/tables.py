@@ -1,18 +1,35 @@
 """Medians of evaluations, tables of them, and a sentence that sums them up."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 
-WIDTH = 100  # columns of a table in a terminal
-MANY = 6  # representations that a sentence does not name one by one
-LEGEND = (
-    "SI-SDR of vocals in dB. Of the mixture, with a mask that knows the sources: BM t, the binary\n"
-    "mask with threshold t; RM, the ratio mask."
-)
+from .bootstrap import median_intervals
+
 MIXTURE = "unprocessed mixture"
 RM_COLUMN = "si_sdr_rm"
+AT_CARRIER = "kernels_at_carrier"
+INTERVAL = "{:.2f} to {:.2f}"
+DIFFERENCE = "{:+.2f} ({:+.2f} to {:+.2f})"
+DIFFERENCE_COLUMNS = ["difference", "difference_low", "difference_high"]
+WIDTH = 100  # characters of a table on the terminal
+MANY = 6  # representations that a sentence does not name one by one
+SHORT = {  # on the terminal, in this order
+    "si_sdr": "rec.",
+    "si_sdr_bm_0.5": "BM 0.5",
+    "si_sdr_bm_1": "BM 1",
+    RM_COLUMN: "RM",
+    "additivity_error": "add.",
+    AT_CARRIER: "f_c%",
+    "sparsity": "spar.",
+    "variation": "var.",
+}
+LEGEND = (
+    "SI-SDR in dB of the reconstruction (rec.) and under masks (BM t, RM); add.: additivity error;"
+    "\nf_c%: kernels that peak at their carrier; spar., var.: sparsity and variation per second of"
+    "\nA of the voice"
+)
 
 
 def bm_column(threshold: float) -> str:
@@ -51,21 +68,11 @@ def metric_title(column: str) -> str:
         "si_sdr": "SI-SDR (dB)",
         RM_COLUMN: "SI-SDR, ratio mask (dB)",
         "additivity_error": "additivity error",
+        AT_CARRIER: "kernels at carrier (%)",
+        "sparsity": "sparsity of A (voice)",
+        "variation": "variation of A (voice, 1/s)",
     }
     return titles.get(column, column)
-
-
-def short_title(column: Hashable) -> str:
-    """Return the name of a metric in a terminal, where `LEGEND` explains it.
-
-    Examples
-        >>> [short_title(column) for column in ("si_sdr", "si_sdr_bm_0.5", "si_sdr_rm")]
-        ['SI-SDR', 'BM 0.5', 'RM']
-    """
-    name = str(column)
-    if name.startswith("si_sdr_bm_"):
-        return f"BM {name.removeprefix('si_sdr_bm_')}"
-    return {"si_sdr": "SI-SDR", RM_COLUMN: "RM", "additivity_error": "additivity"}.get(name, name)
 
 
 def markdown_table(summary: pd.DataFrame) -> str:
@@ -77,44 +84,134 @@ def markdown_table(summary: pd.DataFrame) -> str:
     Returns:
         str
     """
-    return _markdown(summary.rename(columns=metric_title))
+    table = summary.rename(columns=metric_title).astype(object)
+    return table.where(table.notna(), None).to_markdown(floatfmt=".2f", missingval="–")
 
 
-def terminal_table(table: pd.DataFrame, width: int = WIDTH) -> str:
-    """Write a table for a terminal, where names of rows are shortened as far as its width asks for.
+def with_readability(
+    summary: pd.DataFrame, readability: Mapping[str, Mapping[str, float]] | None
+) -> pd.DataFrame:
+    """Add the share of kernels at their carrier, in percent, to medians, where it is known.
 
     Args:
-        table (:class:`pandas.DataFrame`): Columns by their titles, indexed by the names of rows.
-        width (int): The widest that a line may be.
+        summary (:class:`pandas.DataFrame`): The result of :func:`medians`.
+        readability (mapping): Results of :func:`.readability` by representation; empty or None for
+            evaluations of earlier versions, which do not have it.
+
+    Returns:
+        :class:`pandas.DataFrame` with a column more, or as it was if nothing is known.
+    """
+    shares = {name: facts.get(AT_CARRIER) for name, facts in (readability or {}).items()}
+    column = [shares.get(str(name)) for name in summary.index]
+    if all(share is None for share in column):
+        return summary
+    return summary.assign(**{AT_CARRIER: 100 * pd.Series(column, summary.index, dtype=float)})
+
+
+def mask_intervals(results: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Compute 95% intervals of the medians under masks, and differences to one representation.
+
+    Args:
+        results (:class:`pandas.DataFrame`): Results of :func:`.evaluate` of one run.
+        reference (str): Name of the representation that others are compared with.
+
+    Returns:
+        :class:`pandas.DataFrame`: see :func:`.median_intervals`, whose rows are representations.
+
+    Raises:
+        ValueError: as :func:`.median_intervals`.
+    """
+    columns = [column for column in metric_columns(results) if _is_of_mask(column)]
+    rows = {
+        str(name): own.set_index(own["track"].astype(str))[columns]
+        for name, own in results.groupby("representation", sort=False)
+    }
+    return median_intervals(rows, reference)
+
+
+def _is_of_mask(column: str) -> bool:
+    return column.startswith("si_sdr_bm_") or column == RM_COLUMN
+
+
+def with_intervals(summary: pd.DataFrame, intervals: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Add intervals and differences to medians, as text in two columns after each mask's.
+
+    Args:
+        summary (:class:`pandas.DataFrame`): The result of :func:`medians`.
+        intervals (:class:`pandas.DataFrame`): The result of :func:`mask_intervals`.
+        reference (str): Name of the reference, for the titles.
+    """
+    columns = {}
+    for column, values in summary.items():
+        title = metric_title(str(column))
+        columns[title] = values
+        if _is_of_mask(str(column)):
+            own = _of_figure(intervals, str(column), summary.index)
+            columns[f"{title}, 95%"] = texts(INTERVAL, own[["low", "high"]])
+            columns[f"{title}, minus {reference}"] = texts(DIFFERENCE, own[DIFFERENCE_COLUMNS])
+    return pd.DataFrame(columns)
+
+
+def texts(pattern: str, numbers: pd.DataFrame) -> pd.Series:
+    """Write the numbers of each row by a pattern, None where one is missing."""
+    found = [
+        None if any(map(pd.isna, row)) else pattern.format(*row)
+        for row in numbers.itertuples(index=False)
+    ]
+    return pd.Series(found, numbers.index, dtype=object)  # of text alone, None would become NaN
+
+
+def terminal_table(
+    summary: pd.DataFrame, intervals: pd.DataFrame | None = None, reference: str = ""
+) -> str:
+    """Write medians as a table that fits into :data:`WIDTH` characters, with its legend.
+
+    Args:
+        summary (:class:`pandas.DataFrame`): Medians, of which the columns in :data:`SHORT` are
+            shown; its index has the names of the rows, which are folded where they are long.
+        intervals (:class:`pandas.DataFrame`, optional): The result of :func:`mask_intervals`. It
+            makes a second block, of the differences to the reference.
+        reference (str): Name of the reference.
 
     Returns:
         str
     """
-    text = _markdown(table)
-    excess = len(text.splitlines()[0]) - width
-    if excess <= 0:
-        return text
-    names = [str(name) for name in table.index]
-    shorter = _shorten(names, max(map(len, names)) - excess)
-    return _markdown(table.set_axis(pd.Index(shorter, name=table.index.name)))
+    short = [column for column in SHORT if column in summary]
+    table = summary[short].rename(columns=SHORT).astype(object)
+    if intervals is None:
+        return f"{_folded(table)}\n\n{LEGEND}"
+    differences = pd.DataFrame(index=summary.index)
+    for column in filter(_is_of_mask, short):
+        own = _of_figure(intervals, column, summary.index)
+        half = (own["high"] - own["low"]) / 2
+        table[SHORT[column]] = texts("{:.2f}±{:.2f}", pd.concat([summary[column], half], axis=1))
+        differences[SHORT[column]] = texts(DIFFERENCE, own[DIFFERENCE_COLUMNS])
+    return (
+        f"{_folded(table)}\n\n{LEGEND}; ± half a 95% interval over songs\n\n"
+        f"Minus {reference} on the same songs, in dB\n\n{_folded(differences)}"
+    )
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def _of_figure(intervals: pd.DataFrame, column: str, rows: pd.Index) -> pd.DataFrame:
+    """Select the intervals of one figure, in the order of these rows."""
+    is_it = intervals.index.get_level_values("figure") == column
+    return intervals[is_it].droplevel("figure").reindex(rows)
+
+
+def _folded(table: pd.DataFrame) -> str:
+    return terminal_text(table.rename_axis("representation").reset_index(), fold=20)
+
+
+def terminal_text(table: pd.DataFrame, fold: int = 26) -> str:
+    """Write a table in plain text, its first column folded to so many characters."""
     table = table.astype(object)
-    return table.where(table.notna(), None).to_markdown(floatfmt=".2f", missingval="–")
-
-
-def _shorten(names: list[str], length: int) -> list[str]:
-    """Leave out the middle of long names, or another part if only that keeps them apart."""
-    for n_last in sorted(range(length), key=lambda n: abs(2 * n - length)):
-        n_first = length - 1 - n_last
-        shorter = [
-            each if len(each) <= length else f"{each[:n_first]}…{each[len(each) - n_last :]}"
-            for each in names
-        ]
-        if len(set(shorter)) == len(set(names)):
-            return shorter
-    return names
+    return table.where(table.notna(), None).to_markdown(
+        index=False,
+        tablefmt="simple",
+        floatfmt=".2f",
+        missingval="–",
+        maxcolwidths=[fold, *[None] * (table.shape[1] - 1)],
+    )
 
 
 def in_words(subject: str, stft: str, figures: Mapping[str, float]) -> str:

@@ -19,7 +19,7 @@ from ..utils.autocast import in_autocast
 from ..utils.vmap import one_by_one
 from .compact import Kernels
 
-BLOCK = 256  # frames, of one or more signals, that are cut and multiplied at once on a CPU
+BLOCK = 512  # frames, of one or more signals, that are cut and multiplied at once on a CPU
 
 
 def edge_frames(kernel_size: int, stride: int) -> int:

@@ -12,6 +12,7 @@ from ..utils.dtypes import check_frequencies
 
 LOWEST_CARRIER_HZ = 30.0
 ANGLE_BLOCK = 64  # samples between two cosines that are computed exactly, see cos_kernels
+OVERSAMPLING = 8  # bins of the DFT that tells where a kernel peaks, per bin of sample rate / L
 
 
 def cos_kernels(
@@ -166,3 +167,22 @@ def linear_frequencies(n: int, sample_rate: float) -> torch.Tensor:
 
 
 FREQUENCY_INITS = {"mel": mel_frequencies, "linear": linear_frequencies}
+
+
+def peak_frequencies(kernels: torch.Tensor, sample_rate: float) -> torch.Tensor:
+    """Find where the magnitude response of each kernel is largest.
+
+    Args:
+        kernels (:class:`torch.Tensor`): shape `(C, L)`.
+        sample_rate (float): Sample rate in Hz.
+
+    Returns:
+        :class:`torch.Tensor` of shape `(C,)`, in Hz, in double precision, to a sixteenth of
+        `sample_rate / L`.
+    """
+    n_fft = OVERSAMPLING * kernels.shape[-1]
+    peaks = [
+        torch.fft.rfft(some.double(), n_fft).abs().argmax(dim=-1)
+        for some in kernels.split(128)  # of 8192 samples, 67 MB
+    ]
+    return torch.cat(peaks) * (sample_rate / n_fft)

@@ -15,6 +15,7 @@ from asteroid_filterbanks import Filterbank
 from asteroid_filterbanks.scripting import script_if_tracing
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ..utils.checks import check, check_filterbank_sizes, check_positive_int
 from ..utils.vmap import one_by_one
@@ -99,7 +100,6 @@ def smooth_and_rectify(
     return _SmoothEach.apply(flat, weight, dilation).reshape(spec.shape)
 
 
-@script_if_tracing
 def _smooth_tiles(
     spec: torch.Tensor,
     weight: torch.Tensor,
@@ -114,8 +114,28 @@ def _smooth_tiles(
     rows of `dilation` frames: the frames in one column are a dilation apart, as the taps are, so
     each column is a short correlation without dilation. `n_points = 2 * size`.
     """
+    args = spec, weight, dilation, inputs, weights
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        products = _tile_products(*args)
+    else:
+        # The factors are four times as large as the representation, and quick to compute again: the
+        # backward pass does so, up to the product.
+        products = checkpoint(_tile_products, *args, use_reentrant=False, preserve_rng_state=False)
+    return _tiles_of_products(spec, products, dilation, outputs)
+
+
+@script_if_tracing
+def _tile_products(
+    spec: torch.Tensor,
+    weight: torch.Tensor,
+    dilation: int,
+    inputs: torch.Tensor,
+    weights: torch.Tensor,
+) -> torch.Tensor:
+    """Multiply at each point: `(points, filters, tiles * dilation * signals)`."""
     n_filters, frames, taps = spec.shape[-2], spec.shape[-1], weight.shape[-1]
-    size, n_points = outputs.shape
+    n_points = inputs.shape[0]
+    size = n_points // 2
     tiles = (frames + size * dilation - 1) // (size * dilation)
     # Signals come last: a row of a tile, with all signals, is then contiguous.
     flat = spec.reshape(-1, n_filters, frames).permute(1, 2, 0)  # (filters, frames, signals)
@@ -130,7 +150,18 @@ def _smooth_tiles(
     values = values.reshape(n_points, n_filters, -1)  # (points, filters, tiles * ...)
     kernels = torch.mm(weights, weight.reshape(-1, taps).t())  # (points, filters * filters)
     kernels = kernels.reshape(n_points, n_filters, -1)  # (points, filters out, filters in)
-    products = torch.bmm(kernels, values)  # (points, filters out, tiles * ...)
+    return torch.bmm(kernels, values)  # (points, filters out, tiles * ...)
+
+
+@script_if_tracing
+def _tiles_of_products(
+    spec: torch.Tensor, products: torch.Tensor, dilation: int, outputs: torch.Tensor
+) -> torch.Tensor:
+    """Combine the points of each tile, add the residual and rectify."""
+    n_filters, frames = spec.shape[-2], spec.shape[-1]
+    size, n_points = outputs.shape
+    tiles = (frames + size * dilation - 1) // (size * dilation)
+    flat = spec.reshape(-1, n_filters, frames).permute(1, 2, 0)  # (filters, frames, signals)
     smooth = torch.mm(outputs, products.reshape(n_points, -1))  # (size, filters * tiles * ...)
     smooth = smooth.reshape(size, n_filters, tiles, -1)  # (size, filters, tiles, ...)
     smooth = smooth.permute(1, 2, 0, 3)  # (filters, tiles, size, dilation * signals)
@@ -195,7 +226,9 @@ class _SmoothEach(torch.autograd.Function):
         spec, weight, rep = ctx.saved_tensors
         of_rows, of_weights = [], []
         for block in _blocks_of_channels(spec):
-            of_smooth = _rows(gradient, block) * (_rows(rep, block) > 0)
+            of_smooth = torch.ops.aten.threshold_backward(
+                _rows(gradient, block), _rows(rep, block), 0
+            )
             of_block = _add_shifted(of_smooth, weight.narrow(0, *block).flip(-1), ctx.dilation)
             of_rows.append(of_block.to(spec.dtype))
             if ctx.needs_input_grad[1]:

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from ..utils.checks import FLOATS, check, check_dense, check_rate, plain
 from ..utils.dtypes import ChecksConversion
 from ..utils.files import load_safely
+from .registry import resolve
 
 RATES = (1.0, 1e7)  # Hz, of models in files
 MAX_SIZE = 10**7  # of an argument that more numbers than a file holds may follow from
@@ -57,21 +58,27 @@ class SafeModel(ChecksConversion, BaseModel):
         """Load a model from the result of :meth:`serialize`.
 
         Args:
-            pretrained (dict, str or Path): the dictionary, or a file with it by :func:`torch.save`.
+            pretrained (dict, str or Path): the dictionary, or a file with it by
+                :func:`torch.save`; or, if there is no such file, the name of a model that comes
+                with the package, see :func:`.pretrained.available`.
 
         Returns:
             An instance of the class.
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if the file is refused (see :func:`.load_safely`), or the package is of
-                another model or incomplete, or its weights do not fit its arguments or are not
-                finite.
+            FileNotFoundError: if the text looks like a path (it has a suffix or a slash) and there
+                is no such file.
+            ValueError: if there is no model of that name; if the file is refused (see
+                :func:`.load_safely`), or the package is of another model or incomplete, or its
+                weights do not fit its arguments or are not finite.
         """
         if isinstance(pretrained, dict):
             source, package = "the package", pretrained
         else:
-            source, package = str(pretrained), load_safely(pretrained)
+            found = resolve(pretrained)
+            if isinstance(found, dict):
+                raise ValueError(f"{pretrained!r} is a model 'SinuDAE', expected {cls.__name__!r}")
+            source, package = str(pretrained), load_safely(found)
         missing = set(KEYS) - package.keys()
         if missing:
             raise ValueError(

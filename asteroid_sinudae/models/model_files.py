@@ -4,7 +4,7 @@ import hashlib
 import json
 import reprlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 import asteroid.models
 import torch
@@ -19,7 +19,19 @@ from .registry import resolve
 from .sinudae import SinuDAE
 
 
-def load_model(path: str | Path) -> tuple[BaseModel, dict]:
+class LoadedModel(NamedTuple):
+    """A model and what its file says about it.
+
+    Attributes:
+        model (BaseModel): The model, of any of Asteroid's classes, ours among them.
+        infos (dict): Infos of its file; ``infos["sources"]`` names what a separator separates.
+    """
+
+    model: BaseModel
+    infos: dict
+
+
+def load_model(path: str | Path) -> LoadedModel:
     """Load a model from its file or by its name, in evaluation mode, on the CPU.
 
     Args:
@@ -27,7 +39,7 @@ def load_model(path: str | Path) -> tuple[BaseModel, dict]:
             where there is no such file, a name among :func:`.pretrained.available`.
 
     Returns:
-        tuple of the model, and the `infos` in its file.
+        LoadedModel, a tuple of the model, and the `infos` in its file.
 
     Raises:
         FileNotFoundError: if what looks like a path, by a suffix or a separator, is no file.
@@ -37,10 +49,10 @@ def load_model(path: str | Path) -> tuple[BaseModel, dict]:
     """
     source = resolve(path)
     if isinstance(source, dict):
-        return SinuDAE(**source).eval(), {}
+        return LoadedModel(SinuDAE(**source).eval(), {})
     model_class, package = _read(source)
     model = load_package(model_class, package, f"{path} cannot be loaded", copy=False)
-    return model.eval(), package.get("infos", {})
+    return LoadedModel(model.eval(), package.get("infos", {}))
 
 
 def describe_file(path: str | Path) -> dict:
@@ -72,7 +84,7 @@ def _read(path: str | Path) -> tuple[type[BaseModel], dict]:
         raise ValueError(
             f"{path} is no serialized model of Asteroid: {', '.join(sorted(missing))} missing"
         )
-    model_class = _find_class(package["model_name"], path)
+    model_class = find_class(package["model_name"], path)
     args = package["model_args"]
     try:
         check_rate(plain(args["sample_rate"]))
@@ -84,7 +96,8 @@ def _read(path: str | Path) -> tuple[type[BaseModel], dict]:
     return model_class, package
 
 
-def _find_class(name: object, path: str | Path) -> type[BaseModel]:
+def find_class(name: object, path: str | Path) -> type[BaseModel]:
+    """Return the class of a model by its name in a file, which an error names as `path`."""
     if name == SinuDAE.__name__:  # without the rest of Asteroid, which takes time
         return SinuDAE
     try:
@@ -98,6 +111,31 @@ def _find_class(name: object, path: str | Path) -> type[BaseModel]:
             "asteroid_sinudae's"
         )
     return model_class
+
+
+def describe_task(model_name: str, infos: dict) -> str:
+    """Say what a model does.
+
+    Args:
+        model_name (str): Name of its class.
+        infos (dict): Infos of its file; `infos["sources"]` may list names.
+
+    Examples
+        >>> describe_task("SinuDAE", {})
+        'encodes and decodes'
+        >>> describe_task("STFTConvTasNet", {"sources": ["vocals", "accompaniment"]})
+        'separates vocals and accompaniment'
+    """
+    if model_name == SinuDAE.__name__:
+        return "encodes and decodes"
+    names = infos.get("sources")
+    if not (_are_names(names) and names):
+        return "separates sources without names"
+    return f"separates {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}"
+
+
+def _are_names(value: object) -> TypeGuard[list[str] | tuple[str, ...]]:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 
 def source_names(model: BaseModel, infos: dict, n_sources: int) -> list[str]:
@@ -120,8 +158,8 @@ def source_names(model: BaseModel, infos: dict, n_sources: int) -> list[str]:
     if "sources" not in infos:
         return [f"source{number}" for number in range(1, n_sources + 1)]
     names = infos["sources"]
-    is_list = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
-    if not is_list or len(set(names)) != n_sources or any("/" in name for name in names):
+    is_list = _are_names(names) and len(names) == len(set(names)) == n_sources
+    if not is_list or any("/" in name for name in names):
         raise ValueError(
             f"the model's file names its sources {names!r}, expected {n_sources} different names"
         )
@@ -136,13 +174,14 @@ def describe(model: BaseModel, infos: dict) -> dict:
         infos (dict): Infos of its file.
 
     Returns:
-        dict: its class, number of parameters, sample rate in Hz, sizes and carriers of its
-        filterbanks where it has them, weights that are not finite if there are any, arguments, and
-        `infos`.
+        dict: its class, what it does, number of parameters, sample rate in Hz, sizes and carriers
+        of its filterbanks where it has them, weights that are not finite if there are any,
+        arguments, and `infos`.
     """
     infinite = infinite_weights(model)
     facts = {
         "class": type(model).__name__,
+        "does": describe_task(type(model).__name__, infos),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "sample rate (Hz)": model.sample_rate,
         **_describe_filterbanks(model, with_bounds=not infinite),
@@ -189,13 +228,13 @@ def pair_bounds(model: SinuDAE) -> list[float]:
 
 
 def in_half_precision(package: dict) -> dict:
-    """Halve the size of a serialized :class:`.SinuDAE`; it still loads to float32.
+    """Halve the size of a serialized model; it still loads to float32.
 
     Parameters with one number per channel are not rounded. Frequencies are among them, because
     rounding changes the carrier.
 
     Args:
-        package (dict): The result of :meth:`.SinuDAE.serialize`, which is not changed.
+        package (dict): The result of :meth:`.SafeModel.serialize`, which is not changed.
 
     Returns:
         dict of the same keys.
@@ -205,7 +244,7 @@ def in_half_precision(package: dict) -> dict:
     """
     state = {}
     for name, value in package["state_dict"].items():
-        is_large = value.numel() > value.shape[0]
+        is_large = value.is_floating_point() and value.numel() > max(value.shape[:1], default=1)
         state[name] = value.half() if is_large else value
         largest = value.abs().max().item()
         limit = torch.finfo(torch.float16).max

@@ -7,7 +7,9 @@ from ..utils.checks import check
 
 FOLDER = Path(__file__).parents[1] / "pretrained_models"
 MAX_BYTES = 16_000_000  # size of a model's file
-# Arguments of :class:`.SinuDAE` that make a useful model without any training.
+DEFAULT_SEPARATOR = "separator_vocals"  # what separates where no model is named, once it ships
+# Arguments of :class:`.SinuDAE` that make a useful model without any training. Bands that are given
+# are the best that recipes/musdb18/search_layouts.py has found on the train songs so far.
 STRUCTURES = {
     name: dict(
         n_filters=n_filters,
@@ -16,13 +18,23 @@ STRUCTURES = {
         sample_rate=44100.0,
         smooth_groups=n_filters,
         init="multires",
+        bands=bands,
         compact=True,
     )
-    for name, n_filters, kernel_size, stride in (
-        ("multires_c800_s256", 800, 2048, 256),  # the paper's size
-        ("multires_c1608_s512", 1608, 2048, 512),
-        ("multires_c2764_s1024", 2764, 4096, 1024),  # half of what the paper's STFT spends
-        ("multires_c2732_s512", 2732, 8192, 512),  # as much
+    for name, n_filters, kernel_size, stride, bands in (
+        # the paper's size
+        ("multires_c800_s256", 800, 2048, 256, "2048x4:962:79 1024x4:2592:148 512x2:22050:261"),
+        ("multires_c1608_s512", 1608, 2048, 512, ""),
+        # less than half of what the paper's STFT spends
+        (
+            "multires_c1920_s768",
+            1920,
+            4608,
+            768,
+            "4608x4:507:80 2304x4:1665:150 1536x2:22050:300",
+        ),
+        ("multires_c2764_s1024", 2764, 4096, 1024, ""),  # half of it
+        ("multires_c2732_s512", 2732, 8192, 512, ""),  # as much
     )
 }
 
@@ -34,8 +46,9 @@ def resolve(model: str | Path) -> str | Path | dict:
         model (str or Path): A file, or a name among :func:`available`.
 
     Returns:
-        str or Path of a file, which is not there if `model` only looks like one, by a suffix or a
-        separator; or dict, the arguments of an untrained :class:`.SinuDAE`.
+        str or Path of a file, of a :class:`.SinuDAE` or of a separator, which is not there if
+        `model` only looks like one, by a suffix or a slash; or dict, the arguments of an untrained
+        :class:`.SinuDAE`.
 
     Raises:
         ValueError: if `model` is neither a file nor a name.
@@ -55,6 +68,19 @@ def resolve(model: str | Path) -> str | Path | dict:
     )
 
 
+def default_separator() -> str:
+    """Return the name of the separator that is used where no model is named.
+
+    Raises ValueError if no separator comes with this version.
+    """
+    if DEFAULT_SEPARATOR not in files():
+        raise ValueError(
+            "no separator comes with this version of asteroid_sinudae, expected the file of one: "
+            "`sinudae separate separator.pth song.wav` (recipes/musdb18/run.sh trains separators)"
+        )
+    return DEFAULT_SEPARATOR
+
+
 def model_path(folder: Path, name: str) -> Path:
     """File of a trained model among those in `folder`."""
     return folder / f"{name}.pth"
@@ -69,5 +95,9 @@ def files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(FOLDER.glob("*.pth"))}
 
 
+def names() -> list[str]:
+    return [*files(), *STRUCTURES]
+
+
 def one_of_the_names() -> str:
-    return f"one of {', '.join([*files(), *STRUCTURES])}"
+    return f"one of {', '.join(names())}"

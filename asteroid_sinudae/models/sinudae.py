@@ -114,23 +114,19 @@ class SinuDAE(SafeModel):
 
     @classmethod
     def from_pretrained(cls, pretrained: dict[str, Any] | str | Path) -> Self:
-        """Load a model: one that comes with the package, a file, or a dictionary.
+        """Load a model: one that comes with the package, trained or not, a file, or a dictionary.
 
         Args:
             pretrained (dict, str or Path): A dictionary that :meth:`serialize` returned; or a file
-                with such a dictionary by :func:`torch.save`; or, if there is no such file, a name
-                among those of :func:`.pretrained.available`.
+                with such a dictionary by :func:`torch.save`; or, if there is no such file, the name
+                of a pair among those of :func:`.pretrained.available`.
 
         Returns:
             SinuDAE
 
         Raises:
-            FileNotFoundError: if the text looks like a path (it has a suffix or a separator) and
-                there is no such file.
-            ValueError: if there is no model of that name, or for a file or a dictionary as in
-                :meth:`.SafeModel.from_pretrained`.
+            FileNotFoundError, ValueError: as :meth:`.SafeModel.from_pretrained` does.
         """
-        if isinstance(pretrained, dict):
-            return super().from_pretrained(pretrained)
-        source = resolve(pretrained)
-        return cls(**source) if isinstance(source, dict) else super().from_pretrained(source)
+        if not isinstance(pretrained, dict) and isinstance(source := resolve(pretrained), dict):
+            return cls(**source)
+        return super().from_pretrained(pretrained)

@@ -9,7 +9,12 @@ require("report")
 from .bank import Bank, learned_bank
 from .examples import Excerpt, choose_excerpts, make_example, named_excerpt
 from .page import Example, Page, Picture, Player, PlayerGroup, Table, build_page, check_output
-from .pictures import kernel_pictures, loss_pictures
+from .pictures import (
+    compared_representations,
+    comparison_pictures,
+    kernel_pictures,
+    loss_pictures,
+)
 from .plots import (
     plot_bank,
     plot_carriers,
@@ -19,6 +24,7 @@ from .plots import (
     plot_losses,
     plot_representation,
     plot_responses,
+    plot_side_by_side,
 )
 from .run_results import medians_table, provenance_facts, read_losses, read_metrics, read_table
 
@@ -33,6 +39,8 @@ __all__ = [
     "Table",
     "build_page",
     "check_output",
+    "compared_representations",
+    "comparison_pictures",
     "choose_excerpts",
     "kernel_pictures",
     "learned_bank",
@@ -48,6 +56,7 @@ __all__ = [
     "plot_losses",
     "plot_representation",
     "plot_responses",
+    "plot_side_by_side",
     "provenance_facts",
     "read_losses",
     "read_metrics",

@@ -48,6 +48,17 @@ class Excerpt:
         )
         return torch.from_numpy(vocals)[None, None], torch.from_numpy(accompaniment)[None, None]
 
+    def loudest_second(self) -> tuple[torch.Tensor, int]:
+        """Return the second in which the voice is loudest, `(1, 1, time)`, and its first sample.
+
+        Seconds do not overlap; of a shorter excerpt all is returned.
+        """
+        vocals, _ = self.read()
+        seconds = vocals.split(SAMPLE_RATE, dim=-1)
+        whole = [each for each in seconds if each.shape[-1] == SAMPLE_RATE] or [vocals]
+        number = max(range(len(whole)), key=lambda index: whole[index].norm().item())
+        return whole[number], self.start + number * SAMPLE_RATE
+
     def silent_signal(self) -> str | None:
         """Return ``'voice'`` or ``'mixture'`` if that is silent by :func:`.is_silent`, or None."""
         vocals, accompaniment = self.read()

@@ -134,6 +134,7 @@ class Page:
         introduction (str): Sentences that say what was trained and evaluated.
         tables (sequence of Table): Tables of results.
         examples (sequence of Example): Excerpts.
+        comparison (sequence of Picture): Maps of several representations side by side.
         kernels (sequence of Picture): Figures of the decoder.
         training (sequence of Picture): Figures of the training; empty if nothing was logged.
         configuration (dict): Two levels of keys, as in `conf.yml`.
@@ -144,6 +145,7 @@ class Page:
     introduction: str
     tables: Sequence[Table] = ()
     examples: Sequence[Example] = ()
+    comparison: Sequence[Picture] = ()
     kernels: Sequence[Picture] = ()
     training: Sequence[Picture] = ()
     configuration: dict[str, dict] = field(default_factory=dict)
@@ -169,7 +171,7 @@ def build_page(page: Page, output: str | Path) -> None:
         for example in page.examples:
             for player in (player for group in example.groups for player in group.players):
                 _write_audio(player, example.gain, folder / "audio")
-        pictures = [*page.kernels, *page.training]
+        pictures = [*page.comparison, *page.kernels, *page.training]
         pictures += [picture for example in page.examples for picture in example.pictures]
         sizes: dict[str, tuple[int, int]] = {}
         for picture in progress(pictures, "Figures", unit="figure"):

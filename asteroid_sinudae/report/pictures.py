@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..models import pretrained
 from ..models.sinudae import SinuDAE
+from ..models.stft import STFT
 from ..report import plots
 from ..training.objectives import Reconstruction
 from .bank import learned_bank
@@ -16,7 +18,7 @@ from .run_results import TERMS
 def map_pictures(
     prefix: str, name: str, dae: SinuDAE, signals: dict[str, torch.Tensor]
 ) -> list[Picture]:
-    """Make heat maps of several signals, with one scale so that levels can be compared.
+    """Make heat maps of several signals in units of their level, with one scale for all of them.
 
     Args:
         prefix (str): Beginning of the files' names.
@@ -27,7 +29,9 @@ def map_pictures(
     Returns:
         list of Picture
     """
-    encoded = {label: dae.encode(wav)[0] for label, wav in signals.items()}
+    encoded = {
+        label: plots.magnitudes(dae, wav, signal_level=True) for label, wav in signals.items()
+    }
     reference = max(float(rep.max()) for rep in encoded.values())
     pictures = []
     for label, rep in encoded.items():
@@ -37,14 +41,75 @@ def map_pictures(
         pictures.append(
             Picture(
                 f"{prefix}-map-{label}",
-                plots.plot_representation(dae, signals[label], reference=reference),
+                plots.plot_representation(
+                    dae, signals[label], reference=reference, signal_level=True
+                ),
                 alt=f"Heat map of {rep.shape[0]} channels over {duration:g} seconds of the "
                 f"{label}, {_carrier_range(dae)}. The largest value is at {max(time, 0):.2f} "
                 f"seconds in {plots.channel_title(dae, channel)}.",
-                caption=f"A of the {label} by the {name}, dB below the largest value of both maps",
+                caption=f"A of the {label} by the {name}, each channel divided by its gain, the "
+                "response to a sinusoid; dB below the largest value of both maps",
             )
         )
     return pictures
+
+
+SHIPPED = "sinudae_c800_s256"
+PAPERS = "the paper's initialisation"
+
+
+def compared_representations(name: str, dae: SinuDAE, stft: STFT) -> dict[str, SinuDAE | STFT]:
+    """Choose what stands side by side: the STFT, the paper's and a multi-resolution initialisation.
+
+    The run's pair is the one whose initialisation it has. The other is untrained, in the paper's
+    size, or the model that comes with the package, if it is for that sample rate.
+
+    Args:
+        name (str): Name of the run's pair.
+        dae (SinuDAE): The run's pair.
+        stft (STFT): The STFT that it is compared with.
+    """
+    is_multires = dae.get_model_args()["init"] == "multires"
+    found: dict[str, SinuDAE | STFT] = {"STFT": stft}
+    if not is_multires and plots.channel_frequencies(dae) is not None:
+        found[name] = dae
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            found[f"{PAPERS}, untrained"] = SinuDAE(sample_rate=dae.sample_rate)
+    if is_multires:
+        found[name] = dae
+    elif SHIPPED in pretrained.available():
+        shipped = SinuDAE.from_pretrained(SHIPPED)
+        if shipped.sample_rate == dae.sample_rate:
+            found[SHIPPED] = shipped
+    return found
+
+
+def comparison_pictures(
+    representations: dict[str, SinuDAE | STFT], wav: torch.Tensor, what: str
+) -> list[Picture]:
+    """Make the figure of one signal's maps side by side; none if there is one representation only.
+
+    Args:
+        representations (dict): The result of :func:`compared_representations`.
+        wav (:class:`torch.Tensor`): the signal, of shape `(1, 1, time)`.
+        what (str): Words for the signal.
+    """
+    if len(representations) < 2:
+        return []
+    names = ", ".join(representations)
+    return [
+        Picture(
+            "comparison",
+            plots.plot_side_by_side(representations, wav),
+            alt=f"{len(representations)} heat maps of {what} over the same seconds and "
+            f"frequencies, by {names}.",
+            caption=f"{what[0].upper()}{what[1:]} by {names}, in the same units: each channel is "
+            "divided by its gain, the response to a sinusoid; dB below the largest of all",
+            narrow=plots.plot_side_by_side(representations, wav, stacked=True),
+        )
+    ]
 
 
 def kernel_pictures(model: SinuDAE, n: int = 12) -> list[Picture]:

@@ -18,6 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from ..filterbanks.mod_cos_fb import CosFB
+from ..metrics import kernels_at_carrier
+from ..models.gains import channel_gains
 from ..models.sinudae import SinuDAE
 from ..models.stft import STFT
 from ..training.objectives import Reconstruction
@@ -33,6 +35,7 @@ MARKERS = "os^vD"
 STYLE: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 9, "axes.grid": False, "figure.dpi": DPI}
 MEL_TICKS = (0, 500, 1000, 2000, 5000, 10000, 20000)  # Hz
 FEW_MEL_TICKS = (0, 1000, 5000, 20000)  # Hz, for small axes
+N_ROWS = 240  # of maps on a common axis of frequency
 
 
 class NotebookFigure(Figure):
@@ -67,14 +70,15 @@ def channel_frequencies(representation: SinuDAE | STFT) -> np.ndarray | None:
     return None
 
 
-def carriers(model: SinuDAE) -> np.ndarray:
-    """Return the carriers of a model in Hz, shape `(C,)`.
+def carriers(model: SinuDAE | STFT) -> np.ndarray:
+    """Return the carriers of a model in Hz, or the bins of an STFT, shape `(C,)`.
 
     Raises:
         ValueError: if its decoder has no carriers.
     """
     frequencies = channel_frequencies(model)
     if frequencies is None:
+        assert isinstance(model, SinuDAE)  # an STFT has its bins
         decoder = model.get_model_args()["decoder"]
         raise ValueError(f"decoder must be mod_cos or cos, got {decoder!r}")
     return frequencies
@@ -152,11 +156,10 @@ def _decibels(
 
 
 def n_peaks_at_carrier(model: SinuDAE) -> int:
-    """Count the kernels whose largest DFT magnitude is within a bin (1/L) of their carrier."""
-    frequencies, responses = magnitude_responses(model)
-    bin_width = model.sample_rate / model.decoder.filterbank.kernel_size
-    distance = np.abs(frequencies[responses.argmax(axis=-1)] - carriers(model))
-    return int((distance <= bin_width).sum())
+    """Count the kernels that peak at their carrier, see :func:`.kernels_at_carrier`."""
+    kernels, places = map(torch.from_numpy, (decoder_kernels(model), carriers(model)))
+    share = kernels_at_carrier(kernels, places, model.sample_rate)
+    return round(share * len(kernels))
 
 
 @torch.no_grad()
@@ -166,6 +169,7 @@ def plot_representation(
     title: str | None = None,
     reference: float | None = None,
     range_db: float = 60.0,
+    signal_level: bool = False,
 ) -> Figure:
     """Plot the magnitude of a signal's representation over time (s) and frequency (Hz).
 
@@ -181,6 +185,8 @@ def plot_representation(
         reference (float, optional): Magnitude of 0 dB; if None (default), the largest one. The
             levels of maps with the same reference can be compared.
         range_db (float): Range of levels in dB; lower levels have the colour of its lower end.
+        signal_level (bool): Whether to divide each channel by its gain, see
+            :func:`.channel_gains`. A value is then the amplitude of a sinusoid, as is `reference`.
 
     Returns:
         :class:`matplotlib.figure.Figure`
@@ -191,9 +197,8 @@ def plot_representation(
     shape = tuple(wav.shape)
     check(0 < wav.numel() == shape[-1], "wav", shape, "one signal, of shape (1, 1, time)")
     check(range_db > 0, "range_db", range_db, "positive (dB)")
-    magnitude = representation.magnitude(representation.encode(wav.reshape(1, 1, -1)))[0]
     order = channel_order(representation)
-    levels = _decibels(magnitude.cpu().double().numpy()[order], reference)
+    levels = _decibels(magnitudes(representation, wav, signal_level)[order], reference)
     times = representation.frame_times(levels.shape[-1]).numpy()
     half = representation.encoder.stride / representation.sample_rate / 2
 
@@ -214,8 +219,116 @@ def plot_representation(
         _label_channels(axes, representation)
         if title is not None:
             axes.set_title(title)
-        figure.colorbar(image, ax=axes, label="Level (dB)", extend="min", pad=0.02)
+        label = "Level of a sinusoid (dB), A / gain" if signal_level else "Level (dB)"
+        figure.colorbar(image, ax=axes, label=label, extend="min", pad=0.02)
         return figure
+
+
+@torch.no_grad()
+def magnitudes(
+    representation: SinuDAE | STFT, wav: torch.Tensor, signal_level: bool = False
+) -> np.ndarray:
+    """Compute the magnitude of one signal's representation, of shape `(freq, frames)`.
+
+    Args:
+        representation (Representation): A :class:`.SinuDAE` or :class:`.STFT`.
+        wav (:class:`torch.Tensor`): one signal, shape `(1, 1, time)` or `(time,)`.
+        signal_level (bool): Whether to divide each channel by its gain.
+    """
+    rep = representation.magnitude(representation.encode(wav.reshape(1, 1, -1)))[0]
+    if signal_level:
+        rep = rep / channel_gains(representation)[:, None]
+    return rep.cpu().double().numpy()
+
+
+@torch.no_grad()
+def plot_side_by_side(
+    representations: dict[str, SinuDAE | STFT],
+    wav: torch.Tensor,
+    range_db: float = 60.0,
+    stacked: bool = False,
+) -> Figure:
+    """Plot the same signal's maps in panels with the same axes: seconds, and Hz on a mel scale.
+
+    Each channel is divided by its gain, see :func:`.channel_gains`, so that one colour is one level
+    in all panels. A row of the picture shows the loudest of the channels whose frequencies it
+    covers, or the nearest channel if there is none; it is empty beyond the last channel.
+
+    Args:
+        representations (dict): :class:`.SinuDAE` with carriers or :class:`.STFT` by name, all of
+            one sample rate.
+        wav (:class:`torch.Tensor`): one signal, shape `(1, 1, time)` or `(time,)`.
+        range_db (float): Range of levels in dB below the largest of all panels.
+        stacked (bool): Whether panels stand below each other, for narrow screens.
+
+    Returns:
+        :class:`matplotlib.figure.Figure`
+
+    Raises:
+        ValueError: if there is none, `wav` is not one signal, `range_db` is not positive, sample
+            rates differ, or a decoder has no carriers.
+    """
+    shape, n = tuple(wav.shape), len(representations)
+    check(0 < wav.numel() == shape[-1], "wav", shape, "one signal, of shape (1, 1, time)")
+    check(range_db > 0, "range_db", range_db, "positive (dB)")
+    rates = sorted({each.sample_rate for each in representations.values()})
+    check(len(rates) == 1, "sample rates", rates, "one for all representations")
+    edges = np.linspace(0, float(_mel(rates[0] / 2)), N_ROWS + 1)
+    maps = [
+        _rows_of_mel(magnitudes(each, wav, signal_level=True), carriers(each), edges)
+        for each in representations.values()
+    ]
+    reference = max(np.nanmax(rows) for rows in maps)
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(4.6, 2.6 * n + 0.4) if stacked else _figure(2.9 * n + 0.7, 3.2)
+        shared: Any = dict(sharex=True, sharey=True, squeeze=False)
+        grid = figure.subplots(*((n, 1) if stacked else (1, n)), **shared)
+        for axes, (name, each), rows in zip(
+            grid.ravel(), representations.items(), maps, strict=True
+        ):
+            times = each.frame_times(rows.shape[-1]).numpy()
+            half = each.encoder.stride / each.sample_rate / 2
+            image = axes.imshow(
+                _decibels(rows, reference),
+                cmap=COLOURS,
+                vmin=-range_db,
+                vmax=0,
+                origin="lower",
+                aspect="auto",
+                extent=(times[0] - half, times[-1] + half, 0, edges[-1]),
+            )
+            axes.set_title(name)
+            if axes.get_subplotspec().is_last_row():
+                axes.set_xlabel("Time (s)")
+            if axes.get_subplotspec().is_first_col():
+                axes.set_ylabel("Frequency (Hz)")
+        first = grid.ravel()[0]
+        first.set_xlim(0, wav.shape[-1] / rates[0])
+        first.set_ylim(0, edges[-1])
+        ticks = [tick for tick in MEL_TICKS if tick <= rates[0] / 2]
+        first.set_yticks(_mel(ticks), [f"{tick:g}" for tick in ticks])
+        label = "Level of a sinusoid (dB), A / gain"
+        figure.colorbar(image, ax=grid, label=label, extend="min", pad=0.02)
+        return figure
+
+
+def _rows_of_mel(rows: np.ndarray, frequencies: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Put channels `(freq, frames)` into rows between edges in mel: `(len(edges) - 1, frames)`.
+
+    Rows above the highest channel and below the lowest are NaN.
+    """
+    order = np.argsort(frequencies, kind="stable")
+    places, rows = _mel(frequencies[order]), rows[order]
+    limits = np.searchsorted(places, edges)
+    nearest = np.abs(places - (edges[:-1, None] + edges[1:, None]) / 2).argmin(axis=1)
+    found = np.stack(
+        [
+            rows[first:last].max(axis=0) if last > first else rows[near]
+            for first, last, near in zip(limits[:-1], limits[1:], nearest, strict=True)
+        ]
+    )
+    found[(edges[:-1] > places[-1]) | (edges[1:] < places[0])] = np.nan
+    return found
 
 
 def _label_channels(axes: Axes, representation: SinuDAE | STFT) -> None:

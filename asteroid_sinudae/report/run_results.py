@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..evaluation.tables import metric_title
+from ..evaluation.tables import metric_title, with_readability
 from ..runs.folder import Run, numbers, read_csv
 from ..training.objectives import OBJECTIVES, Reconstruction
 from .page import Table
@@ -118,7 +118,7 @@ def format_cell(text: str) -> str:
 
 
 def medians_table(metrics: dict) -> Table:
-    """Make the table of the run's own medians, with one row for each representation.
+    """Make the table of the run's medians and readability, one row for each representation.
 
     Args:
         metrics (dict): The result of :func:`read_metrics`.
@@ -127,6 +127,7 @@ def medians_table(metrics: dict) -> Table:
         Table
     """
     medians = pd.DataFrame.from_dict(metrics["medians"], orient="index")
+    medians = with_readability(medians, metrics.get("readability"))
     rows = [
         [name, *(format_cell(f"{value:.6f}") for value in values)]
         for name, *values in medians.itertuples()

@@ -3,7 +3,8 @@
 import pandas as pd
 import yaml
 
-from ..evaluation.tables import markdown_table
+from ..evaluation.tables import markdown_table, with_readability
+from ..models.model_files import describe_task
 from ..models.pretrained import describe_sizes
 
 LICENCE = (
@@ -19,14 +20,16 @@ def make_infos(package: dict, metrics: dict, data: str, quality: dict[str, float
         metrics (dict): Result of its evaluation, see :meth:`.Run.read_metrics`.
         data (str): The training data in words.
         quality (dict): Quality of half precision in dB: `rounding`, the level of rounding errors
-            below the output; `cost`, the loss of reconstruction that they cause; `noise_si_sdr`,
-            the SI-SDR of the reconstruction of white noise.
+            below the output; and of a pair, `cost`, the loss of reconstruction that they cause, and
+            `noise_si_sdr`, the SI-SDR of the reconstruction of white noise.
     """
     training = package["infos"]["training"]
     evaluation = {
-        key: metrics.get(key)
+        key: metrics[key]
         for key in (
             "medians",
+            "readability",
+            "evaluated",
             "segments",
             "test_tracks",
             "versions",
@@ -34,6 +37,7 @@ def make_infos(package: dict, metrics: dict, data: str, quality: dict[str, float
             "device",
             "finished",
         )
+        if key in metrics
     }
     # The baselines of the evaluation may be files.
     conf = {group: values for group, values in training["conf"].items() if group != "baseline"}
@@ -62,9 +66,11 @@ def make_card(name: str, package: dict, sha256: str) -> str:
     training, evaluation, half = (
         infos[key] for key in ("training", "evaluation", "half_precision")
     )
+    sizes = describe_sizes(package["model_args"], package["model_name"])
     n_parameters = sum(value.numel() for value in package["state_dict"].values())
     facts = {
         "Licence": infos["licence"],
+        "Does": describe_task(package["model_name"], infos),
         "Data": infos["data"],
         "Parameters": f"{n_parameters:,}",
         "Training": f"{training['steps']:,} updates, {training['seconds']:.0f} s on "
@@ -74,23 +80,40 @@ def make_card(name: str, package: dict, sha256: str) -> str:
         f"{evaluation['test_tracks']} test tracks, before the rounding to half precision, "
         f"finished {evaluation['finished']}",
         "Evaluated with": _made_with(evaluation),
-        "Half precision": f"rounding errors are {half['rounding']:.1f} dB below the output, which "
-        f"takes {half['cost']:.2f} dB from the reconstruction; white noise is reconstructed at "
-        f"{half['noise_si_sdr']:.1f} dB",
+        "Half precision": _half_precision(half),
         "SHA-256": sha256,
     }
     medians = pd.DataFrame.from_dict(evaluation["medians"], orient="index")
+    titles = {"si_sdr": "SI-SDR", "si_sdri": "SI-SDRi"}  # of each source that a separator gives
+    medians = medians.rename(
+        columns={
+            f"{key}_{source}": f"{title} {source} (dB)"
+            for key, title in titles.items()
+            for source in infos.get("sources", ())
+        }
+    )
+    medians = with_readability(medians, evaluation.get("readability"))
     conf = yaml.safe_dump(training["conf"], sort_keys=False)
     return "\n".join(
         [
             f"# {name}\n",
-            f"{describe_sizes(package['model_args'])}; {training['steps']:,} updates on "
-            f"{infos['data']}\n",
+            f"{sizes}; {training['steps']:,} updates on " f"{infos['data']}\n",
             *(f"- **{key}**: {value}" for key, value in facts.items()),
             f"\n## Figures\n\n{markdown_table(medians)}",
             f"\n## Configuration\n\n```yaml\n{conf}```\n",
         ]
     )
+
+
+def _half_precision(quality: dict[str, float]) -> str:
+    """Quality of half precision in words, see :func:`make_infos`."""
+    text = f"rounding errors are {quality['rounding']:.1f} dB below the output"
+    if "noise_si_sdr" in quality:
+        text += (
+            f", which takes {quality['cost']:.2f} dB from the reconstruction; white noise is "
+            f"reconstructed at {quality['noise_si_sdr']:.1f} dB"
+        )
+    return text
 
 
 def _made_with(made: dict) -> str:

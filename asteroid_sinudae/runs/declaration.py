@@ -50,6 +50,7 @@ class Table:
         rows (dict): :class:`Row` by name.
         stft (dict): :class:`Row` by name of the baselines, which are evaluated without training.
         report_row (str, optional): Row that the page and the sentence below the table are about.
+        declared_reference (str, optional): The row that a file of tables names as `reference`.
     """
 
     name: str
@@ -58,6 +59,12 @@ class Table:
     rows: dict[str, Row]
     stft: dict[str, Row] = field(default_factory=dict)
     report_row: str | None = None
+    declared_reference: str | None = None
+
+    @property
+    def reference(self) -> str | None:
+        """The row that the others are compared with: the declared one, or else the first STFT."""
+        return self.declared_reference or next(iter(self.stft), None)
 
     def all_rows(self) -> dict[str, Row]:
         """Return the rows by name, in the order of the table, the baselines last."""
@@ -125,15 +132,21 @@ def load_table(path: Path, name: str, conf: dict) -> Table:
                 f"{path}: {key}.report_row must be one of the table's rows that are trained, got "
                 f"{content['report_row']!r}"
             )
+        rows = [row for rows_of in ROW_NAMES for row in content.get(rows_of, {})]
+        if "reference" in content and content["reference"] not in rows:
+            raise ValueError(
+                f"{path}: {key}.reference must be one of the table's rows, got "
+                f"{content['reference']!r}"
+            )
     check_choice("table", name, tables)
     content = tables[name]
-    rows, stft = (
+    trained, stft = (
         {row: Row(**values) for row, values in content.get(rows_of, {}).items()}
         for rows_of in ROW_NAMES
     )
-    return Table(
-        name, content["title"], content.get("base", {}), rows, stft, content.get("report_row")
-    )
+    base, reference = content.get("base", {}), content.get("reference")
+    page = content.get("report_row")
+    return Table(name, content["title"], base, trained, stft, page, reference)
 
 
 def _table_type(conf: dict) -> Any:
@@ -142,6 +155,7 @@ def _table_type(conf: dict) -> Any:
     fields = {
         "title": Required[str],
         "report_row": str,  # run.sh looks it up: the page is of its first run
+        "reference": str,  # differences are to it; by default, to the first of the STFT rows
         "base": _values_type(conf),
         "rows": Required[_rows_type("rows", trained)],
         "stft": _rows_type("stft", {"baseline": stft_conf(conf)}),

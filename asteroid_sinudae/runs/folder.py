@@ -27,6 +27,13 @@ class Training(TypedDict):
     seconds: Finite | None
 
 
+class Readability(TypedDict, total=False):
+    """What :func:`.readability` tells of a representation; empty if it has no carriers."""
+
+    kernels_at_carrier: Annotated[float, Field(ge=0, le=1)]
+    carriers_below_1_hz: Count
+
+
 class Metrics(TypedDict):
     """Content of every `final_metrics.json`; scripts may add further keys."""
 
@@ -42,6 +49,7 @@ class Metrics(TypedDict):
     device: str
     finished: str
     training: NotRequired[Training]
+    readability: NotRequired[dict[str, Readability]]  # by representation; new in version 0.2
 
 
 class ModelTraining(TypedDict):

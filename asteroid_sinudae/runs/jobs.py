@@ -2,22 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
+from ..evaluation.tables import WIDTH
 from ..utils.errors import one_line
 from ..utils.files import write_text
 from ..utils.locks import locked
 from .conf import write_conf
 from .declaration import Job, Table
+from .intervals import add_intervals, for_reading, for_terminal
 from .processes import run_script
-from .results import (
-    Result,
-    make_table,
-    missing_runs,
-    read_result,
-    to_markdown,
-    to_sentence,
-    to_terminal,
-)
+from .results import Result, make_table, read_result, to_markdown, to_sentence
 
 
 def run_job(job: Job, scripts: Path, data_dir: Path, source: str, heading: str) -> None:
@@ -97,7 +92,7 @@ def write_table(
         table (Table): The table as it is declared.
         jobs (sequence of Job): All runs of all its rows.
         source (str): What the data was prepared from, from :func:`.describe_source`.
-        folder (Path): Where table.md and table.csv are written.
+        folder (Path): Where table.md and table.csv are written; what is printed is a narrower form.
         given (dict): Values by key that differ from the declaration for all rows.
 
     Returns:
@@ -105,13 +100,22 @@ def write_table(
     """
     with locked(folder / ".lock"):  # other shards write it too
         results, refused = collect(jobs, source)
-        figures = make_table(table, jobs, results)
-        text = to_markdown(table, figures, jobs, results, given)
+        figures, note = add_intervals(make_table(table, jobs, results), table, jobs, results)
+        notes = [note] if note else []
+        text = to_markdown(table, for_reading(figures), jobs, results, given, notes)
         write_text(folder / "table.md", text + "\n")
         write_text(folder / "table.csv", figures.to_csv(index=False))
-    parts = [to_terminal(table, figures), *missing_runs(jobs, results)]
-    parts += [f"All columns, and what they are of: {folder / 'table.md'}"]
-    parts += filter(None, [to_sentence(table, figures)])
-    for part in parts:
-        print(f"\n{part}")
+    title, _, rest = text.partition("\n\n")
+    sentence = to_sentence(table, figures)
+    lines = (line for line in rest.splitlines() if line.startswith("- "))
+    notes = [line for line in lines if line != f"- {sentence}"]  # which comes last
+    print(f"\n{title}\n\n{for_terminal(figures)}\n", *map(wrapped, notes), sep="\n")
+    print(f"All columns: {folder / 'table.md'}, unrounded: {folder / 'table.csv'}")
+    if sentence:
+        print(f"\n{sentence}")
     return refused
+
+
+def wrapped(note: str) -> str:
+    """Fold a note for the terminal."""
+    return fill(note, WIDTH, subsequent_indent="  ", break_long_words=False)

@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict
 
-from ..evaluation.tables import LEGEND, RM_COLUMN, bm_column, in_words, terminal_table
+from ..evaluation.tables import AT_CARRIER, RM_COLUMN, bm_column, in_words
 from ..models.registry import STRUCTURES
 from ..training.checkpoints import MAY_CHANGE
 from ..utils.schema import validated
@@ -25,10 +25,15 @@ METRICS = {
     bm_column(1.0): "SI-SDR-BM 1",
     RM_COLUMN: "SI-SDR-RM",
 }
+OF_VOICE = {  # which segments.csv of earlier versions lacks
+    "sparsity": "Sparsity of A (voice)",
+    "variation": "Variation of A (voice, 1/s)",
+}
 COSTS = {
     "coefficients_per_sample": "Coefficients per sample",
     "mask_decisions_per_second": "Mask decisions per second",
 }
+BESIDE = "pretrained "  # before the name of a model, which a row's cannot begin with
 PAPER_COLUMNS = {
     "si_sdr": "SI-SDR in paper (dB)",
     "si_sdr_bm": "SI-SDR-BM in paper (dB)",
@@ -48,6 +53,8 @@ COLUMNS = {  # of a table, with their format in Markdown
     "SI-SDR-RM (dB)": ".2f",
     "SI-SDR-RM IQR (dB)": ".2f",
     "Additivity error": ".3f",
+    "Kernels at carrier (%)": ".2f",
+    **dict(zip(OF_VOICE.values(), (".3f", ".1f"), strict=True)),
     "Coefficients per sample": ".3f",
     "Mask decisions per second": ".0f",
     "Parameters (M)": ".4f",
@@ -56,16 +63,6 @@ COLUMNS = {  # of a table, with their format in Markdown
     "Updates": ".0f",
     "Runs": "g",
 }
-SHORT = {  # what a terminal has room for, by the titles that it has there
-    "SI-SDR (dB)": "SI-SDR",
-    "SI-SDR in paper (dB)": "paper",
-    "SI-SDR-BM 0.5 (dB)": "BM 0.5",
-    "SI-SDR-BM in paper (dB)": "paper",
-    "SI-SDR-RM (dB)": "RM",
-    "Updates": "updates",
-}
-
-
 Costs = mapping_type({key: Required[TYPES[float]] for key in COSTS})
 
 
@@ -94,11 +91,13 @@ class Evaluation:
 
     Args:
         costs (dict): Values of `COSTS`.
-        segments (:class:`pandas.DataFrame`): Metrics of every segment.
+        segments (:class:`pandas.DataFrame`): Metrics of every segment, indexed by its track.
+        readability (dict): Result of :func:`.readability`; empty if it is not known.
     """
 
     costs: dict[str, float]
     segments: pd.DataFrame
+    readability: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +200,8 @@ def _difference(metrics: dict, conf: dict, source: str) -> str | None:
 def _result(metrics: dict, run: Run) -> Result:
     """Take what is used from a run's metrics and segments, which must belong together."""
     columns, path = [*METRICS, "additivity_error"], run.segments_file
-    segments = run.read_segments(*columns)
+    segments = run.read_segments("track", *columns)
+    later = [column for column in OF_VOICE if column in segments]
     counts = segments["representation"].value_counts()
     for name in metrics["costs"]:
         if counts.get(name, 0) != metrics["segments"]:
@@ -216,15 +216,18 @@ def _result(metrics: dict, run: Run) -> Result:
     beside = metrics["conf"].get("baseline", {}).get("pretrained", "").split()
     evaluations = {}
     for name in (evaluated, *(name for name in beside if name in metrics["costs"])):
-        figures = numbers(segments[segments["representation"] == name], columns, path)
+        own = segments[segments["representation"] == name]
+        figures = numbers(own, [*columns, *later], path).set_index(own["track"].astype(str))
         for column in columns:
             if not np.isfinite(figures[column]).all():
                 raise ValueError(f"{path.name}: {column} of {name} is not finite everywhere")
-        evaluations[name] = Evaluation(costs=metrics["costs"][name], segments=figures)
-    own = evaluations.pop(evaluated)
+        evaluations[name] = Evaluation(
+            costs=metrics["costs"][name],
+            segments=figures,
+            readability=metrics.get("readability", {}).get(name, {}),
+        )
     return Result(
-        costs=own.costs,
-        segments=own.segments,
+        **vars(evaluations.pop(evaluated)),
         source=describe_source(metrics["source"]),
         steps=metrics["training"]["steps"],
         seconds=metrics["training"]["seconds"],
@@ -249,45 +252,62 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
         those that are trained and the baselines one for each model that `pretrained` names; NaN
         where there is no result.
     """
-    lines = []
-    beside = {name: each for result in results if result for name, each in result.beside.items()}
-    for name, row in table.all_rows().items():
-        if name in table.stft:
-            lines += _beside_lines(beside)
-            beside = {}
-        runs = [index for index, job in enumerate(jobs) if job.row == name]
-        job = jobs[runs[0]]
-        done = [result for index in runs if (result := results[index]) is not None]
-        paper = {PAPER_COLUMNS[key]: value for key, value in row.paper.items()}
-        cells = {"Setup": row.label, "C": job.n_channels, **paper, "Runs": len(done)}
+    lines, rows = [], table.all_rows()
+    for name, done in by_line(table, jobs, results).items():
+        cells: dict = {"Setup": with_length(name.removeprefix(BESIDE)), "Runs": len(done)}
+        if name in rows:
+            job = next(job for job in jobs if job.row == name)
+            cells |= {"Setup": rows[name].label, "C": job.n_channels}
+            cells |= {PAPER_COLUMNS[key]: value for key, value in rows[name].paper.items()}
         if done:
             cells |= _evaluation_cells(done)
-        if done and not job.is_baseline:
-            cells |= _training_cells(done)
+        if done and name in table.rows:
+            cells |= _training_cells([run for run in done if isinstance(run, Result)])
         lines.append(cells)
-    lines += _beside_lines(beside)  # without a baseline
     figures = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
     without = [title for title in PAPER_COLUMNS.values() if figures[title].isna().all()]
     return figures.drop(columns=without)
 
 
-def _beside_lines(evaluations: dict[str, Evaluation]) -> list[dict]:
-    """Make the lines of models that are not trained in any row."""
-    return [
-        {"Setup": with_length(name), "Runs": 1, **_evaluation_cells([each])}
-        for name, each in evaluations.items()
-    ]
+def by_line(
+    table: Table, jobs: Sequence[Job], results: Sequence[Result | None]
+) -> dict[str, list[Evaluation]]:
+    """Return what each line of a table is made of, in order, as :func:`make_table` describes them.
+
+    Args:
+        table (Table): The table as it is declared.
+        jobs (sequence of Job): The jobs that it is made from.
+        results (sequence of Result or None): Result of each job; None if it is not done.
+
+    Returns:
+        dict: by the name of the row, of a model that `pretrained` names by its name after `BESIDE`.
+    """
+    lines: dict[str, list[Evaluation]] = {name: [] for name in table.rows}
+    lines |= {
+        f"{BESIDE}{name}": [each]  # the same in all runs
+        for result in results
+        if result is not None
+        for name, each in result.beside.items()
+    }
+    lines |= {name: [] for name in table.stft}
+    for job, result in zip(jobs, results, strict=True):
+        if result is not None:
+            lines[job.row].append(result)
+    return lines
 
 
 def _evaluation_cells(runs: Sequence[Evaluation]) -> dict:
     """Make the cells of what was evaluated."""
     segments = pd.concat([run.segments for run in runs])
-    cells = {}
+    cells: dict[str, float | None] = {}
     for column, title in METRICS.items():
         lower, middle, upper = segments[column].quantile([0.25, 0.5, 0.75])
         cells[f"{title} (dB)"] = middle
         cells[f"{title} IQR (dB)"] = upper - lower
     cells["Additivity error"] = segments["additivity_error"].median()
+    shares = [run.readability[AT_CARRIER] for run in runs if AT_CARRIER in run.readability]
+    cells["Kernels at carrier (%)"] = 100 * median(shares) if shares else None
+    cells |= {title: segments[key].median() for key, title in OF_VOICE.items() if key in segments}
     return {**cells, **{title: runs[0].costs[key] for key, title in COSTS.items()}}
 
 
@@ -316,11 +336,6 @@ def with_length(name: str, steps: float | None = None) -> str:
     return name if steps is None or pd.isna(steps) else f"{name}, {steps:.0f} updates"
 
 
-def _lengths(figures: pd.DataFrame) -> list[int | None]:
-    """Return the updates of each row, None where nothing was trained."""
-    return [None if pd.isna(steps) else int(steps) for steps in figures["Updates"]]
-
-
 def to_sentence(table: Table, figures: pd.DataFrame) -> str:
     """Say in one sentence what a table shows; see :func:`.in_words`.
 
@@ -334,7 +349,7 @@ def to_sentence(table: Table, figures: pd.DataFrame) -> str:
     Returns:
         str: The sentence; empty if there is nothing to compare.
     """
-    names = [with_length(*line) for line in zip(figures["Setup"], _lengths(figures), strict=True)]
+    names = [with_length(*line) for line in zip(figures["Setup"], figures["Updates"], strict=True)]
     medians = figures[f"{METRICS[bm_column(0.5)]} (dB)"].astype(float)
     lines = zip(figures["Setup"], names, medians.notna(), strict=True)
     done = {label: name for label, name, is_done in lines if is_done}
@@ -346,26 +361,13 @@ def to_sentence(table: Table, figures: pd.DataFrame) -> str:
     return in_words(trained[0], stft[0], dict(zip(names, medians, strict=True)))
 
 
-def to_terminal(table: Table, figures: pd.DataFrame) -> str:
-    """Write what a terminal has room for of a table, under its title.
-
-    Args:
-        table (Table): The table as it is declared.
-        figures (:class:`pandas.DataFrame`): The result of :func:`make_table`.
-    """
-    updates = pd.Series(_lengths(figures), figures.index, dtype=object)
-    shown = figures.assign(Updates=updates).set_index("Setup")
-    shown = shown[[title for title in SHORT if title in figures]].rename(columns=SHORT)
-    legend = f"{LEGEND} paper: its figure, on all of MUSDB18." if "paper" in shown else LEGEND
-    return f"{table.title}\n\n{terminal_table(shown)}\n\n{legend}"
-
-
 def to_markdown(
     table: Table,
     figures: pd.DataFrame,
     jobs: Sequence[Job],
     results: Sequence[Result | None],
     given: dict,
+    notes_on_figures: Sequence[str] = (),
 ) -> str:
     """Write the table under its title, and below it what it was made of.
 
@@ -375,9 +377,10 @@ def to_markdown(
         jobs (sequence of Job): The jobs that it was made from.
         results (sequence of Result or None): Result of each job.
         given (dict): Values by key that differ from the table's declaration for all rows.
+        notes_on_figures (sequence of str): What else is to be said of its columns.
     """
     lines = figures.where(figures.notna(), None).to_markdown(
-        index=False, floatfmt=[COLUMNS[str(title)] for title in figures], missingval="–"
+        index=False, floatfmt=[COLUMNS.get(str(title), "g") for title in figures], missingval="–"
     )
     notes = [
         "Medians over segments and runs; IQR is the distance between the quartiles.",
@@ -385,6 +388,10 @@ def to_markdown(
         "does not state t. The energy-ratio mask, v² / (v² + a²) > 1/2, is that of t = 1.",
         "SI-SDR-RM weighs by the ratio mask, |v| / (|v| + |a|).",
         "Additivity error: ‖A_m − A_v − A_b‖₁ / ‖A_m‖₁.",
+        "Kernels at carrier: share of the decoder's kernels whose response peaks within sample "
+        "rate / L of their carrier, of an STFT 1 by construction. Sparsity is Hoyer's, 0 to 1; "
+        "variation the sum of |A[:,t] − A[:,t−1]| over that of A, times frames a second.",
+        *notes_on_figures,
         "A real representation that splits signs into several non-negative channels (four phases, "
         "or a kernel and its negative) lets a mask that knows the sources see the phase. So mask "
         "decisions a second, the additivity error and the ratio mask stand beside each figure.",
@@ -393,16 +400,11 @@ def to_markdown(
     if given:
         values = ", ".join(f"{key}={value}" for key, value in given.items())
         notes.append(f"Given for all rows that set nothing else: {values}.")
-    notes += [*missing_runs(jobs, results), *filter(None, [to_sentence(table, figures)])]
-    return "\n".join([f"# {table.title}", "", lines, "", *(f"- {note}" for note in notes)])
-
-
-def missing_runs(jobs: Sequence[Job], results: Sequence[Result | None]) -> list[str]:
-    """Say which runs a table is without; nothing if it is complete."""
     missing = [str(job) for job, result in zip(jobs, results, strict=True) if result is None]
-    if not missing:
-        return []
-    return [f"Incomplete: {len(missing)} of {len(jobs)} runs missing, {_list(missing)}."]
+    if missing:
+        notes.append(f"Incomplete: {len(missing)} of {len(jobs)} runs missing, {_list(missing)}.")
+    notes += filter(None, [to_sentence(table, figures)])
+    return "\n".join([f"# {table.title}", "", lines, "", *(f"- {note}" for note in notes)])
 
 
 def _provenance(jobs: Sequence[Job], done: Sequence[Result]) -> list[str]:

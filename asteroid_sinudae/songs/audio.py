@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 import math
 import os
 import re
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -18,10 +19,13 @@ import torch
 from torch.nn import functional as F
 
 from ..songs import ffmpeg
-from ..utils.checks import check
+from ..utils.checks import FLOATS, check, check_choice, check_dense, check_rate
+from ..utils.errors import printable
 from ..utils.files import atomic_path, require_file
 from .containers import Data, PatchedFile, find_data, find_ogg_streams, has_successor
 from .streams import Stream, cut, map_blocks
+
+logger = logging.getLogger(__name__)
 
 MP3 = re.compile(rb"ID3|\xff[\xe0-\xff]")  # beginnings of MP3 files
 PIECE = 2**16  # samples read at a time, at most
@@ -45,12 +49,27 @@ RESAMPLING = {
 }
 
 
+class Format(NamedTuple):
+    """A format that estimates are written in, and what libsndfile's files of it can have."""
+
+    subtype: str
+    channels: int
+    sample_rate: int
+    peak: float  # largest sample
+
+
+FORMATS = {
+    "wav": Format("FLOAT", MAX_CHANNELS, 2**31 - 1, math.inf),
+    "flac": Format("PCM_24", 8, 655_350, 1.0),
+}
+
+
 class AudioFile:
     """An audio file that is open for reading.
 
     Args:
         path (Path): Path of the file, for messages.
-        sample_rate (int): Sample rate in Hz.
+        sample_rate (float): Sample rate in Hz, a whole number in files.
         channels (int): Number of channels.
         length (int): Number of samples that decode.
         read (callable): A function that returns an iterator over all samples from the beginning, as
@@ -64,7 +83,7 @@ class AudioFile:
     def __init__(
         self,
         path: Path,
-        sample_rate: int,
+        sample_rate: float,
         channels: int,
         length: int,
         read: Callable[[], Iterator[np.ndarray]],
@@ -164,6 +183,36 @@ def open_audio(
         if damage:
             on_damage(f"{path} {damage}")
         yield audio
+
+
+def from_waveform(wav: torch.Tensor, sample_rate: float) -> AudioFile:
+    """Let a waveform be read as a file is.
+
+    Args:
+        wav (:class:`torch.Tensor`): Floating-point numbers, shape `(time,)` or `(channels, time)`.
+        sample_rate (float): Sample rate in Hz.
+
+    Returns:
+        AudioFile
+
+    Raises:
+        ValueError: if the waveform has another shape or kind of numbers, or no samples.
+    """
+    check_dense("the waveform", wav, FLOATS)
+    check_rate(sample_rate)
+    is_wav = wav.dim() in (1, 2) and wav.numel() > 0
+    expected = "(time,) or (channels, time), of at least one sample"
+    check(is_wav, "shape of the waveform", tuple(wav.shape), expected)
+    channels = wav.detach().reshape(-1, wav.shape[-1])  # (channels, time)
+    n_channels, length = channels.shape
+    expected = f"at most {MAX_CHANNELS}, in (channels, time)"
+    check(n_channels <= MAX_CHANNELS, "channels of the waveform", n_channels, expected)
+
+    def read() -> Iterator[np.ndarray]:
+        for piece in channels.split(_piece(n_channels), dim=-1):
+            yield piece.T.float().cpu().numpy()  # (time, channels)
+
+    return AudioFile(Path("the waveform"), sample_rate, n_channels, length, read)
 
 
 def _open_by_libsndfile(
@@ -293,45 +342,64 @@ def _damage(audio: AudioFile, told: float | None, is_short: bool, complaint: str
     return f"{damage} ({complaint})" if complaint else damage
 
 
-def write_wavs(paths: Sequence[Path], pieces: Stream, sample_rate: int, length: int) -> None:
-    """Write a stream of several sources as WAV files that appear whole or not at all.
+def check_format(format: str) -> None:
+    """Raise a ValueError if estimates cannot be written in a format."""
+    check_choice("format", format, FORMATS)
 
-    Samples are 32-bit floats, because estimates may exceed full scale, where integers would clip.
-    A file of more than 4 GB is written as RF64, the extension of WAV for large files.
+
+def write_audio(
+    paths: Sequence[Path], pieces: Stream, sample_rate: int, length: int, format: str = "wav"
+) -> None:
+    """Write a stream of several sources as audio files that appear whole or not at all.
+
+    WAV files hold 32-bit floats, because estimates may exceed full scale, where integers clip. One
+    of more than 4 GB is written as RF64, the extension of WAV for large files. FLAC files hold
+    24-bit integers; it is logged if samples are clipped.
 
     Args:
         paths (sequence of Path): One file for each source.
         pieces (iterable of :class:`torch.Tensor`): A stream, shapes `(channels, n_src, time)`.
         sample_rate (int): Sample rate in Hz.
         length (int): Number of samples of the stream.
+        format (str): ``'wav'`` or ``'flac'``.
 
     Raises:
-        ValueError: if WAV files cannot have such a rate or so many channels.
+        ValueError: if such files cannot have such a rate or so many channels.
         OSError: naming the files, if one cannot be written.
     """
+    check_format(format)
+    limits = FORMATS[format]
     remaining = iter(pieces)
     first = next(remaining)
     channels = first.shape[0]
     names = ", ".join(map(str, paths))
-    check(channels <= MAX_CHANNELS, f"channels of {names}", channels, f"at most {MAX_CHANNELS}")
-    expected = "1 to 2147483647 Hz, which a WAV file can have"
-    check(1 <= sample_rate < 2**31, f"sample_rate of {names}", sample_rate, expected)
-    container = "WAV" if 4 * channels * length <= MAX_WAV else "RF64"
-    options: dict[str, Any] = dict(mode="w", channels=channels, subtype="FLOAT", format=container)
+    most, highest = limits.channels, limits.sample_rate
+    check(channels <= most, f"channels of {names}", channels, f"at most {most}")
+    expected = f"1 to {highest} Hz, which a {format.upper()} file can have"
+    check(1 <= sample_rate <= highest, f"sample_rate of {names}", sample_rate, expected)
+    is_large = format == "wav" and 4 * channels * length > MAX_WAV
+    container = "RF64" if is_large else format.upper()
+    options: dict[str, Any] = dict(channels=channels, subtype=limits.subtype, format=container)
+    n_clipped = dict.fromkeys(paths, 0)
     try:
         with contextlib.ExitStack() as stack:
             files = []
             for path in paths:
                 temporary = stack.enter_context(atomic_path(path))
                 name = os.fsencode(temporary)
-                file = soundfile.SoundFile(name, samplerate=sample_rate, **options)
+                file = soundfile.SoundFile(name, "w", samplerate=sample_rate, **options)
                 files.append(stack.enter_context(file))
             for piece in itertools.chain([first], remaining):
-                for file, samples in zip(files, piece.unbind(1), strict=True):
+                for path, file, samples in zip(paths, files, piece.unbind(1), strict=True):
                     file.write(samples.T.numpy())  # (time, channels)
+                    n_clipped[path] += int((samples.abs() > limits.peak).sum())
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         raise OSError(f"cannot write {names}: {reason}, is the disk full?") from error
+    for path, number in n_clipped.items():
+        if number:
+            message = "%s has %d samples beyond full scale, which are clipped"
+            logger.warning(message, printable(path), number)
 
 
 def rate_ratio(old: float, new: float) -> Fraction:
@@ -410,7 +478,7 @@ def like(audio: AudioFile, other: AudioFile) -> Iterator[torch.Tensor]:
     expected = f"that of {other.path}, {other.channels} channels"
     check(audio.channels == other.channels, f"channels of {audio.path}", audio.channels, expected)
     ratio = rate_ratio(audio.sample_rate, other.sample_rate)
-    is_exact = ratio == Fraction(other.sample_rate, audio.sample_rate)
+    is_exact = ratio == Fraction(other.sample_rate) / Fraction(audio.sample_rate)
     expected = f"that of {other.path}, {other.sample_rate} Hz, or one in a simple ratio to it"
     check(is_exact, f"sample_rate of {audio.path}", audio.sample_rate, expected)
     difference = length_difference(audio, other)

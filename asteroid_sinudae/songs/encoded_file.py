@@ -7,7 +7,9 @@ They are NumPy's `.npz`, uncompressed, with the arrays
 - `stride` (samples), `sample_rate` (Hz) and `length` (samples) of the encoded signal;
 - `first_frame_time`: seconds from the signal's first sample to the centre of the first frame. It is
   negative if there are frames beyond the ends. Frame t is at `first_frame_time + t * stride /
-  sample_rate`.
+  sample_rate`;
+- `gains`, of shape `(C,)`, only in files in units of the signal's level: A was divided by them, see
+  :func:`.channel_gains`. It is multiplied by them again when it is read.
 
 A is stored in Fortran order, so that frames follow each other in the file. Arrays from
 :func:`numpy.load` have the same shape as always, and neither writing nor reading takes more memory
@@ -51,7 +53,13 @@ class Signal(NamedTuple):
     sample_rate: float
 
 
-def write_encoded(path: Path, model: SinuDAE, pieces: Stream, signal: Signal) -> None:
+def write_encoded(
+    path: Path,
+    model: SinuDAE,
+    pieces: Stream,
+    signal: Signal,
+    gains: torch.Tensor | None = None,
+) -> None:
     """Write an encoded signal to a file that appears whole or not at all.
 
     Args:
@@ -60,6 +68,8 @@ def write_encoded(path: Path, model: SinuDAE, pieces: Stream, signal: Signal) ->
         pieces (iterable of :class:`torch.Tensor`): A stream of the representation, shapes
             `(channels, C, frames)`.
         signal (Signal): The signal that was encoded.
+        gains (:class:`torch.Tensor`, optional): What to divide the channels by, shape `(C,)`, noted
+            in the file; the result of :func:`.channel_gains`.
 
     Raises:
         OSError: naming `path`, if it cannot be written.
@@ -74,6 +84,8 @@ def write_encoded(path: Path, model: SinuDAE, pieces: Stream, signal: Signal) ->
         "length": np.array(signal.length),
         "first_frame_time": model.frame_times(1)[0].numpy(),
     }
+    if gains is not None:
+        values["gains"] = gains.cpu().numpy()
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, value in values.items():
             with archive.open(f"{name}.npy", "w") as member:
@@ -81,6 +93,8 @@ def write_encoded(path: Path, model: SinuDAE, pieces: Stream, signal: Signal) ->
         with archive.open("A.npy", "w", force_zip64=True) as member:
             npy.write_array_header_2_0(member, header)
             for piece in pieces:
+                if gains is not None:
+                    piece = piece / gains.cpu()[:, None]  # (channels, C, frames)
                 frames = piece.permute(2, 1, 0).contiguous()  # (frames, C, channels)
                 member.write(frames.numpy().astype("<f4").data)
 
@@ -184,13 +198,8 @@ class EncodedFile:
 
         A user who edits a file may save it in half precision, and devices differ in the last bits.
         """
-        with self.archive.open(self._member("frequencies")) as member:
-            shape, _, dtype, start = _read_header(member)
-            check(shape == expected.shape, "shape of frequencies", shape, str(expected.shape))
-            check(dtype.kind == "f", "type of frequencies", str(dtype), "floating-point")
-            member.seek(start)
-            found = np.frombuffer(member.read(len(expected) * dtype.itemsize), dtype)
-        rounding = max(1e-5, float(np.finfo(dtype).eps))
+        found = self._row("frequencies", expected.shape)
+        rounding = max(1e-5, float(np.finfo(found.dtype).eps))
         # Below 0.01 Hz, numbers in half precision have fewer digits.
         is_same = np.isclose(found.astype(float), expected, rtol=rounding, atol=1e-6)
         is_same |= ~np.isfinite(expected)  # no carriers, or weights whose fault is told later
@@ -202,21 +211,44 @@ class EncodedFile:
     def pieces(self) -> Iterator[torch.Tensor]:
         """Stream the representation, as float32 of shape `(channels, C, frames)`.
 
-        If A was replaced by an array in C order, the file is read once for each piece.
+        It is that of the model's encoder: of a file with gains, A times the gains. If A was
+        replaced by an array in C order, the file is read once for each piece.
 
         Raises:
-            ValueError: if the file cannot be read to its end, or has a NaN or infinite value.
+            ValueError: if the file cannot be read to its end, has a NaN or infinite value, or gains
+                that are not positive.
         """
         channels, n_filters, n_frames = self.shape
         n_bytes = channels * n_filters * self.dtype.itemsize
         frames = max(1, PIECE // n_bytes)
         read = self._in_fortran_order if self.is_fortran else self._in_c_order
         with _reading(self.path, "cannot be read"):
+            gains = self._gains()
             for array in read(frames):
                 if not np.isfinite(array).all():
                     raise ValueError("A has a NaN or infinite value, expected finite ones")
+                if gains is not None:
+                    array = array * gains[:, None]  # (channels, C, frames)
                 self.peak = max(self.peak, float(np.abs(array).max(initial=0)))
                 yield torch.from_numpy(array)
+
+    def _gains(self) -> np.ndarray | None:
+        """Read the gains of a file in units of the signal's level, None of another file."""
+        if "gains.npy" not in self.archive.namelist():
+            return None
+        gains = self._row("gains", (self.shape[1],)).astype(np.float32)
+        is_valid = bool(np.isfinite(gains).all() and (gains > 0).all())
+        check(is_valid, "gains", "others", "positive finite numbers")
+        return gains
+
+    def _row(self, name: str, expected: tuple[int, ...]) -> np.ndarray:
+        """Read an array of one floating-point number a channel."""
+        with self.archive.open(self._member(name)) as member:
+            shape, _, dtype, start = _read_header(member)
+            check(shape == expected, f"shape of {name}", shape, str(expected))
+            check(dtype.kind == "f", f"type of {name}", str(dtype), "floating-point")
+            member.seek(start)
+            return np.frombuffer(member.read(expected[0] * dtype.itemsize), dtype)
 
     def _in_fortran_order(self, n_at_a_time: int) -> Iterator[np.ndarray]:
         channels, n_filters, n_frames = self.shape

@@ -14,9 +14,10 @@ from fractions import Fraction
 import torch
 
 from ..utils.checks import check, check_positive_int
-from ..utils.progress import progress
+from ..utils.progress import progress as with_bar
 
 Stream = Iterable[torch.Tensor]
+Progress = bool | Callable[[float, float], object]
 TOGETHER = 2**14  # samples that several streams give at a time
 
 
@@ -203,20 +204,37 @@ def together(*streams: Stream) -> Iterator[tuple[torch.Tensor, ...]]:
     return zip(*blocks, strict=True)
 
 
-def with_progress(pieces: Stream, label: str, length: float, rate: float) -> Iterator[torch.Tensor]:
-    """Pass a stream on, with its progress in seconds of audio, see :func:`.progress`.
+def with_progress(
+    pieces: Stream, label: str, length: float, rate: float, progress: Progress
+) -> Iterator[torch.Tensor]:
+    """Pass a stream on, and tell how far it is.
 
     Args:
         pieces (iterable of :class:`torch.Tensor`): A stream.
         label (str): Label of the bar.
         length (float): Number of samples (or frames) of the whole stream.
         rate (float): Number of samples (or frames) per second.
+        progress (bool or callable): Whether to show it in seconds on standard error, as
+            :mod:`.utils.progress` does; or a function that is called with the seconds that are
+            done and those of the whole stream, at first and after each piece.
     """
+    seconds = length / rate
+    if callable(progress):
+        done = 0
+        progress(0.0, seconds)
+        for piece in pieces:
+            yield piece
+            done += piece.shape[-1]
+            progress(done / rate, seconds)
+        return
+    if not progress:
+        yield from pieces
+        return
     shape = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
-    return progress(
+    yield from with_bar(
         pieces,
         label,
-        length / rate,
+        seconds,
         unit="s",
         size=lambda piece: piece.shape[-1] / rate,
         bar_format=shape,

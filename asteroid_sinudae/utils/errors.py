@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 TERMINATIONS = ("SIGTERM", "SIGHUP")
@@ -32,6 +33,11 @@ def one_line(error: BaseException) -> str:
     """Return the message of an exception on one line, without the number of an OSError."""
     message = str(error).removeprefix(f"[Errno {getattr(error, 'errno', None)}] ")
     return " ".join(message.split())
+
+
+def printable(text: str | Path) -> str:
+    """Return a path, or a message with paths, as valid UTF-8, with escapes for other bytes."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def attempt(function: Callable[[], object]) -> Outcome:

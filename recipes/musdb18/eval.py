@@ -10,7 +10,7 @@ import torch
 from utils import scripts
 
 from asteroid_sinudae.data.tracks import Manifest
-from asteroid_sinudae.evaluation.oracle import costs, evaluate
+from asteroid_sinudae.evaluation.oracle import costs, evaluate, readability
 from asteroid_sinudae.evaluation.tables import medians
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.limits import check_segment
@@ -68,6 +68,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
         "evaluated": evaluated,
         "medians": {name: row.dropna().to_dict() for name, row in summary.iterrows()},
         "costs": {name: costs(each, device) for name, each in representations.items()},
+        "readability": {name: readability(each) for name, each in representations.items()},
         "training": {key: training.get(key) for key in ("steps", "epochs", "seconds")},
         "test_tracks": len(manifest.subset("test")),
         "segments": len(results) // len(summary),

@@ -6,12 +6,17 @@ It is one folder that needs no server and no network: open its index.html in a b
 from utils import scripts
 
 from asteroid_sinudae import SinuDAE, report
-from asteroid_sinudae.data.tracks import Manifest
+from asteroid_sinudae.data.tracks import SAMPLE_RATE, Manifest
 from asteroid_sinudae.filterbanks.bands import parse_bands
 from asteroid_sinudae.models.pretrained import describe_sizes
 from asteroid_sinudae.runs.conf import type_of
 from asteroid_sinudae.runs.folder import Run
-from asteroid_sinudae.runs.representations import OF_TABLE, load_representations, pair_name
+from asteroid_sinudae.runs.representations import (
+    OF_TABLE,
+    STFT_NAME,
+    load_representations,
+    pair_name,
+)
 from asteroid_sinudae.utils.progress import progress
 from asteroid_sinudae.utils.schema import validated
 
@@ -59,6 +64,7 @@ def main() -> None:
         introduction=introduction(name, dae),
         tables=tables,
         examples=examples,
+        comparison=comparison(name, representations, excerpts[0]),
         kernels=report.kernel_pictures(dae),
         training=report.loss_pictures(losses),
         configuration=metrics["conf"],
@@ -66,6 +72,16 @@ def main() -> None:
     )
     report.build_page(page, output)
     print(f"{output / 'index.html'}: the results page")
+
+
+def comparison(name: str, representations: dict, excerpt: report.Excerpt) -> list[report.Picture]:
+    """Show the loudest second of the first example's voice by the STFT and both initialisations."""
+    wav, start = excerpt.loudest_second()
+    compared = report.compared_representations(
+        name, representations[name], representations[STFT_NAME]
+    )
+    what = f"A of the voice of {excerpt.track.name} at {start / SAMPLE_RATE:g} s"
+    return report.comparison_pictures(compared, wav, what)
 
 
 def introduction(name: str, dae: SinuDAE) -> str:

@@ -22,6 +22,7 @@ from asteroid_sinudae.training.checkpoints import StopAtPlateau
 from asteroid_sinudae.training.dae_system import DAESystem
 from asteroid_sinudae.training.objectives import make_objectives
 from asteroid_sinudae.training.step_sizes import relative_groups
+from asteroid_sinudae.utils.checks import check
 
 # Keys of the group `objective` that are the system's own; the others are those of the objectives.
 OF_SYSTEM = ("noise_std", "sort")
@@ -104,8 +105,9 @@ def describe(model: SinuDAE) -> None:
 
 def make_optimizer(model: SinuDAE, optim: dict) -> torch.optim.Optimizer:
     """Make Adam with one learning rate, or one a tensor that is a fraction of the tensor's size."""
+    check(optim["eps"] > 0, "eps", optim["eps"], "more than 0")
     groups = relative_groups(model, optim["lr"]) if optim["lr_relative"] else model.parameters()
-    return torch.optim.Adam(groups, lr=optim["lr"], fused=True)
+    return torch.optim.Adam(groups, lr=optim["lr"], eps=optim["eps"], fused=True)
 
 
 def check_conf(conf: dict, manifest: Manifest) -> None:

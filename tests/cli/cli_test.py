@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from command_line import mistake
+from command_line import PAIR_NOTE, mistake
 from hostile_packages import RunsCode
 from songs_on_disk import RATE, noise
 
@@ -115,7 +115,8 @@ def test_encode_and_decode(songs_folder, capsys):
     assert main(["decode", "dae.pth", "new/a.npz", "-o", "b.wav", "--chunk", "0.4"]) == 0
     assert main(["separate", "dae.pth", "song.wav", "-o", "."]) == 0
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("new/a.npz\nb.wav\nsong_reconstruction.wav\n", "")
+    assert printed.out == "new/a.npz\nb.wav\nsong_reconstruction.wav\n"
+    assert printed.err == f"sinudae: note: song.wav{PAIR_NOTE}\n"
     decoded, rate = soundfile.read("b.wav")
     assert rate == RATE
     np.testing.assert_allclose(decoded, soundfile.read("song_reconstruction.wav")[0], atol=1e-6)
@@ -131,6 +132,20 @@ def test_encoded_file_of_another_model_of_the_same_sizes(songs_folder, capsys, f
     message = mistake(capsys, main(["decode", "other.pth", "a.npz", "-o", "a.wav"]))
     assert message.startswith("a.npz is not of this model: frequency of row ")
     assert "must be the model's" in message and not os.path.exists("a.wav")
+
+
+def test_encoding_in_units_of_the_signals_level(songs_folder):
+    assert main(["encode", "dae.pth", "song.wav", "-o", "a.npz"]) == 0
+    assert main(["encode", "dae.pth", "song.wav", "-o", "b.npz", "--signal_level"]) == 0
+    plain, scaled = np.load("a.npz"), np.load("b.npz")
+    assert "gains" not in plain
+    gains = scaled["gains"][:, None]
+    np.testing.assert_allclose(scaled["A"] * gains, plain["A"], rtol=1e-6, atol=1e-9)
+    assert gains.max() > 1.05 * gains.min()
+    for name in "ab":
+        assert main(["decode", "dae.pth", f"{name}.npz", "-o", f"{name}.wav"]) == 0
+    first, second = (soundfile.read(f"{name}.wav")[0] for name in "ab")
+    np.testing.assert_allclose(first, second, atol=1e-6)
 
 
 def test_encoded_file_that_was_saved_in_half_precision(songs_folder):
@@ -166,8 +181,8 @@ def test_existing_encoded_file_needs_force(songs_folder, capsys):
             "a.wav is to be written, expected a name that ends in .npz",
         ),
         (
-            ["decode", "dae.pth", "song.wav", "-o", "a.flac"],
-            "a.flac is to be written, expected a name that ends in .wav",
+            ["decode", "dae.pth", "song.wav", "-o", "a.mp3"],
+            "a.mp3 is to be written, expected a name that ends in .wav or .flac",
         ),
         (
             ["decode", "dae.pth", "song.wav", "-o", "song.wav", "--force"],
@@ -306,6 +321,8 @@ def test_models_are_listed_with_figures_and_licence(capsys):
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 100
     text = " ".join(out.split())
-    assert text.count(" does: encodes and decodes ") == len(pretrained.available())
-    assert all(name in text for name in pretrained.available())
-    assert "reconstruction 70.1;" in text and text.count("licence: non-commercial") == 2
+    for name in pretrained.available():
+        assert f"{name} sizes: " in text
+    assert text.count(" does: encodes and decodes ") >= 2 + len(pretrained.STRUCTURES)
+    assert "reconstruction 70.1;" in text
+    assert text.count("licence: non-commercial") >= 2

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from command_line import SIZES, change, mistake
+from command_line import PAIR_NOTE, SIZES, change, mistake
 from helpers import environment
 from hostile_packages import RunsCode
 from songs_on_disk import RATE, noise
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.cli import commands, main
+from asteroid_sinudae.models.model_files import LoadedModel
 from asteroid_sinudae.songs import apply as songs
 
 # isort: split
@@ -28,7 +29,8 @@ from asteroid.models import ConvTasNet
 def test_reconstruction_by_the_pair(songs_folder, capsys):
     assert main(["separate", "dae.pth", "song.wav", "-o", "out/new", "--chunk", "0.3"]) == 0
     printed = capsys.readouterr()
-    assert printed.err == "" and printed.out == "out/new/song_reconstruction.wav\n"
+    assert printed.err == f"sinudae: note: song.wav{PAIR_NOTE}\n"
+    assert printed.out == "out/new/song_reconstruction.wav\n"
     estimate, rate = soundfile.read("out/new/song_reconstruction.wav", dtype="float32")
     dae = SinuDAE.from_pretrained("dae.pth")
     with torch.no_grad():
@@ -199,7 +201,7 @@ def test_model_of_several_channels(songs_folder, capsys, monkeypatch):
     def load_model(path):
         model = ConvTasNet(2, n_filters=16, sample_rate=RATE, **SIZES)
         model.in_channels = 2
-        return model, {}
+        return LoadedModel(model, {})
 
     monkeypatch.setattr(commands, "load_model", load_model)
     message = mistake(capsys, main(["separate", "asteroid.pth", "song.wav", "-o", "out"]))
@@ -237,5 +239,6 @@ def test_interruption_from_outside(songs_folder):
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "sinudae: interrupted\n")
+    said = "sinudae: loading PyTorch and the model\nsinudae: interrupted\n"
+    assert (process.returncode, err) == (130, said)
     assert os.listdir("out") == []

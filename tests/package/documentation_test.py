@@ -61,8 +61,11 @@ def files(tmp_path, monkeypatch):
     sizes = dict(n_filters=20, kernel_size=64, stride=8)
     pair = sinudae.SinuDAE(**sizes)
     separator = sinudae.SinuDAEConvTasNet(2, pretrained=pair, n_blocks=1, n_repeats=1, bn_chan=8)
-    for name, model in {"model": pair, "separator": separator}.items():
-        torch.save(model.serialize(), f"{name}.pth")
+    sources = {"sources": ["vocals", "accompaniment"]}
+    for name, model, infos in ("model", pair, {}), ("separator", separator, sources):
+        package = model.serialize()
+        package["infos"] |= infos
+        torch.save(package, f"{name}.pth")
     authors = {
         "encoder": {"conv_a1.weight": (8, 1, 512), "conv_a2.weight": (8, 8, 5)},
         "decoder": {"freq_mat": (8, 1, 1), "phi": (8, 1, 1), "norm_factor": (8, 1, 512)},

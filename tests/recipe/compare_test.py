@@ -1,7 +1,7 @@
 """compare.py: the table of one or more runs, and the sentence below it."""
 
 import pytest
-from helpers import call
+from helpers import call, printed_tables
 from made_results import BASE, write_result
 
 STFT = {"si_sdr": 130.0, "si_sdr_bm_0.5": 8.27}
@@ -22,19 +22,19 @@ def runs(tmp_path):
 
 
 def compared(tmp_path, capsys, *runs):
-    """The rows that are printed, the last line that is, and what is in the file."""
+    """The tables that are printed, the last line that is, and what is in the file."""
     output = tmp_path / "table.md"
     call("compare.py", *runs, output=output)
-    printed = capsys.readouterr().out.splitlines()
-    rows = [line.strip("|").split("|") for line in printed if line.startswith("| ")]
-    assert max(map(len, printed[: len(rows)])) <= 100
-    return [[cell.strip() for cell in row] for row in rows], printed[-1], output.read_text()
+    printed = capsys.readouterr().out
+    *lines, _, _, last = printed.splitlines()  # before them the path
+    assert max(map(len, lines)) <= 100
+    return printed_tables(printed), last, output.read_text()
 
 
 def test_one_run(tmp_path, capsys, runs):
-    rows, last, text = compared(tmp_path, capsys, runs[0])
+    (rows,), last, text = compared(tmp_path, capsys, runs[0])
     assert rows == [
-        ["representation", "SI-SDR", "BM 0.5"],
+        ["representation", "rec.", "BM 0.5"],
         ["a DAE, 40 updates", "41.77", "9.71"],
         ["multires_c800_s256, untrained", "130.00", "8.27"],
         ["STFT", "130.00", "8.27"],
@@ -45,15 +45,12 @@ def test_one_run(tmp_path, capsys, runs):
 
 
 def test_two_runs(tmp_path, capsys, runs):
-    rows, last, text = compared(tmp_path, capsys, *runs[::-1])
-    # The STFT and the mixture once, in the file once a run.
-    assert [row[0] for row in rows[1:]] == [
-        "bad: a DAE, untrained",
-        "STFT",
-        "unprocessed mixture",
-        "good: a DAE, 40 updates",
-        "multires_c800_s256, untrained",
+    tables, last, text = compared(tmp_path, capsys, *runs[::-1])
+    others = ["STFT", "unprocessed mixture"]
+    assert [[row[0] for row in rows[1:]] for rows in tables] == [
+        ["a DAE, untrained", *others],
+        ["a DAE, 40 updates", "multires_c800_s256, untrained", *others],
     ]
     assert "at −2.9 dB (bad: a DAE, untrained), 11.2 dB below the STFT (8.3 dB); " in last
-    assert "9.7 dB (good: a DAE, 40 updates)" in last
+    assert "9.7 dB (good: a DAE, 40 updates)" in last and last.count("unprocessed mixture") == 1
     assert text.count("| STFT ") == text.count("| unprocessed mixture ") == 2

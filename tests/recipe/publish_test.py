@@ -87,7 +87,7 @@ def test_model_and_card(exp_dir, capsys, monkeypatch):
         "20 channels, kernels of 128 samples, hop 32, 16000 Hz, 0.62 coefficients a sample, "
         f"0.01 million parameters; 1,750 updates on {DATA}"
     )
-    assert pretrained.available()["small"] == line
+    assert pretrained.available()["small"] == f"encodes and decodes: {line}"
     half, whole = (
         SinuDAE.from_pretrained(source) for source in ("small", exp_dir / "best_model.pth")
     )

@@ -11,6 +11,7 @@ from report_pieces import LENGTH, SECONDS, make_model
 
 from asteroid_sinudae import STFT, report
 from asteroid_sinudae.data.tracks import SAMPLE_RATE
+from asteroid_sinudae.models.gains import channel_gains
 from asteroid_sinudae.report import plots
 
 
@@ -51,6 +52,16 @@ class TestRepresentation:
         )
         images = [np.asarray(figure.axes[0].images[0].get_array()) for figure in (own, given)]
         assert images[0].max() == pytest.approx(0) and images[1].max() == pytest.approx(-20)
+
+    def test_channels_may_be_divided_by_their_gains(self, model, wav):
+        gains = channel_gains(model).double().numpy()[:, None]
+        assert gains.max() > 1.2 * gains.min()
+        figure = report.plot_representation(model, wav, reference=0.1, signal_level=True)
+        magnitude = model.encode(wav)[0].detach().double().numpy() / gains
+        loud = magnitude > 1e-4
+        shown = np.asarray(figure.axes[0].images[0].get_array())
+        np.testing.assert_allclose(shown[loud], 20 * np.log10(magnitude[loud] / 0.1), atol=1e-4)
+        assert figure.axes[1].get_ylabel() == "Level of a sinusoid (dB), A / gain"
 
     def test_ticks_are_where_the_carriers_are(self, wav):
         model = make_model(n_filters=100)
@@ -192,3 +203,70 @@ class TestKernels:
     def test_kernels_of_something_else(self):
         with pytest.raises(ValueError, match="model must be a SinuDAE, got 'STFT'"):
             report.plot_kernels(STFT())
+
+
+class TestSideBySide:
+    """The same axes and colours for all."""
+
+    TONE = 2000.0  # Hz, at half of full scale
+
+    @pytest.fixture
+    def compared(self):
+        multires = make_model(n_filters=160, init="multires")
+        return {"STFT": STFT(n_fft=256, stride=64), "start": make_model(), "pair": multires}
+
+    @pytest.fixture
+    def tone(self):
+        time = torch.arange(SAMPLE_RATE) / SAMPLE_RATE
+        return 0.5 * torch.sin(2 * torch.pi * self.TONE * time)[None, None]
+
+    def test_a_tone_is_at_its_frequency_in_the_same_colour(self, compared, tone):
+        del compared["start"]  # whose few channels lie far from the tone
+        figure = report.plot_side_by_side(compared, tone)
+        panels = figure.axes[:-1]
+        assert [axes.get_title() for axes in panels] == list(compared)
+        for axes in panels:
+            (image,) = axes.images
+            levels = np.ma.filled(image.get_array(), -np.inf)
+            row = levels[:, levels.shape[1] // 4 : -levels.shape[1] // 4].max(axis=1).argmax()
+            mel = (row + 0.5) * image.get_extent()[3] / len(levels)
+            assert 700 * (10 ** (mel / 2595) - 1) == pytest.approx(self.TONE, abs=350)
+            assert levels.max() == pytest.approx(0, abs=1.5)  # dB, of one reference
+            assert axes.get_xlim() == pytest.approx((0, 1))
+
+    def test_axes_and_labels(self, compared, tone):
+        for stacked in (False, True):
+            *panels, bar = report.plot_side_by_side(compared, tone, stacked=stacked).axes
+            assert len({axes.get_xlim() for axes in panels}) == 1
+            assert len({axes.get_ylim() for axes in panels}) == 1
+            labels = [axes.get_xlabel() for axes in panels], [axes.get_ylabel() for axes in panels]
+            one, all_three = (["", "", "Time (s)"], ["Frequency (Hz)"] * 3)
+            expected = (
+                (one, all_three) if stacked else (["Time (s)"] * 3, ["Frequency (Hz)", "", ""])
+            )
+            assert labels == expected
+            ticks = [text.get_text() for text in panels[0].get_yticklabels()]
+            assert ticks == ["0", "500", "1000", "2000", "5000", "10000", "20000"]
+            assert bar.get_ylabel() == "Level of a sinusoid (dB), A / gain"
+
+    def test_a_row_shows_the_loudest_channel_it_covers_or_the_nearest(self):
+        nan = np.nan
+        frequencies = np.array([900.0, 100.0, 910.0])
+        rows = np.array([[1.0, 5.0], [7.0, 7.0], [2.0, 3.0]])
+        edges = 2595 * np.log10(1 + np.array([0.0, 50, 200, 400, 700, 1000, 2000]) / 700)
+        found = plots._rows_of_mel(rows, frequencies, edges)
+        np.testing.assert_array_equal(
+            found, [[nan, nan], [7, 7], [7, 7], [1, 5], [2, 5], [nan, nan]]
+        )
+
+    def test_what_cannot_be_compared(self, compared, tone):
+        free = {"free": make_model(decoder="conv")}
+        with pytest.raises(ValueError, match="decoder must be mod_cos or cos, got 'conv'"):
+            report.plot_side_by_side(free, tone)
+        other = {**compared, "slow": STFT(n_fft=256, stride=64, sample_rate=16000.0)}
+        with pytest.raises(ValueError, match="sample rates must be one for all"):
+            report.plot_side_by_side(other, tone)
+        with pytest.raises(ValueError, match="sample rates must be one for all"):
+            report.plot_side_by_side({}, tone)
+        with pytest.raises(ValueError, match="wav must be one signal"):
+            report.plot_side_by_side(compared, tone.repeat(2, 1, 1))

@@ -38,6 +38,10 @@ class TestScript:
         elements = Elements((output / "index.html").read_text(encoding="utf-8"))
         assert [text for _, text in elements.of("h1")] == ["Run exp"]
         assert [text[:4] for _, text in elements.of("h3")] == ["1. a", "filt", "base"]
+        (caption,) = [
+            t for _, t in elements.of("figcaption") if t.startswith("A of the voice of a@b")
+        ]
+        assert "by STFT, mod-cos DAE, sinudae_c800_s256, in the same units" in caption
         assert [text for _, text in elements.of("caption")][1] == "table1"
         assert len(elements.of("audio")) == 8 and "1.23" in [t for _, t in elements.of("td")]
         sizes = describe_sizes(make_model().get_model_args())
@@ -53,6 +57,7 @@ class TestScript:
         torch.save(dae.serialize(), options["exp_dir"] / "best_model.pth")
         call("report.py", n_examples=1, **options)
         html = (options["exp_dir"] / "report" / "index.html").read_text(encoding="utf-8")
+        assert "by STFT, the paper&#39;s initialisation, untrained, mod-cos DAE, in the" in html
         assert (
             "It started from windowed cosines: 64 samples in 4 phases up to 5000 Hz, 32 samples in "
             "2 phases up to 22050 Hz.</p>" in html

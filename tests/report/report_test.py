@@ -11,11 +11,13 @@ import pytest
 import soundfile
 import torch
 from helpers import forked
-from report_pieces import CONF, LENGTH, METRICS, SECONDS, Elements
+from prepared import write_track
+from report_pieces import CONF, LENGTH, METRICS, SECONDS, Elements, make_model
 
 from asteroid_sinudae import STFT, informed_separation, report
 from asteroid_sinudae.data.tracks import SAMPLE_RATE, Track
 from asteroid_sinudae.metrics import si_sdr
+from asteroid_sinudae.models.gains import channel_gains
 from asteroid_sinudae.utils.files import temporary_folder
 
 
@@ -68,13 +70,15 @@ def example(tracks, representations):
 
 
 @pytest.fixture(scope="module")
-def page(example, model):
+def page(example, model, representations):
+    audio = example.groups[0].players[0].audio[None, None]
     losses = pd.DataFrame({"neg_snr": [-1.0], "neg_snr_epoch": [np.nan], "tv": [0.5]}, index=[9])
     return report.Page(
         title="Run <one>",
         introduction="What was compared.",
         tables=[report.medians_table(METRICS)],
         examples=[example],
+        comparison=report.comparison_pictures(representations, audio, "A of the voice"),
         kernels=report.kernel_pictures(model, n=2),
         training=report.loss_pictures(losses),
         configuration=CONF,
@@ -92,6 +96,37 @@ def folder(page, tmp_path_factory):
 @pytest.fixture(scope="module")
 def elements(folder):
     return Elements((folder / "index.html").read_text(encoding="utf-8"))
+
+
+class TestSideBySide:
+    def test_what_is_compared(self, model, representations):
+        stft = representations["STFT"]
+        found = report.compared_representations("mine", model, stft)
+        assert list(found) == ["STFT", "mine", "sinudae_c800_s256"] and found["mine"] is model
+        slow = make_model(sample_rate=16000.0)
+        assert list(report.compared_representations("mine", slow, stft)) == ["STFT", "mine"]
+        multires = make_model(n_filters=160, init="multires")
+        found = report.compared_representations("mine", multires, stft)
+        untrained = "the paper's initialisation, untrained"
+        assert list(found) == ["STFT", untrained, "mine"] and found["mine"] is multires
+        assert found[untrained].get_model_args()["init"] == "paper"
+        again = report.compared_representations("mine", multires, stft)[untrained].state_dict()
+        for name, value in found[untrained].state_dict().items():
+            assert torch.equal(value, again[name])
+        free = report.compared_representations("mine", make_model(decoder="conv"), stft)
+        assert list(free) == ["STFT", untrained, "sinudae_c800_s256"]
+        assert report.comparison_pictures({"STFT": stft}, torch.ones(1, 1, 99), "A") == []
+
+    def test_the_loudest_second(self, tmp_path):
+        audio = 0.01 * np.ones(3 * SAMPLE_RATE + 5)
+        audio[SAMPLE_RATE + 10 : SAMPLE_RATE + 5000] = 0.5
+        audio[-5:] = 0.9
+        track = write_track(tmp_path, "a", audio, audio, "test")
+        second, start = report.Excerpt(track, 0, len(audio)).loudest_second()
+        assert start == SAMPLE_RATE and second.shape == (1, 1, SAMPLE_RATE)
+        np.testing.assert_allclose(second[0, 0], audio[SAMPLE_RATE : 2 * SAMPLE_RATE], atol=1e-4)
+        short, start = report.Excerpt(track, 7, 500).loudest_second()
+        assert start == 7 and short.shape == (1, 1, 500)
 
 
 class TestExample:
@@ -124,6 +159,20 @@ class TestExample:
         images = [np.asarray(p.figure.axes[0].images[0].get_array()) for p in example.pictures]
         assert max(image.max() for image in images) == pytest.approx(0)
         assert min(image.max() for image in images) < -0.01  # one reference for both
+
+    def test_maps_are_in_units_of_the_signals_level(self, tracks, representations, example):
+        model = representations["mod-cos DAE"]
+        vocals, accompaniment = report.named_excerpt("a@b@0", tracks, SECONDS).read()
+        with torch.no_grad():
+            maps = [model.encode(wav)[0] for wav in (vocals + accompaniment, vocals)]
+        levels = [(each / channel_gains(model)[:, None]).double().numpy() for each in maps]
+        reference = max(each.max() for each in levels)
+        for picture, level in zip(example.pictures, levels, strict=True):
+            assert "each channel divided by its gain" in picture.caption
+            shown = np.asarray(picture.figure.axes[0].images[0].get_array())
+            loud = level > 1e-4 * reference
+            expected = 20 * np.log10(level[loud] / reference)
+            np.testing.assert_allclose(shown[loud], expected, atol=1e-3)
 
     def test_loud_players_are_turned_down_together(self, tmp_path):
         quiet, loud = torch.full((100,), 0.5), torch.linspace(-2.0, 1.0, 100)
@@ -170,7 +219,7 @@ class TestPage:
 
     def test_pictures_have_texts_and_sizes(self, elements):
         images = elements.of("img")
-        assert len(images) == 2 + 5 + 1
+        assert len(images) == 2 + 1 + 5 + 1
         for attributes, _ in images:
             assert len(attributes["alt"]) > 40
             assert min(int(attributes["width"]), int(attributes["height"])) > 200

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import RECIPE, environment
+from helpers import RECIPE, environment, printed_tables
 from made_results import (
     BASE,
     CONF,
@@ -36,7 +36,7 @@ from made_results import (
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.evaluation.tables import MIXTURE
 from asteroid_sinudae.runs import conf as configurations
-from asteroid_sinudae.runs import declaration, results
+from asteroid_sinudae.runs import declaration, intervals, results
 from asteroid_sinudae.runs import jobs as jobs_module
 from asteroid_sinudae.utils import locks
 
@@ -186,11 +186,12 @@ def test_tables_fit_a_terminal(tmp_path, name):
             steps = job.conf["training"]["max_steps"] % 59_000  # -1 is of no limit
             write_result(job.run.folder, job.conf, steps=steps, representations=models)
     read = [results.read_result(job, results.describe_source(SOURCE)) for job in jobs]
-    text = results.to_terminal(declared, results.make_table(declared, jobs, read))
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= 100
-    rows = [line.strip("|").split("|")[0].strip() for line in lines if line.startswith("|")][2:]
-    assert len(set(rows)) == len(rows) >= len(jobs)
+    figures = results.make_table(declared, jobs, read)
+    assert figures["Setup"].is_unique and len(figures) >= len(jobs)
+    text = intervals.for_terminal(figures)
+    assert max(map(len, text.splitlines())) <= 100
+    (table,) = printed_tables(text)
+    assert [row[0] for row in table[1:]] == list(figures["Setup"])
 
 
 # Running
@@ -211,6 +212,14 @@ def test_what_is_done_is_not_done_again(tmp_path, run_tables, capsys):
     assert "[3/5] squared seed 0: done before\n" in out and "Incomplete" not in out
     assert out.endswith(f"{(tmp_path / 'exp/table/table.md').read_text().splitlines()[-1][2:]}\n")
     assert "conv/mod-cos, squared, 7 updates" in out.splitlines()[-1]
+    printed = out[out.index("# A small table") :].splitlines()
+    assert max(map(len, printed[:-3])) <= 100  # then paths, and the sentence
+    md = (tmp_path / "exp" / "table" / "table.md").read_text()
+    shown = "  ".join(printed[2:-1]).split()
+    median = next(line for line in md.splitlines() if line.startswith("| conv/conv")).split("|")[3]
+    assert "conv/conv" in shown and median.strip() in shown
+    assert "- No intervals: a bootstrap needs at least 2 songs, got 1." in printed
+    assert "\n- No intervals: a bootstrap needs at least 2 songs, got 1.\n" in md
     third = Runner()
     run_tables("--seeds", "0", max_steps=9, runner=third)
     assert len(third.calls) == 4 and list(table_of(tmp_path)["Updates"][:2]) == [9, 9]
@@ -348,10 +357,14 @@ def test_trained_untrained_and_baseline_rows_fill_the_table(tmp_path, run_tables
     run_tables("--seeds", "0", "--conf", conf, runner=in_this_process, **options)
     table = table_of(tmp_path)
     ours = [title for title in table if title != "Setup" and "paper" not in title]
-    assert np.isfinite(table.loc[:2, ours].to_numpy(float)).all()
+    figures = table.loc[:2, ours].to_numpy(float)
+    assert np.isfinite(figures).sum() == figures.size - 1  # the conv decoder has no carriers
+    at_carrier = table["Kernels at carrier (%)"]
+    assert at_carrier.isna()[0] and list(at_carrier[3:]) == [100, 100]
+    assert table["Sparsity of A (voice)"].between(0.01, 0.99).all()
     stft = table.loc[3:, ours].dropna(axis=1)
     assert (stft["SI-SDR (dB)"] > 100).all() and list(stft["C"]) == [129, 65]
-    assert list(stft["Coefficients per sample"]) == [258 / 64, 130 / 64] and stft.shape[1] == 13
+    assert list(stft["Coefficients per sample"]) == [258 / 64, 130 / 64] and stft.shape[1] == 16
     assert list(table["Updates"][:3]) == [7, 7, 0] and list(table["Runs"]) == [1] * 5
     assert list(table["Parameters (M)"][:3]) == [
         sum(p.numel() for p in SinuDAE(n_filters=8, decoder=decoder, kernel_size=256).parameters())

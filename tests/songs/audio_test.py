@@ -17,7 +17,7 @@ from asteroid_sinudae.songs import audio  # before torchaudio, which it makes im
 from asteroid_sinudae.songs.audio import (
     PIECE,
     open_audio,
-    write_wavs,
+    write_audio,
 )
 
 
@@ -422,7 +422,7 @@ def test_names_of_any_bytes(name):
     os.rename("a" + Path(name).suffix, name)
     seconds, messages = seconds_and_warnings(name)
     assert messages == [] and seconds == pytest.approx(1, abs=0.05)
-    write_wavs([Path(name).with_suffix(".out.wav")], [torch.zeros(1, 1, 10)], 44100, 10)
+    write_audio([Path(name).with_suffix(".out.wav")], [torch.zeros(1, 1, 10)], 44100, 10)
     assert os.path.exists(Path(name).with_suffix(".out.wav"))
 
 

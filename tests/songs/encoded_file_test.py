@@ -14,6 +14,7 @@ from song_models import decode, encode, write
 from songs_on_disk import RATE
 
 from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.models.gains import channel_gains
 from asteroid_sinudae.models.representation import reach
 from asteroid_sinudae.songs import apply as songs
 from asteroid_sinudae.songs import encoded_file as encoded
@@ -66,6 +67,34 @@ def test_edited_file(dae, save, order, monkeypatch):
     save("b.npz", **content)
     expected = 0.5 * dae(wav[:, None])
     torch.testing.assert_close(decode(dae, "b.npz", chunk=0.3), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("order", "FC")
+@torch.no_grad()
+def test_a_file_in_units_of_the_signals_level(dae, order):
+    """Its A is divided by gains that it holds, and decoded as any other."""
+    wav = write("a.wav", 2 * RATE + 5)
+    gains = channel_gains(dae)
+    assert gains.max() > 1.05 * gains.min()
+    encode(dae, "a.wav", chunk=0.3, gains=gains)
+    content = dict(np.load("a.npz"))
+    np.testing.assert_array_equal(content["gains"], gains)
+    expected = dae.encode(wav[:, None]) / gains[:, None]
+    torch.testing.assert_close(torch.from_numpy(content["A"]), expected, atol=1e-6, rtol=1e-5)
+    content["A"] = np.asarray(content["A"], order=order)
+    np.savez("b.npz", **content)
+    for path in ("a.npz", "b.npz"):
+        found = decode(dae, path, chunk=0.3)
+        torch.testing.assert_close(found, dae(wav[:, None]), atol=1e-6, rtol=0)
+    for wrong, message in (
+        (gains.numpy()[:-1], r"shape of gains must be \(12,\), got \(11,\)"),
+        (np.ones(12, dtype=int), "type of gains must be floating-point, got 'int64'"),
+        (np.zeros(12), "gains must be positive finite numbers"),
+        (np.full(12, np.inf), "gains must be positive finite numbers"),
+    ):
+        np.savez("c.npz", **{**content, "gains": wrong})
+        with pytest.raises(ValueError, match=f"^c.npz cannot be read: {message}"):
+            decode(dae, "c.npz")
 
 
 def test_writing_takes_no_more_memory_for_longer_songs(dae):

@@ -19,7 +19,7 @@ from asteroid_sinudae.songs.audio import (
     open_audio,
     rate_ratio,
     resampled,
-    write_wavs,
+    write_audio,
 )
 
 # isort: split
@@ -38,7 +38,7 @@ def stream(samples):
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_written_files(channels):
     samples = noise(1000, channels) * 10  # beyond full scale
-    write_wavs([Path("new/a.wav"), Path("b.wav")], stream(samples), 48000, 1000)
+    write_audio([Path("new/a.wav"), Path("b.wav")], stream(samples), 48000, 1000)
     for path, factor in (("new/a.wav", 1), ("b.wav", 2)):
         written, rate = soundfile.read(path, dtype="float32", always_2d=True)
         assert rate == 48000 and np.array_equal(written, factor * samples)
@@ -50,11 +50,11 @@ def test_large_files(monkeypatch):
     samples = noise(1000)
     monkeypatch.setattr(audio, "MAX_WAV", 4 * 2 * 1000 - 1)
     paths = [Path("a.wav"), Path("b.wav")]
-    write_wavs(paths, stream(samples), 44100, 1000)
+    write_audio(paths, stream(samples), 44100, 1000)
     assert soundfile.info("a.wav").format == "RF64"
     assert np.array_equal(soundfile.read("a.wav", dtype="float32")[0], samples)
     monkeypatch.setattr(audio, "MAX_WAV", 4 * 2 * 1000)
-    write_wavs(paths, stream(samples), 44100, 1000)
+    write_audio(paths, stream(samples), 44100, 1000)
     assert soundfile.info("a.wav").format == "WAV"
 
 
@@ -68,21 +68,21 @@ def test_error_in_the_stream_leaves_files_alone(error):
         raise error
 
     with pytest.raises(type(error) if isinstance(error, Exception) else error):
-        write_wavs([Path("a.wav"), Path("b.wav")], broken(), 44100, 1000)
+        write_audio([Path("a.wav"), Path("b.wav")], broken(), 44100, 1000)
     assert os.listdir() == ["b.wav"] and Path("b.wav").read_text() == "mine"
 
 
 def test_full_disk():
     with full_disk(4000):
         with pytest.raises(OSError, match="^cannot write a.wav, b.wav: .*is the disk full"):
-            write_wavs([Path("a.wav"), Path("b.wav")], stream(noise(1000)), 44100, 1000)
+            write_audio([Path("a.wav"), Path("b.wav")], stream(noise(1000)), 44100, 1000)
     assert os.listdir() == []
 
 
 def test_folder_that_cannot_be_written():
     Path("file").touch()
     with pytest.raises(OSError, match="cannot write file/a.wav: "):
-        write_wavs([Path("file/a.wav")], stream(noise(10)), 44100, 10)
+        write_audio([Path("file/a.wav")], stream(noise(10)), 44100, 10)
 
 
 # Resampling

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from utils import scripts
 
+from asteroid_sinudae.data.musdb18 import describe_split
 from asteroid_sinudae.data.prepare import check_prepared, prepare_musdb18
 
 
@@ -24,8 +25,7 @@ def main() -> None:
     manifest = prepare_musdb18(
         args.data_dir, args.musdb18_dir, strict=args.strict, n_workers=args.num_workers
     )
-    n_train, n_test = len(manifest.subset("train")), len(manifest.subset("test"))
-    print(f"{args.data_dir}: {n_train} train and {n_test} test tracks prepared")
+    print(f"{args.data_dir}: {describe_split(manifest)}")
 
 
 def check(data_dir: Path) -> None:
