@@ -4,7 +4,7 @@ PYTHON ?= python3
 .PHONY: demo test docs lint format bench clean ffmpeg .venv
 
 demo: .venv ffmpeg
-	cd recipes/musdb18 && ./run.sh --python_path "$(CURDIR)/.venv/bin/python" --conf local/conf_demo.yml --tag demo
+	cd recipes/musdb18 && ./run.sh --python_path "$(CURDIR)/.venv/bin/python" --table demo --seeds 0
 
 test: .venv ffmpeg
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 import torch
-from tqdm import tqdm
+
+from asteroid_sinudae.utils.progress import progress
 
 Lap = Callable[[str], None]
 
@@ -62,7 +63,7 @@ def interleaved(
         list of dict with `run`, `part` and `seconds`, one a round and part
     """
     rows = []
-    for number in tqdm(range(rounds + 1), desc=title, leave=False):
+    for number in progress(range(rounds + 1), title, unit="round", leave=False):
         for name, run in random.sample(list(runs.items()), len(runs)):
             watch = Stopwatch(device)
             run(watch.lap)

@@ -1,8 +1,10 @@
 """Places in the repository, its scripts and its processes, for tests."""
 
 import contextlib
+import itertools
 import multiprocessing
 import os
+import re
 import runpy
 import signal
 import sys
@@ -79,3 +81,22 @@ def wait_for(condition, seconds=90):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def printed_tables(text):
+    """The rows of all tables in plain text, titles first, with the lines of folded cells joined."""
+    tables = []
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if not line.startswith("--"):
+            continue
+        ends = [match.span() for match in re.finditer("-+", line)]
+        rows = []
+        for row in [lines[number - 1], *itertools.takewhile(str.strip, lines[number + 1 :])]:
+            cells = [row[first:stop].strip() for first, stop in ends]
+            if any(cells[1:]):
+                rows.append(cells)
+            else:
+                rows[-1][0] += f" {cells[0]}"
+        tables.append(rows)
+    return tables

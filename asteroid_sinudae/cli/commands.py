@@ -146,7 +146,7 @@ def decode(args: argparse.Namespace) -> None:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of all commands on songs."""
-    return dict(chunk=args.chunk, force=args.force, progress=sys.stderr.isatty())
+    return dict(chunk=args.chunk, force=args.force, progress=True)
 
 
 def info(args: argparse.Namespace) -> None:

@@ -30,7 +30,6 @@ import numpy as np
 import soundfile
 import stempeg
 from pydantic import Field
-from tqdm import tqdm
 from typing_extensions import TypedDict
 
 from ..utils.checks import check
@@ -38,6 +37,7 @@ from ..utils.errors import one_line, printable
 from ..utils.files import atomic_path, write_json
 from ..utils.locks import locked
 from ..utils.processes import die_with_parent
+from ..utils.progress import progress
 from ..utils.schema import validated_json
 from .musdb18 import STEM_ENDING, SourceTrack, list_tracks, read_sources, unusable_names
 from .tracks import (
@@ -491,7 +491,7 @@ def _prepare(
     n_workers = max(1, min(n_workers or os.cpu_count() or 1, len(missing)))
     rates = []
     with closing(_prepare_all(missing, data_dir, origin, n_workers)) as outcomes:
-        for outcome in tqdm(outcomes, "Preparing MUSDB18", total=len(missing), unit="track"):
+        for outcome in progress(outcomes, "Preparing MUSDB18", len(missing), unit="track"):
             if outcome.skipped:
                 _report_skipped(outcome.skipped, strict)
                 skipped[outcome.track.key] = outcome.skipped
@@ -567,7 +567,7 @@ def check_prepared(data_dir: str | Path) -> list[str]:
     files = [(track, name) for track in tracks for name in SOURCES]
     with ThreadPoolExecutor() as pool:
         faults = pool.map(lambda file: file[0].fault(file[1], checksum=True), files)
-        found = list(tqdm(faults, "Checking", total=len(files), unit="file"))
+        found = list(progress(faults, "Checking", len(files), unit="file"))
     for (track, name), fault in zip(files, found, strict=True):
         if fault:
             with suppress(OSError):  # not there, or not ours to write

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from ..utils.checks import check
+from ..utils.progress import progress
 from .tracks import (
     AGAIN,
     FULL_SCALE,
@@ -64,7 +64,7 @@ def _read_all(tracks: Sequence[Track], device: str) -> dict[Path, torch.Tensor]:
     files = [(path, t.n_samples) for t in tracks for path in (t.vocals, t.accompaniment)]
     return {
         path: torch.from_numpy(_read(path, n_samples, 0, n_samples, "int16")).to(device)
-        for path, n_samples in tqdm(files, desc="Reading")
+        for path, n_samples in progress(files, "Reading", unit="file")
     }
 
 

@@ -22,7 +22,6 @@ import pandas as pd
 import torch
 from museval import EvalStore, MethodStore, json2df
 from pydantic import ConfigDict, Field
-from tqdm import tqdm
 from typing_extensions import TypedDict
 
 from ..data.tracks import SAMPLE_RATE, SOURCES, SourceName, Track
@@ -30,6 +29,7 @@ from ..masks import check_threshold
 from ..models.model_files import model_digest
 from ..utils.checks import check
 from ..utils.files import atomic_path
+from ..utils.progress import progress
 from ..utils.schema import validated_json
 from .bsseval import FRAME, NotScorable, score_track
 from .estimates import Model
@@ -163,7 +163,7 @@ def evaluate_tracks(
     failed: dict[str, str] = {}
     with closing(_work_all(missing, models, n_workers)) as outcomes:
         n_done = len(jobs) - len(missing)
-        for job, error in tqdm(outcomes, "museval", len(jobs), initial=n_done, unit="track"):
+        for job, error in progress(outcomes, "museval", len(jobs), initial=n_done, unit="track"):
             if isinstance(error, NotScorable):
                 left_out[job.track.name] = str(error)
             elif error is not None:

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from ..data.segments import TestSegments
 from ..metrics import is_silent
+from ..utils.progress import progress
 
 
 class Segments(NamedTuple):
@@ -39,7 +39,7 @@ def audible_segments(
     """
     first = 0
     batches = DataLoader(segments, batch_size=batch_size)
-    for vocals, accompaniment in tqdm(batches, "Evaluating", unit="batch"):
+    for vocals, accompaniment in progress(batches, "Evaluating", unit="batch"):
         locations = segments.locations[first : first + len(vocals)]
         first += len(vocals)
         audible = ~is_silent(vocals)

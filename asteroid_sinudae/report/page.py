@@ -16,11 +16,11 @@ import soundfile
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
-from tqdm import tqdm
 
 from ..data.tracks import SAMPLE_RATE
 from ..utils.checks import check
 from ..utils.files import temporary_folder
+from ..utils.progress import progress
 
 GENERATOR = "asteroid_sinudae report"  # text by which a folder is recognised as a report
 TEMPLATES = Path(__file__).parent / "templates"
@@ -174,7 +174,7 @@ def build_page(page: Page, output: str | Path) -> None:
         pictures = [*page.comparison, *page.kernels, *page.training]
         pictures += [picture for example in page.examples for picture in example.pictures]
         sizes: dict[str, tuple[int, int]] = {}
-        for picture in tqdm(pictures, "Figures"):
+        for picture in progress(pictures, "Figures", unit="figure"):
             sizes |= _write_picture(picture, folder / "figures")
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES),

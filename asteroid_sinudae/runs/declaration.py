@@ -49,6 +49,7 @@ class Table:
         base (dict): Values by keys of the configuration, for all rows.
         rows (dict): :class:`Row` by name.
         stft (dict): :class:`Row` by name of the baselines, which are evaluated without training.
+        report_row (str, optional): Row that the page and the sentence below the table are about.
         declared_reference (str, optional): The row that a file of tables names as `reference`.
     """
 
@@ -57,6 +58,7 @@ class Table:
     base: dict
     rows: dict[str, Row]
     stft: dict[str, Row] = field(default_factory=dict)
+    report_row: str | None = None
     declared_reference: str | None = None
 
     @property
@@ -143,7 +145,8 @@ def load_table(path: Path, name: str, conf: dict) -> Table:
         for rows_of in ROW_NAMES
     )
     base, reference = content.get("base", {}), content.get("reference")
-    return Table(name, content["title"], base, trained, stft, reference)
+    page = content.get("report_row")
+    return Table(name, content["title"], base, trained, stft, page, reference)
 
 
 def _table_type(conf: dict) -> Any:

@@ -7,7 +7,7 @@ import pandas as pd
 from ..evaluation.bootstrap import LEVEL, N_RESAMPLES, SEED, median_intervals
 from ..evaluation.tables import DIFFERENCE, INTERVAL, terminal_text, texts
 from .declaration import Job, Table
-from .results import METRICS, Result
+from .results import METRICS, Result, by_line
 
 MASKS = {column: title for column, title in METRICS.items() if column != "si_sdr"}
 ENDS = {  # columns of median_intervals, in titles
@@ -35,20 +35,21 @@ def add_intervals(
         :func:`.median_intervals`, and a sentence that says what they are, or why there are none;
         it is empty if nothing is done.
     """
-    rows: dict[str, list[pd.DataFrame]] = {}
-    for job, result in zip(jobs, results, strict=True):
-        if result is not None:
-            rows.setdefault(job.row, []).append(result.segments[list(MASKS)])
-    if not rows:
+    lines = by_line(table, jobs, results)
+    samples = {
+        name: pd.concat([run.segments[list(MASKS)] for run in runs])
+        for name, runs in lines.items()
+        if runs
+    }
+    if not samples:
         return figures, ""
-    samples = {row: pd.concat(runs) for row, runs in rows.items()}
     try:
         intervals = median_intervals(samples, table.reference)
     except ValueError as error:
         return figures, f"No intervals: {error}."
     added = figures.copy()
     for column, title in MASKS.items():
-        of_mask = intervals.xs(column, level="figure").reindex(list(table.all_rows()))
+        of_mask = intervals.xs(column, level="figure").reindex(list(lines))
         place = list(added).index(f"{title} IQR (dB)") + 1
         for name, words in reversed(ENDS.items()):
             added.insert(place, f"{title} {words} (dB)", of_mask[name].to_numpy())
@@ -95,8 +96,8 @@ def for_terminal(figures: pd.DataFrame) -> str:
                 style = "+.2f" if words else ".2f"
                 block[f"{short} {words}".strip()] = _with_half(figures[middle], half, style)
     first["f_c%"], first["Runs"] = figures["Kernels at carrier (%)"], figures["Runs"]
-    blocks = [block.astype(object) for block in (first, second) if block.shape[1] > 1]
-    return "\n\n".join(terminal_text(block.where(block.notna(), None)) for block in blocks)
+    blocks = [block for block in (first, second) if block.shape[1] > 1]
+    return "\n\n".join(map(terminal_text, blocks))
 
 
 def _with_half(values: pd.Series, half: pd.Series | None, style: str) -> pd.Series:

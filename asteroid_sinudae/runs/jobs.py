@@ -12,7 +12,7 @@ from .conf import write_conf
 from .declaration import Job, Table
 from .intervals import add_intervals, for_reading, for_terminal
 from .processes import run_script
-from .results import Result, make_table, read_result, to_markdown
+from .results import Result, make_table, read_result, to_markdown, to_sentence
 
 
 def run_job(job: Job, scripts: Path, data_dir: Path, source: str, heading: str) -> None:
@@ -106,9 +106,13 @@ def write_table(
         write_text(folder / "table.md", text + "\n")
         write_text(folder / "table.csv", figures.to_csv(index=False))
     title, _, rest = text.partition("\n\n")
-    notes = [line for line in rest.splitlines() if line.startswith("- ")]
+    sentence = to_sentence(table, figures)
+    lines = (line for line in rest.splitlines() if line.startswith("- "))
+    notes = [line for line in lines if line != f"- {sentence}"]  # which comes last
     print(f"\n{title}\n\n{for_terminal(figures)}\n", *map(wrapped, notes), sep="\n")
     print(f"All columns: {folder / 'table.md'}, unrounded: {folder / 'table.csv'}")
+    if sentence:
+        print(f"\n{sentence}")
     return refused
 
 

@@ -1,4 +1,4 @@
-"""Results of a table's jobs: which are done, and the table of them."""
+"""Results of a table's jobs: which are done, the table of them, and what it says in words."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import pandas as pd
 from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict
 
-from ..evaluation.tables import AT_CARRIER, RM_COLUMN, bm_column
+from ..evaluation.tables import AT_CARRIER, RM_COLUMN, bm_column, in_words
+from ..models.registry import STRUCTURES
 from ..training.checkpoints import MAY_CHANGE
 from ..utils.schema import validated
 from .conf import TYPES, mapping_type, type_of
@@ -32,6 +33,7 @@ COSTS = {
     "coefficients_per_sample": "Coefficients per sample",
     "mask_decisions_per_second": "Mask decisions per second",
 }
+BESIDE = "pretrained "  # before the name of a model, which a row's cannot begin with
 PAPER_COLUMNS = {
     "si_sdr": "SI-SDR in paper (dB)",
     "si_sdr_bm": "SI-SDR-BM in paper (dB)",
@@ -61,8 +63,6 @@ COLUMNS = {  # of a table, with their format in Markdown
     "Updates": ".0f",
     "Runs": "g",
 }
-
-
 Costs = mapping_type({key: Required[TYPES[float]] for key in COSTS})
 
 
@@ -85,8 +85,23 @@ class RunMetrics(Metrics):
     training: Training  # type: ignore[misc]  # which other scripts may leave out
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Evaluation of one representation.
+
+    Args:
+        costs (dict): Values of `COSTS`.
+        segments (:class:`pandas.DataFrame`): Metrics of every segment, indexed by its track.
+        readability (dict): Result of :func:`.readability`; empty if it is not known.
+    """
+
+    costs: dict[str, float]
+    segments: pd.DataFrame
+    readability: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Evaluation):
     """Result of a job, as eval.py has written it.
 
     Args:
@@ -94,24 +109,20 @@ class Result:
         steps (int or None): Updates of the training, None of a baseline.
         seconds (float or None): Duration of the training.
         parameters (int): Number of parameters of the model; 0 for a baseline.
-        costs (dict): Values of `COSTS`.
         n_segments (int): Test segments.
         n_tracks (int): Test tracks.
         made_with (str): Device, commit and versions.
-        segments (:class:`pandas.DataFrame`): Metrics of every segment, indexed by its track.
-        readability (dict): Result of :func:`.readability`; empty if it is not known.
+        beside (dict): :class:`Evaluation` of the models that `pretrained` names, by their names.
     """
 
     source: str
     steps: int | None
     seconds: float | None
     parameters: int
-    costs: dict[str, float]
     n_segments: int
     n_tracks: int
     made_with: str
-    segments: pd.DataFrame
-    readability: dict[str, float]
+    beside: dict[str, Evaluation]
 
 
 def describe_source(source: dict) -> str:
@@ -202,22 +213,29 @@ def _result(metrics: dict, run: Run) -> Result:
     if evaluated not in metrics["costs"]:
         raise ValueError(f"{run.metrics_file}: costs has no {evaluated!r}, as evaluated")
     versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
-    own = segments[segments["representation"] == evaluated]
-    figures = numbers(own, [*columns, *later], path).set_index(own["track"].astype(str))
-    for column in columns:
-        if not np.isfinite(figures[column]).all():
-            raise ValueError(f"{path.name}: {column} of {evaluated} is not finite everywhere")
+    beside = metrics["conf"].get("baseline", {}).get("pretrained", "").split()
+    evaluations = {}
+    for name in (evaluated, *(name for name in beside if name in metrics["costs"])):
+        own = segments[segments["representation"] == name]
+        figures = numbers(own, [*columns, *later], path).set_index(own["track"].astype(str))
+        for column in columns:
+            if not np.isfinite(figures[column]).all():
+                raise ValueError(f"{path.name}: {column} of {name} is not finite everywhere")
+        evaluations[name] = Evaluation(
+            costs=metrics["costs"][name],
+            segments=figures,
+            readability=metrics.get("readability", {}).get(name, {}),
+        )
     return Result(
+        **vars(evaluations.pop(evaluated)),
         source=describe_source(metrics["source"]),
         steps=metrics["training"]["steps"],
         seconds=metrics["training"]["seconds"],
         parameters=metrics["parameters"],
-        costs=metrics["costs"][evaluated],
         n_segments=metrics["segments"],
         n_tracks=metrics["test_tracks"],
         made_with=f"{metrics['device']}; commit {metrics.get('commit')}; {', '.join(versions)}",
-        segments=figures,
-        readability=metrics.get("readability", {}).get(evaluated, {}),
+        beside=evaluations,
     )
 
 
@@ -230,27 +248,55 @@ def make_table(table: Table, jobs: Sequence[Job], results: Sequence[Result | Non
         results (sequence of Result or None): Result of each job; None if it is not done.
 
     Returns:
-        :class:`pandas.DataFrame` with columns of `COLUMNS`, one row a row of the table; NaN
+        :class:`pandas.DataFrame` with columns of `COLUMNS`, one row a row of the table, and between
+        those that are trained and the baselines one for each model that `pretrained` names; NaN
         where there is no result.
     """
-    lines = []
-    for name, row in table.all_rows().items():
-        runs = [index for index, job in enumerate(jobs) if job.row == name]
-        job = jobs[runs[0]]
-        done = [result for index in runs if (result := results[index]) is not None]
-        paper = {PAPER_COLUMNS[key]: value for key, value in row.paper.items()}
-        cells = {"Setup": row.label, "C": job.n_channels, **paper, "Runs": len(done)}
+    lines, rows = [], table.all_rows()
+    for name, done in by_line(table, jobs, results).items():
+        cells: dict = {"Setup": with_length(name.removeprefix(BESIDE)), "Runs": len(done)}
+        if name in rows:
+            job = next(job for job in jobs if job.row == name)
+            cells |= {"Setup": rows[name].label, "C": job.n_channels}
+            cells |= {PAPER_COLUMNS[key]: value for key, value in rows[name].paper.items()}
         if done:
             cells |= _evaluation_cells(done)
-        if done and not job.is_baseline:
-            cells |= _training_cells(done)
+        if done and name in table.rows:
+            cells |= _training_cells([run for run in done if isinstance(run, Result)])
         lines.append(cells)
     figures = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
     without = [title for title in PAPER_COLUMNS.values() if figures[title].isna().all()]
     return figures.drop(columns=without)
 
 
-def _evaluation_cells(runs: Sequence[Result]) -> dict:
+def by_line(
+    table: Table, jobs: Sequence[Job], results: Sequence[Result | None]
+) -> dict[str, list[Evaluation]]:
+    """Return what each line of a table is made of, in order, as :func:`make_table` describes them.
+
+    Args:
+        table (Table): The table as it is declared.
+        jobs (sequence of Job): The jobs that it is made from.
+        results (sequence of Result or None): Result of each job; None if it is not done.
+
+    Returns:
+        dict: by the name of the row, of a model that `pretrained` names by its name after `BESIDE`.
+    """
+    lines: dict[str, list[Evaluation]] = {name: [] for name in table.rows}
+    lines |= {
+        f"{BESIDE}{name}": [each]  # the same in all runs
+        for result in results
+        if result is not None
+        for name, each in result.beside.items()
+    }
+    lines |= {name: [] for name in table.stft}
+    for job, result in zip(jobs, results, strict=True):
+        if result is not None:
+            lines[job.row].append(result)
+    return lines
+
+
+def _evaluation_cells(runs: Sequence[Evaluation]) -> dict:
     """Make the cells of what was evaluated."""
     segments = pd.concat([run.segments for run in runs])
     cells: dict[str, float | None] = {}
@@ -272,6 +318,47 @@ def _training_cells(runs: Sequence[Result]) -> dict:
         "Training time (min)": median(r.seconds for r in runs if r.seconds is not None) / 60,
         "Updates": median(r.steps for r in runs if r.steps is not None),
     }
+
+
+def with_length(name: str, steps: float | None = None) -> str:
+    """Name a representation and how long it was trained, where that is known.
+
+    Args:
+        name (str): Its name in tables, which tells that a model of the package is untrained.
+        steps (float, optional): Updates; None or NaN if nothing is known.
+
+    Examples
+        >>> [with_length("DAE", 40), with_length("DAE", 0), with_length("multires_c800_s256")]
+        ['DAE, 40 updates', 'DAE, untrained', 'multires_c800_s256, untrained']
+    """
+    if name in STRUCTURES or steps == 0:
+        return f"{name}, untrained"
+    return name if steps is None or pd.isna(steps) else f"{name}, {steps:.0f} updates"
+
+
+def to_sentence(table: Table, figures: pd.DataFrame) -> str:
+    """Say in one sentence what a table shows; see :func:`.in_words`.
+
+    It is about the table's `report_row`, or the first trained row with a result if that has none,
+    and the first of the baselines with a result.
+
+    Args:
+        table (Table): The table as it is declared.
+        figures (:class:`pandas.DataFrame`): The result of :func:`make_table`.
+
+    Returns:
+        str: The sentence; empty if there is nothing to compare.
+    """
+    names = [with_length(*line) for line in zip(figures["Setup"], figures["Updates"], strict=True)]
+    medians = figures[f"{METRICS[bm_column(0.5)]} (dB)"].astype(float)
+    lines = zip(figures["Setup"], names, medians.notna(), strict=True)
+    done = {label: name for label, name, is_done in lines if is_done}
+    rows = sorted(table.rows, key=lambda row: row != table.report_row)  # which then comes first
+    trained = [done[table.rows[row].label] for row in rows if table.rows[row].label in done]
+    stft = [done[row.label] for row in table.stft.values() if row.label in done]
+    if not trained or not stft:
+        return ""
+    return in_words(trained[0], stft[0], dict(zip(names, medians, strict=True)))
 
 
 def to_markdown(
@@ -316,6 +403,7 @@ def to_markdown(
     missing = [str(job) for job, result in zip(jobs, results, strict=True) if result is None]
     if missing:
         notes.append(f"Incomplete: {len(missing)} of {len(jobs)} runs missing, {_list(missing)}.")
+    notes += filter(None, [to_sentence(table, figures)])
     return "\n".join([f"# {table.title}", "", lines, "", *(f"- {note}" for note in notes)])
 
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,9 +33,11 @@ from ..training.checkpoints import (
     read_checkpoint,
 )
 from ..training.precision import PRECISIONS, resolve_precision, time_precisions
+from ..training.progress import ProgressLines
 from ..utils.checks import check, check_choice
 from ..utils.files import save_atomically
 from ..utils.processes import die_with_parent
+from ..utils.progress import is_terminal
 from ..utils.provenance import provenance
 from ..utils.schema import validated
 from . import limits
@@ -189,6 +192,9 @@ def make_trainer(
     last = LastCheckpoint(run.checkpoint_file, training["checkpoint_minutes"])
     if training["max_steps"] >= 0:
         callbacks = [*callbacks, StopAfter(training["max_steps"])]
+    has_bar = is_terminal(sys.stdout)  # where Lightning draws it
+    if not has_bar:
+        callbacks = [*callbacks, ProgressLines(training["max_steps"])]
     return pl.Trainer(
         max_epochs=training["epochs"],
         precision=resolve_precision(precision),
@@ -206,6 +212,7 @@ def make_trainer(
         gradient_clip_val=clip_norm,
         limit_val_batches=0,
         enable_model_summary=False,
+        enable_progress_bar=has_bar,
         use_distributed_sampler=False,
     )
 

@@ -124,8 +124,9 @@ def separate(
             from a file uses a GPU if there is one, and another one stays where it is.
         strict (bool): Whether to refuse a file that breaks off or is damaged, instead of logging a
             warning.
-        progress (bool or callable): Whether to show a progress bar on standard error; or a function
-            that is called with the seconds that are done and the seconds of the song.
+        progress (bool or callable): Whether to show progress on standard error, as a bar if that is
+            a terminal; or a function that is called with the seconds that are done and the seconds
+            of the song.
 
     Returns:
         dict from names of sources to waveforms of the shape of `song`; or, of a file, an iterator

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 import torch
-from tqdm import tqdm
 
 from ..utils.checks import check, check_positive_int
+from ..utils.progress import progress as with_bar
 
 Stream = Iterable[torch.Tensor]
 Progress = bool | Callable[[float, float], object]
@@ -214,9 +214,9 @@ def with_progress(
         label (str): Label of the bar.
         length (float): Number of samples (or frames) of the whole stream.
         rate (float): Number of samples (or frames) per second.
-        progress (bool or callable): Whether to show a progress bar in seconds, on standard error;
-            or a function that is called with the seconds that are done and those of the whole
-            stream, at first and after each piece.
+        progress (bool or callable): Whether to show it in seconds on standard error, as
+            :mod:`.utils.progress` does; or a function that is called with the seconds that are
+            done and those of the whole stream, at first and after each piece.
     """
     seconds = length / rate
     if callable(progress):
@@ -227,8 +227,15 @@ def with_progress(
             done += piece.shape[-1]
             progress(done / rate, seconds)
         return
+    if not progress:
+        yield from pieces
+        return
     shape = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
-    with tqdm(desc=label, total=seconds, bar_format=shape, disable=not progress) as bar:
-        for piece in pieces:
-            yield piece
-            bar.update(piece.shape[-1] / rate)
+    yield from with_bar(
+        pieces,
+        label,
+        seconds,
+        unit="s",
+        size=lambda piece: piece.shape[-1] / rate,
+        bar_format=shape,
+    )

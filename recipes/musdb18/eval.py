@@ -1,7 +1,7 @@
 """Evaluate a run's trained pair and the STFT on the same segments of the test tracks.
 
 Between them stand the models of the package that `pretrained` in its configuration names. Writes
-the metrics of all segments and their medians into --exp_dir, and prints the table.
+the metrics of all segments and their medians into --exp_dir; compare.py makes the table of them.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from utils import scripts
 
 from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.evaluation.oracle import costs, evaluate, readability
-from asteroid_sinudae.evaluation.tables import medians, terminal_table, with_readability
+from asteroid_sinudae.evaluation.tables import medians
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.limits import check_segment
 from asteroid_sinudae.runs.processes import run_lock
@@ -80,10 +80,8 @@ def evaluate_run(args: argparse.Namespace) -> None:
         **provenance(device),
     }
     write_json(run.metrics_file, metrics)
-    print(terminal_table(with_readability(summary, metrics["readability"])))
-    n_tracks = metrics["test_tracks"]
-    print(f"\nMedians over {metrics['segments']} segments; test tracks: {n_tracks}")
-    print(f"Silent segments left out: {n_silent}")
+    counts = f"{metrics['segments']} segments; test tracks: {metrics['test_tracks']}"
+    print(f"{run.metrics_file}: medians over {counts}; silent segments left out: {n_silent}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from asteroid_sinudae import Representation
 from asteroid_sinudae.data.tracks import SOURCES, Manifest
 from asteroid_sinudae.evaluation.blind import evaluate_separation
 from asteroid_sinudae.evaluation.estimates import masked_estimates, separator_estimator
-from asteroid_sinudae.evaluation.tables import markdown_table, medians
+from asteroid_sinudae.evaluation.tables import markdown_table, medians, terminal_text
 from asteroid_sinudae.models.model_files import model_digest
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
@@ -36,6 +36,10 @@ TITLES = {
     f"{column}_{source}": f"{title} {source} (dB)"
     for column, title in (("si_sdr", "SI-SDR"), ("si_sdri", "SI-SDRi"))
     for source in SOURCES
+}
+SHORT = {  # in a terminal
+    column: title.replace("vocals", "voc.").replace("accompaniment", "acc.").removesuffix(" (dB)")
+    for column, title in TITLES.items()
 }
 
 
@@ -112,7 +116,8 @@ def evaluate_segments(
     text = markdown_table(table.rename(columns=TITLES))
     write_text(run.table_file, text + "\n")
     n_segments = len(results) // len(table)
-    print(f"{text}\n\nMedians over {n_segments} segments; test tracks: {len(tracks)}")
+    print(f"{terminal_text(table.rename(columns=SHORT).reset_index())}\n")
+    print(f"Medians over {n_segments} segments; test tracks: {len(tracks)}")
     print(f"Segments without vocals or accompaniment left out: {n_left_out}")
     return {
         "medians": table.to_dict(orient="index"),

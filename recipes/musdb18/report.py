@@ -3,7 +3,6 @@
 It is one folder that needs no server and no network: open its index.html in a browser.
 """
 
-from tqdm import tqdm
 from utils import scripts
 
 from asteroid_sinudae import SinuDAE, report
@@ -18,6 +17,7 @@ from asteroid_sinudae.runs.representations import (
     load_representations,
     pair_name,
 )
+from asteroid_sinudae.utils.progress import progress
 from asteroid_sinudae.utils.schema import validated
 
 
@@ -57,7 +57,7 @@ def main() -> None:
 
     examples = [
         report.make_example(number, excerpt, representations)
-        for number, excerpt in enumerate(tqdm(excerpts, "Examples"), start=1)
+        for number, excerpt in enumerate(progress(excerpts, "Examples"), start=1)
     ]
     page = report.Page(
         title=f"Run {scripts.name_of(run.folder)}",

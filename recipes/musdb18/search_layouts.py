@@ -9,13 +9,13 @@ import argparse
 import json
 
 import torch
-from tqdm import tqdm
 from utils import scripts
 
 from asteroid_sinudae.data.tracks import SAMPLE_RATE, Manifest
 from asteroid_sinudae.evaluation.layouts import Budget, Layout, choose_segments, judge, next_layout
 from asteroid_sinudae.utils.checks import check
 from asteroid_sinudae.utils.locks import locked
+from asteroid_sinudae.utils.progress import progress
 from asteroid_sinudae.utils.provenance import provenance
 from asteroid_sinudae.utils.schema import validated_json
 
@@ -67,7 +67,7 @@ def search(args: argparse.Namespace) -> None:
         if not results and file.tell() == 0:
             file.write(json.dumps({**asked, **provenance(device)}) + "\n")
         numbers = range(len(results), args.candidates)
-        for number in tqdm(numbers, "Layouts", initial=len(results), total=args.candidates):
+        for number in progress(numbers, "Layouts", args.candidates, initial=len(results)):
             known = [(layout, figures["score"]) for layout, figures in results]
             is_start = number < len(starts)
             layout = starts[number] if is_start else next_layout(known, budget, rate, args.seed)

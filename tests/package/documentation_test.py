@@ -19,6 +19,9 @@ from helpers import RECIPE, ROOT
 
 import asteroid_sinudae as sinudae
 from asteroid_sinudae import cli
+from asteroid_sinudae.evaluation.tables import in_words
+from asteroid_sinudae.runs.conf import read_yaml
+from asteroid_sinudae.runs.results import with_length
 
 MODULES = [
     module.name
@@ -210,6 +213,26 @@ def test_readme_is_a_page():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 120
     assert "make demo" in text and "make test" in text
+
+
+def test_the_demo_is_described_as_it_is():
+    demo = read_yaml(RECIPE / "local" / "tables.yml")["demo"]
+    ours, papers = (
+        with_length(demo["rows"][row]["label"], demo["base"]["max_steps"])
+        for row in ("multires", "paper")
+    )
+    untrained, *shipped = map(with_length, demo["base"]["pretrained"].split())
+    page = (RECIPE / "README.md").read_text(encoding="utf-8")
+    table = next(body for *_, body in BLOCK.findall(page) if body.startswith("| Setup "))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    column = rows[0].index("BM 0.5")
+    names = {demo["rows"]["multires"]["label"]: ours, demo["rows"]["paper"]["label"]: papers}
+    figures = {names.get(row[0], row[0]): float(row[column]) for row in rows[2:]}
+    assert list(figures) == [ours, papers, untrained, demo["stft"]["stft_2048_384"]["label"]]
+    sentence = in_words(ours, "STFT", figures).removesuffix(".")
+    quoted = (ROOT / "README.md").read_text(encoding="utf-8").replace("\n> ", " ")
+    assert f" {sentence}, …\n" in quoted
+    assert shipped and not any(name in sentence for name in shipped)
 
 
 def test_pictures_are_small_and_shown():

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from helpers import RECIPE, call, environment, forked
+from helpers import RECIPE, call, environment, forked, printed_tables
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.tracks import Manifest
@@ -87,6 +87,7 @@ def test_all_stages_then_again(tmp_path, musdb18, conf):
 
     done = run()
     assert done.returncode == 0, done.stderr
+    assert "\r" not in done.stdout + done.stderr  # no bars where there is no terminal
     exp_dir = recipe / "exp" / "train_sinudae_test"
     written = {path.name for path in exp_dir.iterdir()}
     assert written == {
@@ -119,8 +120,16 @@ def test_all_stages_then_again(tmp_path, musdb18, conf):
     assert metrics["medians"]["STFT"]["si_sdr"] > 100
     assert metrics["conf"]["training"]["seed"] == 3 and metrics["segments"] == 8
     assert {"versions", "commit", "device", "finished"} <= metrics.keys()
-    table = (exp_dir / "table.md").read_text()
-    assert table in done.stdout and all(name in table for name in names)
+    *table, _, note, _, sentence = (exp_dir / "table.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:]] == names
+    printed = done.stdout.splitlines()
+    names[0] += ", 7 updates"
+    (rows,) = (table for table in printed_tables(done.stdout) if "rec." in table[0])  # once
+    assert [row[0] for row in rows] == ["representation", *names]
+    assert note.removeprefix("- ") in printed
+    assert "vocals come out at " in sentence and "(mod-cos DAE, 7 updates)" in sentence
+    last = printed.index(sentence)
+    assert printed[last + 1] == "Stage 5: page"
 
     again = run("--stage", "2", "--stop_stage", "2")
     assert again.returncode == 0, again.stderr

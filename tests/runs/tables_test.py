@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import RECIPE, environment
+from helpers import RECIPE, environment, printed_tables
 from made_results import (
     BASE,
     CONF,
+    COSTS,
+    SHIPPED,
     SOURCE,
     TITLES,
     Runner,
@@ -34,8 +36,8 @@ from made_results import (
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.evaluation.tables import MIXTURE
 from asteroid_sinudae.runs import conf as configurations
+from asteroid_sinudae.runs import declaration, intervals, results
 from asteroid_sinudae.runs import jobs as jobs_module
-from asteroid_sinudae.runs import results
 from asteroid_sinudae.utils import locks
 
 
@@ -123,6 +125,75 @@ def test_papers_columns_are_those_that_it_has(tmp_path):
     assert list(table["Setup"]) == ["conv/conv", "conv/mod-cos, squared"] and baselines == []
 
 
+def test_models_beside_are_rows_between(tmp_path, small):
+    declared, baselines, jobs = jobs_of(small, tmp_path, pretrained="a_model")
+    for job in jobs:
+        write_result(job.run.folder, job.conf)
+    write_baseline(baselines[0].run.folder, baselines[0].conf)
+    jobs = [*baselines, *jobs]
+    read = [results.read_result(job, results.describe_source(SOURCE)) for job in jobs]
+    table = results.make_table(declared, jobs, read)
+    assert list(table["Setup"])[2:] == ["a_model", "STFT/iSTFT"] and len(table) == 4
+    expected = segments_of(0).query("representation == 'a_model'")
+    assert table["SI-SDR-BM 1 (dB)"][2] == pytest.approx(expected["si_sdr_bm_1"].median())
+    assert table["Coefficients per sample"][2] == 1.0 and table["Runs"][2] == 1
+    assert table.loc[2, ["C", "Updates", "Parameters (M)"]].isna().all()
+    without = results.make_table(declared, jobs, [read[0], None, None])
+    assert list(without["Setup"])[2:] == ["STFT/iSTFT"]
+
+
+@pytest.mark.parametrize(
+    "medians, report_row, sentence",
+    [
+        ([9.7, 3.0, 8.3], "plain", "9.7 dB (conv/conv, 7 updates), 1.4 dB above"),
+        ([9.7, 3.0, 8.3], "squared", "3.0 dB (conv/mod-cos, squared, 7 updates), 5.3 dB below"),
+        ([np.nan, 8.3, 8.3], "plain", "8.3 dB (conv/mod-cos, squared, 7 updates), level with"),
+    ],
+)
+def test_the_sentence_is_about_the_row_of_the_page(tmp_path, medians, report_row, sentence):
+    path = write_yaml(tmp_path / "tables.yml", changed("table", "report_row", value=report_row))
+    declared, _, jobs = jobs_of(path, tmp_path)
+    table = pd.DataFrame(
+        {
+            "Setup": ["conv/conv", "conv/mod-cos, squared", "STFT/iSTFT"],
+            "SI-SDR-BM 0.5 (dB)": medians,
+            "Updates": [7.0, 7.0, np.nan],
+        }
+    )
+    said = results.to_sentence(declared, table)
+    assert f" come out at {sentence} the STFT/iSTFT (8.3 dB)" in said
+    others = {name for name in ("conv/conv", "conv/mod-cos, squared") if name not in sentence}
+    known = {name for name, value in zip(table["Setup"], medians, strict=True) if value == value}
+    assert [name for name in others & known if f"dB ({name}, 7 updates)" in said] == list(
+        others & known
+    )
+    table["SI-SDR-BM 0.5 (dB)"] = [9.7, 3.0, np.nan]
+    assert results.to_sentence(declared, table) == ""
+
+
+@pytest.mark.parametrize("name", configurations.read_yaml(SHIPPED))
+def test_tables_fit_a_terminal(tmp_path, name):
+    declared = declaration.load_table(SHIPPED, name, BASE)
+    jobs = declaration.make_jobs(declared, BASE, list(declared.all_rows()), [0], tmp_path)
+    for job in jobs:
+        if job.is_baseline:
+            write_baseline(job.run.folder, job.conf)
+        else:
+            models = {
+                "conv DAE": COSTS,
+                **dict.fromkeys(job.conf["baseline"]["pretrained"].split(), COSTS),
+            }
+            steps = job.conf["training"]["max_steps"] % 59_000  # -1 is of no limit
+            write_result(job.run.folder, job.conf, steps=steps, representations=models)
+    read = [results.read_result(job, results.describe_source(SOURCE)) for job in jobs]
+    figures = results.make_table(declared, jobs, read)
+    assert figures["Setup"].is_unique and len(figures) >= len(jobs)
+    text = intervals.for_terminal(figures)
+    assert max(map(len, text.splitlines())) <= 100
+    (table,) = printed_tables(text)
+    assert [row[0] for row in table[1:]] == list(figures["Setup"])
+
+
 # Running
 
 
@@ -139,10 +210,12 @@ def test_what_is_done_is_not_done_again(tmp_path, run_tables, capsys):
     assert "[1/5] stft_plain: evaluating\n[2/5] plain seed 0: training\n" in out
     assert "[2/5] plain seed 0: training\n[2/5] plain seed 0: evaluating\n" in out
     assert "[3/5] squared seed 0: done before\n" in out and "Incomplete" not in out
+    assert out.endswith(f"{(tmp_path / 'exp/table/table.md').read_text().splitlines()[-1][2:]}\n")
+    assert "conv/mod-cos, squared, 7 updates" in out.splitlines()[-1]
     printed = out[out.index("# A small table") :].splitlines()
-    assert max(map(len, printed[:-1])) <= 100  # the last line has paths
+    assert max(map(len, printed[:-3])) <= 100  # then paths, and the sentence
     md = (tmp_path / "exp" / "table" / "table.md").read_text()
-    shown = "  ".join(printed[2:]).split()
+    shown = "  ".join(printed[2:-1]).split()
     median = next(line for line in md.splitlines() if line.startswith("| conv/conv")).split("|")[3]
     assert "conv/conv" in shown and median.strip() in shown
     assert "- No intervals: a bootstrap needs at least 2 songs, got 1." in printed

@@ -15,6 +15,7 @@ import asteroid_sinudae as sinudae
 from asteroid_sinudae.cli import main
 from asteroid_sinudae.songs import audio, files
 from asteroid_sinudae.songs.audio import AudioFile, write_audio
+from asteroid_sinudae.utils import progress
 
 SOURCES = ["vocals", "accompaniment"]
 
@@ -217,7 +218,7 @@ def test_notes_and_warnings_are_logged(model, caplog, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_progress(model, capsys):
+def test_progress(model, capsys, monkeypatch):
     wav = write("a.wav", 2 * RATE)
     told = []
     options = dict(chunk=0.5, progress=lambda *seconds: told.append(seconds))
@@ -235,6 +236,7 @@ def test_progress(model, capsys):
         done, seconds = told[-1]
         assert done == pytest.approx(2, abs=0.1) and seconds == pytest.approx(2, abs=0.1)
         assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(progress, "SECONDS", 0)
     sinudae.separate_file("model.pth", "a.wav", "out", force=True, progress=True)
     assert "a.wav: 100%" in capsys.readouterr().err
 

@@ -9,7 +9,7 @@ from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.evaluation.bsseval import METRICS, summary
 from asteroid_sinudae.evaluation.bsseval_runs import Scores, evaluate_tracks
 from asteroid_sinudae.evaluation.estimates import Model
-from asteroid_sinudae.evaluation.tables import markdown_table
+from asteroid_sinudae.evaluation.tables import terminal_text
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -50,7 +50,8 @@ def score_tracks(models: Mapping[str, Model], manifest: Manifest, args: argparse
         n_workers=args.n_workers,
     )
     table = summary(scores.store).reset_index("source")
-    print(markdown_table(table.rename(columns={metric: f"{metric} (dB)" for metric in METRICS})))
+    titles = {metric: f"{metric} (dB)" for metric in METRICS}
+    print(terminal_text(table.rename(columns=titles).reset_index()))
     n_tracks = len(scores.silent_frames)
     print(f"\nMedians over {n_tracks} test tracks of the medians over their frames")
     print(f"Tracks left out: {len(scores.left_out)}")
