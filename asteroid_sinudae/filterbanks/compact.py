@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ..utils.checks import check, check_positive_int
 
@@ -39,12 +38,14 @@ class Kernels(NamedTuple):
         """
         kernels = self.groups[0]
         if self.order is not None:
-            rows = [F.pad(group, [self._outside(group)] * 2) for group in self.groups]
+            rows = [self._with_zeros(group) for group in self.groups]
             kernels = torch.cat(rows).index_select(0, self.order)  # (n_filters, kernel_size)
         return kernels.unsqueeze(1)
 
-    def _outside(self, group: torch.Tensor) -> int:
-        return (self.kernel_size - group.shape[-1]) // 2
+    def _with_zeros(self, group: torch.Tensor) -> torch.Tensor:
+        # Without F.pad, after which ONNX does not know the length.
+        zeros = group.new_zeros(group.shape[0], (self.kernel_size - group.shape[1]) // 2)
+        return torch.cat([zeros, group, zeros], 1)
 
 
 def whole_kernels(filters: torch.Tensor) -> Kernels:
@@ -130,9 +131,13 @@ class CompactFB(nn.Module):
             for group, (window, _) in inside
         )
 
-    def _grouped(self, held: nn.Parameter | nn.ParameterList) -> Kernels:
-        """View as :class:`Kernels` what :meth:`_windowed` returned."""
-        if isinstance(held, nn.Parameter):
+    def _grouped(self, held: torch.Tensor | nn.ParameterList) -> Kernels:
+        """View as :class:`Kernels` what :meth:`_windowed` returned, or what stands in for it.
+
+        Pruning, parametrizations and :func:`torch.func.functional_call` put plain tensors in the
+        place of parameters.
+        """
+        if isinstance(held, torch.Tensor):
             return whole_kernels(held)
         return Kernels([group.squeeze(1) for group in held], self.channel_order, self.kernel_size)
 

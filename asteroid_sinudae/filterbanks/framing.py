@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..utils.autocast import in_autocast
 from ..utils.vmap import one_by_one
-from .compact import Kernels
+from .compact import Kernels, whole_kernels
 
 BLOCK = 512  # frames, of one or more signals, that are cut and multiplied at once on a CPU
 
@@ -162,6 +162,8 @@ def frame_synthesis(spec: torch.Tensor, kernels: Kernels, stride: int, edges: in
     Raises:
         ValueError: if there are no more frames than those that were added.
     """
+    if torch.onnx.is_in_onnx_export():  # groups are lists and written in place, which it gets wrong
+        kernels = whole_kernels(kernels.whole())
     groups, order, kernel_size = kernels
     spec, groups = in_autocast(spec), [in_autocast(group) for group in groups]
     if torch.jit.is_tracing() or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
@@ -382,6 +384,18 @@ def _kernel_gradients(
     return [total.to(group.dtype) for total, group in zip(sums, groups, strict=True)]
 
 
+def _overlap_add_whole(
+    spec: torch.Tensor,
+    groups: list[torch.Tensor],
+    order: torch.Tensor | None,
+    sizes: Sequence[int],
+) -> torch.Tensor:
+    """Compute :func:`_overlap_add` without writing in place, which vmap of some groups refuses."""
+    kernel_size, stride, edges = sizes
+    kernels = Kernels(groups, order, kernel_size).whole().squeeze(1)
+    return _overlap_add(spec, [kernels], None, kernel_size, stride, edges)
+
+
 class _Analysis(torch.autograd.Function):
     """`(signals, time)` and groups of kernels -> `(filters, columns)`, see :class:`_Block`.
 
@@ -419,12 +433,12 @@ class _Analysis(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         waveform, order, *groups = ctx.saved_tensors
-        kernel_size, stride, edges = ctx.sizes
+        _, stride, edges = ctx.sizes
         frames = math.ceil(waveform.shape[1] / stride) + 2 * edges
         gradient = _from_rows(gradient, len(waveform), frames, ctx.signals_last)
         of_waveform, of_groups = None, [None] * len(groups)
         if ctx.needs_input_grad[0]:
-            whole_hops = _overlap_add(gradient, groups, order, kernel_size, stride, edges)
+            whole_hops = _overlap_add_whole(gradient, groups, order, ctx.sizes)
             of_waveform = whole_hops.squeeze(1).narrow(1, 0, waveform.shape[1])
         if any(ctx.needs_input_grad[6:]):
             of_groups = _kernel_gradients(waveform, gradient, order, ctx.sizes, groups)
@@ -461,9 +475,9 @@ class _Synthesis(torch.autograd.Function):
     @staticmethod
     def jvp(ctx, of_spec, _order, _kernel_size, _stride, _edges, *of_groups):
         spec, order, *groups = ctx.saved_tensors
-        wav = _overlap_add(spec, _or_zeros(of_groups, groups), order, *ctx.sizes)
+        wav = _overlap_add_whole(spec, _or_zeros(of_groups, groups), order, ctx.sizes)
         if of_spec is not None:
-            wav = wav + _overlap_add(of_spec, groups, order, *ctx.sizes)
+            wav = wav + _overlap_add_whole(of_spec, groups, order, ctx.sizes)
         return wav.squeeze(1)
 
     @staticmethod

@@ -15,8 +15,8 @@ from asteroid_filterbanks import Filterbank
 from asteroid_filterbanks.scripting import script_if_tracing
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from ..utils.autocast import in_autocast
 from ..utils.checks import check, check_filterbank_sizes, check_positive_int
 from ..utils.vmap import one_by_one
 
@@ -114,25 +114,20 @@ def _smooth_tiles(
     rows of `dilation` frames: the frames in one column are a dilation apart, as the taps are, so
     each column is a short correlation without dilation. `n_points = 2 * size`.
     """
-    args = spec, weight, dilation, inputs, weights
+    weight, inputs, weights = [in_autocast(each) for each in (weight, inputs, weights)]
+    args = spec.to(weight.dtype), weight, dilation, inputs, weights
     if torch.jit.is_tracing() or torch.compiler.is_compiling():
-        products = _tile_products(*args)
+        products = torch.bmm(_tile_kernels(weight, weights), _tile_values(*args[:4]))
     else:
-        # The factors are four times as large as the representation, and quick to compute again: the
-        # backward pass does so, up to the product.
-        products = checkpoint(_tile_products, *args, use_reentrant=False, preserve_rng_state=False)
+        products = _TileProducts.apply(*args)
     return _tiles_of_products(spec, products, dilation, outputs)
 
 
 @script_if_tracing
-def _tile_products(
-    spec: torch.Tensor,
-    weight: torch.Tensor,
-    dilation: int,
-    inputs: torch.Tensor,
-    weights: torch.Tensor,
+def _tile_values(
+    spec: torch.Tensor, weight: torch.Tensor, dilation: int, inputs: torch.Tensor
 ) -> torch.Tensor:
-    """Multiply at each point: `(points, filters, tiles * dilation * signals)`."""
+    """Evaluate the signals at each point: `(points, filters, tiles * dilation * signals)`."""
     n_filters, frames, taps = spec.shape[-2], spec.shape[-1], weight.shape[-1]
     n_points = inputs.shape[0]
     size = n_points // 2
@@ -147,10 +142,62 @@ def _tile_products(
     # The inputs of a tile are its own rows and those of the next tile.
     pieces = torch.cat([rows[:, :, :-1], rows[:, :, 1:]])  # (points, filters, tiles, ...)
     values = torch.mm(inputs, pieces.reshape(n_points, -1))  # (points, filters * tiles * ...)
-    values = values.reshape(n_points, n_filters, -1)  # (points, filters, tiles * ...)
-    kernels = torch.mm(weights, weight.reshape(-1, taps).t())  # (points, filters * filters)
-    kernels = kernels.reshape(n_points, n_filters, -1)  # (points, filters out, filters in)
-    return torch.bmm(kernels, values)  # (points, filters out, tiles * ...)
+    return values.reshape(n_points, n_filters, -1)  # (points, filters, tiles * ...)
+
+
+def _tile_kernels(weight: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Evaluate the taps at each point: `(points, filters out, filters in)`."""
+    kernels = torch.mm(weights, weight.reshape(-1, weight.shape[-1]).t())
+    return kernels.reshape(-1, *weight.shape[:2])
+
+
+class _TileProducts(torch.autograd.Function):
+    """Multiply signals and taps at each point: `(points, filters, tiles * dilation * signals)`.
+
+    The factors are four times as large as the representation, and quick to compute again: the
+    backward pass does so. (:func:`torch.utils.checkpoint.checkpoint` could, but :mod:`torch.func`
+    does not support it.)
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(spec, weight, dilation, inputs, weights):
+        values = _tile_values(spec, weight, dilation, inputs)
+        return torch.bmm(_tile_kernels(weight, weights), values)
+
+    @staticmethod
+    def setup_context(ctx, args, products):
+        spec, weight, ctx.dilation, inputs, weights = args
+        ctx.save_for_backward(spec, weight, inputs, weights)
+        ctx.save_for_forward(spec, weight, inputs, weights)
+
+    @staticmethod
+    def jvp(ctx, of_spec, of_weight, _dilation, _inputs, _weights):
+        spec, weight, inputs, weights = ctx.saved_tensors
+        pairs = [(of_spec, weight), (spec, of_weight)]
+        parts = [
+            torch.bmm(_tile_kernels(w, weights), _tile_values(s, weight, ctx.dilation, inputs))
+            for s, w in pairs
+            if s is not None and w is not None
+        ]
+        return sum(parts)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        spec, weight, inputs, weights = ctx.saved_tensors
+        of_spec = of_weight = None
+        values, to_spec = torch.func.vjp(
+            lambda spec: _tile_values(spec, weight, ctx.dilation, inputs), spec
+        )
+        if ctx.needs_input_grad[1]:
+            of_kernels = torch.bmm(gradient, values.transpose(1, 2))
+            _, to_weight = torch.func.vjp(lambda weight: _tile_kernels(weight, weights), weight)
+            (of_weight,) = to_weight(of_kernels)
+        if ctx.needs_input_grad[0]:
+            kernels = _tile_kernels(weight, weights)
+            (of_spec,) = to_spec(torch.bmm(kernels.transpose(1, 2), gradient))
+        return of_spec, of_weight, None, None, None
 
 
 @script_if_tracing

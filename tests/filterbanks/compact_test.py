@@ -5,6 +5,8 @@ import json
 import asteroid_filterbanks
 import pytest
 import torch
+from torch.func import functional_call, grad, jacfwd, jacrev
+from torch.nn.utils import prune
 
 from asteroid_sinudae import ConvSmoothFB, ModCosFB, SinuDAE
 from asteroid_sinudae.filterbanks.compact import check_supports
@@ -255,3 +257,52 @@ def test_a_subclass_with_filters_of_its_own_is_heard():
     plain.load_state_dict(loud.state_dict())
     rep = torch.rand(1, 12, 9)
     close(Decoder(loud)(rep), 2 * Decoder(plain)(rep))
+
+
+TINY = dict(n_filters=16, kernel_size=16, stride=4, sample_rate=16000.0, init="multires")
+TINY_BANDS = "16x4:2000:400 8x2:8000:400"
+
+
+@pytest.fixture(params=[(c, g) for c in (False, True) for g in (1, 16)], ids=str)
+def tiny(request):
+    compact, smooth_groups = request.param
+    torch.manual_seed(0)
+    pair = SinuDAE(**TINY, bands=TINY_BANDS, compact=compact, smooth_groups=smooth_groups)
+    with torch.no_grad():
+        for parameter in pair.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return pair
+
+
+def test_plain_tensors_in_the_place_of_parameters(tiny):
+    wav = torch.randn(2, 1, 50)
+    expected = tiny(wav)
+    tensors = {name: value.detach().clone() for name, value in tiny.named_parameters()}
+    close(functional_call(tiny, tensors, (wav,)), expected)
+    found = grad(lambda tensors: functional_call(tiny, tensors, (wav,)).square().sum())(tensors)
+    expected.square().sum().backward()
+    for name, parameter in tiny.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_pruned_kernels(tiny):
+    held = tiny.decoder.filterbank.modulator
+    is_whole = isinstance(held, torch.nn.Parameter)
+    owner, name = (tiny.decoder.filterbank, "modulator") if is_whole else (held, "1")
+    prune.l1_unstructured(owner, name, amount=0.3)
+    wav = torch.randn(1, 1, 50)
+    out = tiny(wav)
+    prune.remove(owner, name)
+    assert torch.equal(out, tiny(wav))
+
+
+def test_jacobians_of_each_parameter(tiny):
+    wav = torch.randn(1, 1, 9)
+    for name, parameter in tiny.named_parameters():
+
+        def of(value, name=name):
+            return functional_call(tiny, {name: value}, (wav,))
+
+        value = parameter.detach()
+        forward, backward = (jacobian(of)(value) for jacobian in (jacfwd, jacrev))
+        torch.testing.assert_close(forward, backward, rtol=1e-3, atol=1e-4)

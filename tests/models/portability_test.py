@@ -119,9 +119,15 @@ def check_exported_decode(dae, folder, dynamo, lengths=(1, 2, 13, 100)):
 
 
 MULTIRES = dict(n_filters=128, kernel_size=64, init="multires", bands="64x4:8000")
+COMPACT = dict(MULTIRES, n_filters=46, bands="64x4:1000:400 32x2:8000", compact=True)
 DEPTHWISE = dict(smooth_groups=12)
 ODD = dict(kernel_size=33, smooth_kernel_size=7)
-VARIANTS = [{}, MULTIRES, *(pytest.param(v, marks=pytest.mark.slow) for v in (DEPTHWISE, ODD))]
+VARIANTS = [
+    {},
+    MULTIRES,
+    COMPACT,
+    *(pytest.param(v, marks=pytest.mark.slow) for v in (DEPTHWISE, ODD)),
+]
 OTHER_ENCODER = dict(encoder="sinc_smooth", kernel_size=33)
 OTHER_DECODERS = [dict(decoder=decoder) for decoder in DECODERS[1:]]
 CONV_TASNET = dict(n_src=2, n_repeats=1, n_blocks=2, bn_chan=8, hid_chan=4, skip_chan=4)
