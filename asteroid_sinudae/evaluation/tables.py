@@ -1,5 +1,6 @@
-"""Medians of evaluations, and tables of them."""
+"""Medians of evaluations, tables of them, and a sentence that sums them up."""
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -13,6 +14,7 @@ INTERVAL = "{:.2f} to {:.2f}"
 DIFFERENCE = "{:+.2f} ({:+.2f} to {:+.2f})"
 DIFFERENCE_COLUMNS = ["difference", "difference_low", "difference_high"]
 WIDTH = 100  # characters of a table on the terminal
+MANY = 6  # representations that a sentence does not name one by one
 SHORT = {  # on the terminal, in this order
     "si_sdr": "rec.",
     "si_sdr_bm_0.5": "BM 0.5",
@@ -210,3 +212,43 @@ def terminal_text(table: pd.DataFrame, fold: int = 26) -> str:
         missingval="–",
         maxcolwidths=[fold, *[None] * (table.shape[1] - 1)],
     )
+
+
+def in_words(subject: str, stft: str, figures: Mapping[str, float]) -> str:
+    """Say in one sentence what came out of a binary mask that knows the sources.
+
+    Differences are those of the figures as they are written, with one decimal.
+
+    Args:
+        subject (str): Name of the representation that the sentence is about.
+        stft (str): Name of the STFT that it is compared with.
+        figures (dict): Median SI-SDR (dB) after the binary mask with threshold 0.5, by name, of
+            both and of others; NaN where there is none.
+
+    Returns:
+        str: The sentence; empty if `subject` or `stft` has no figure.
+
+    Examples
+        >>> in_words("DAE", "STFT", {"DAE": 9.71, "STFT": 8.27, "x": -4.5}).partition("vocals ")[2]
+        'come out at 9.7 dB (DAE), 1.4 dB above the STFT (8.3 dB); for comparison: −4.5 dB (x).'
+    """
+    known = {name: round(value, 1) for name, value in figures.items() if math.isfinite(value)}
+    if subject not in known or stft not in known:
+        return ""
+    gain = round(known[subject] - known[stft], 1)
+    than = f"{_decibels(abs(gain))} {'above' if gain > 0 else 'below'}" if gain else "level with"
+    sentence = (
+        "With a binary mask that knows the sources (threshold 0.5), vocals come out at "
+        f"{_decibels(known[subject])} ({subject}), {than} the {stft} ({_decibels(known[stft])})"
+    )
+    others = [name for name in known if name not in (subject, stft)]
+    if len(others) > MANY:
+        lowest, highest = min(others, key=known.__getitem__), max(others, key=known.__getitem__)
+        ends = [f"{_decibels(known[name])} ({name})" for name in (lowest, highest)]
+        return f"{sentence}; the other {len(others)} from {' to '.join(ends)}."
+    listed = ", ".join(f"{_decibels(known[name])} ({name})" for name in others)
+    return f"{sentence}; for comparison: {listed}." if others else f"{sentence}."
+
+
+def _decibels(value: float) -> str:
+    return f"{value + 0.0:.1f} dB".replace("-", "−")  # the sum is never -0.0
