@@ -33,6 +33,7 @@ from .run_results import (
     read_losses,
     read_metrics,
     read_table,
+    result_in_words,
 )
 
 __all__ = [
@@ -69,4 +70,5 @@ __all__ = [
     "read_losses",
     "read_metrics",
     "read_table",
+    "result_in_words",
 ]
