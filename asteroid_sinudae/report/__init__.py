@@ -25,8 +25,16 @@ from .plots import (
     plot_representation,
     plot_responses,
     plot_side_by_side,
+    plot_tiling,
 )
-from .run_results import medians_table, provenance_facts, read_losses, read_metrics, read_table
+from .run_results import (
+    medians_table,
+    provenance_facts,
+    read_losses,
+    read_metrics,
+    read_table,
+    result_in_words,
+)
 
 __all__ = [
     "Bank",
@@ -57,8 +65,10 @@ __all__ = [
     "plot_representation",
     "plot_responses",
     "plot_side_by_side",
+    "plot_tiling",
     "provenance_facts",
     "read_losses",
     "read_metrics",
     "read_table",
+    "result_in_words",
 ]

@@ -17,7 +17,7 @@ from ..metrics import is_silent, si_sdr
 from ..models.representation import Representation
 from ..models.sinudae import SinuDAE
 from ..utils.checks import check, check_positive_int
-from .page import Example, Player, PlayerGroup, decibels
+from .page import Example, Player, PlayerGroup
 from .pictures import map_pictures
 
 logger = logging.getLogger(__name__)
@@ -177,9 +177,7 @@ def make_example(
     vocals, accompaniment = excerpt.read()
     mixture = vocals + accompaniment
     length = vocals.shape[-1]
-    of_mixture = [_player(number, "Mixture", mixture)]
-    of_vocals = [_player(number, "True voice", vocals)]
-    masked, pictures = [], []
+    of_mixture, of_vocals, masked, pictures = [], [], [], []
     mask = partial(make_mask, threshold=threshold)
     for name, representation in representations.items():
         encoded = encode_sources(representation, mixture, vocals, accompaniment)
@@ -190,18 +188,32 @@ def make_example(
         masked.append(_player(number, f"Voice masked by {name}", estimates[2], vocals))
         if isinstance(representation, SinuDAE):
             signals = {"mixture": mixture, "voice": vocals}
-            pictures += map_pictures(str(number), name, representation, signals)
-    of_input = decibels(si_sdr(mixture, vocals).item())
+            pictures += map_pictures(f"{number}-{_slug(name)}", name, representation, signals)
+    row = [
+        _player(number, "True voice", vocals),
+        *masked,
+        _player(number, "Mixture", mixture, vocals),
+    ]
     return Example(
         title=str(excerpt),
         groups=[
-            PlayerGroup("Mixture", "Encoded and decoded; SI-SDR against the mixture.", of_mixture),
-            PlayerGroup("Voice", "Encoded and decoded; SI-SDR against the true voice.", of_vocals),
             PlayerGroup(
                 "Voice out of the mixture",
                 f"By the binary mask of the true sources at threshold {threshold:g}; SI-SDR "
-                f"against the true voice, where the mixture itself has {of_input}.",
-                masked,
+                "against the true voice.",
+                row,
+            ),
+            PlayerGroup(
+                "Voice without a mask",
+                "Encoded and decoded; SI-SDR against the true voice.",
+                of_vocals,
+                is_aside=True,
+            ),
+            PlayerGroup(
+                "Mixture without a mask",
+                "Encoded and decoded; SI-SDR against the mixture.",
+                of_mixture,
+                is_aside=True,
             ),
         ],
         pictures=pictures,
@@ -211,5 +223,14 @@ def make_example(
 def _player(
     number: int, label: str, wav: torch.Tensor, target: torch.Tensor | None = None
 ) -> Player:
-    name = f"{number}-{re.sub('[^a-z0-9]+', '-', label.lower())}"
-    return Player(name, label, wav[0, 0], None if target is None else si_sdr(wav, target).item())
+    return Player(
+        f"{number}-{_slug(label)}",
+        label,
+        wav[0, 0],
+        None if target is None else si_sdr(wav, target).item(),
+    )
+
+
+def _slug(text: str) -> str:
+    """Make a part of a file's name out of words."""
+    return re.sub("[^a-z0-9]+", "-", text.lower())

@@ -6,7 +6,7 @@ import io
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..data.tracks import SAMPLE_RATE
 from ..utils.checks import check
 from ..utils.files import temporary_folder
 from ..utils.progress import progress
+from .colours import dark_colours
 
 GENERATOR = "asteroid_sinudae report"  # text by which a folder is recognised as a report
 TEMPLATES = Path(__file__).parent / "templates"
@@ -52,11 +53,13 @@ class PlayerGroup:
         heading (str): Heading of the group.
         note (str): Sentence that says what their SI-SDR refers to.
         players (sequence of Player): The signals.
+        is_aside (bool): Whether a reader has to ask for the group.
     """
 
     heading: str
     note: str
     players: Sequence[Player]
+    is_aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,24 @@ class Table:
     Args:
         caption (str): Caption of the table.
         header (sequence of str): Names of the columns.
-        rows (sequence of sequence of str): Cells of each row, of which the first is its name.
+        rows (sequence of sequence of str): Cells of each row, of which the first is its name. A
+            second line in a cell is smaller.
+        meanings (dict): What columns mean, by their names, to stand below the table.
+        best (collection of tuple): Row and column of the cells that are marked as the best.
+        further (Table, optional): The same rows in columns that a reader has to ask for.
     """
 
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    best: Collection[tuple[int, int]] = ()
+    further: "Table | None" = None
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any cell has a second line."""
+        return any("\n" in cell for row in self.rows for cell in row)
 
 
 @dataclass(frozen=True)
@@ -139,6 +154,7 @@ class Page:
         training (sequence of Picture): Figures of the training; empty if nothing was logged.
         configuration (dict): Two levels of keys, as in `conf.yml`.
         provenance (dict): Names and values of what the results were made with.
+        result (str): Sentence that says what came out; empty if there is nothing to say.
     """
 
     title: str
@@ -150,6 +166,7 @@ class Page:
     training: Sequence[Picture] = ()
     configuration: dict[str, dict] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
+    result: str = ""
 
 
 def build_page(page: Page, output: str | Path) -> None:
@@ -264,12 +281,19 @@ def _write_picture(picture: Picture, folder: Path) -> dict[str, tuple[int, int]]
         (f"{picture.name}-narrow", picture.narrow),
     ):
         if figure is not None:
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png")
-            # A palette takes a quarter of the space of true colours, without a visible difference.
-            # Other methods than FASTOCTREE spend it on frequent colours: colour bars get steps.
-            image = Image.open(buffer).convert("RGB")
-            image = image.quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-            image.save(folder / f"{name}.png", optimize=True)
-            sizes[name] = image.size
+            sizes[name] = _write_figure(figure, folder / f"{name}.png")
+            with dark_colours(figure):
+                _write_figure(figure, folder / f"{name}-dark.png")
     return sizes
+
+
+def _write_figure(figure: Figure, path: Path) -> tuple[int, int]:
+    """Write a figure as a PNG, and return its width and height in pixels."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    # A palette takes a quarter of the space of true colours, without a visible difference. Other
+    # methods than FASTOCTREE spend it on frequent colours: colour bars get steps.
+    image = Image.open(buffer).convert("RGB")
+    image = image.quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    image.save(path, optimize=True)
+    return image.size

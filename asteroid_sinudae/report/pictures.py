@@ -1,9 +1,12 @@
 """Figures of the page, each with a caption and a text for readers who cannot see it."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import torch
 
+from ..filterbanks.bands import parse_bands
 from ..models import pretrained
 from ..models.sinudae import SinuDAE
 from ..models.stft import STFT
@@ -58,7 +61,9 @@ SHIPPED = "sinudae_c800_s256"
 PAPERS = "the paper's initialisation"
 
 
-def compared_representations(name: str, dae: SinuDAE, stft: STFT) -> dict[str, SinuDAE | STFT]:
+def compared_representations(
+    name: str, dae: SinuDAE, stft: STFT, beside: Mapping[str, SinuDAE] | None = None
+) -> dict[str, SinuDAE | STFT]:
     """Choose what stands side by side: the STFT, the paper's and a multi-resolution initialisation.
 
     The run's pair is the one whose initialisation it has. The other is untrained, in the paper's
@@ -68,6 +73,7 @@ def compared_representations(name: str, dae: SinuDAE, stft: STFT) -> dict[str, S
         name (str): Name of the run's pair.
         dae (SinuDAE): The run's pair.
         stft (STFT): The STFT that it is compared with.
+        beside (dict, optional): Other models, by their names, to stand at the end.
     """
     is_multires = dae.get_model_args()["init"] == "multires"
     found: dict[str, SinuDAE | STFT] = {"STFT": stft}
@@ -83,7 +89,11 @@ def compared_representations(name: str, dae: SinuDAE, stft: STFT) -> dict[str, S
         shipped = SinuDAE.from_pretrained(SHIPPED)
         if shipped.sample_rate == dae.sample_rate:
             found[SHIPPED] = shipped
-    return found
+    return found | {
+        name: other
+        for name, other in (beside or {}).items()
+        if plots.channel_frequencies(other) is not None
+    }
 
 
 def comparison_pictures(
@@ -146,7 +156,7 @@ def kernel_pictures(model: SinuDAE, n: int = 12) -> list[Picture]:
             plots.plot_kernels(model, n),
             alt=f"{len(channels)} waveforms: {'; '.join(titles)}.",
             caption=f"{len(channels)} of the decoder's {len(peaks)} kernels, each of "
-            f"{1000 * kernel_size / model.sample_rate:.1f} ms",
+            f"{1000 * kernel_size / model.sample_rate:.1f} ms, on one scale",
             narrow=plots.plot_kernels(model, n, columns=2),
         ),
         Picture(
@@ -165,11 +175,31 @@ def kernel_pictures(model: SinuDAE, n: int = 12) -> list[Picture]:
             caption=f"The DFT magnitudes of all kernels{order}{mark}{agreement}",
         ),
     ]
+    if model.get_model_args()["init"] == "multires":
+        pictures.append(_tiling_picture(model))
     if carriers is not None:
         pictures.append(_carrier_picture(model))
     if model.get_model_args()["decoder"] == "mod_cos":
         pictures.append(_bank_picture(model))
     return pictures
+
+
+def _tiling_picture(model: SinuDAE) -> Picture:
+    bands, rate = parse_bands(model.get_model_args()["bands"]), model.sample_rate
+    ranges = [
+        f"{band.window} samples ({1000 * band.window / rate:.3g} ms) in {band.phases} phases up to "
+        f"{plots.hertz(band.upper)}"
+        for band in bands
+    ]
+    return Picture(
+        "tiling",
+        plots.plot_tiling(bands, rate),
+        alt=f"Rectangles over time and frequency in {len(bands)} bands, whose windows are "
+        f"{'; '.join(ranges)}.",
+        caption="The windows that the kernels of each band started from. Each rectangle is one "
+        f"window long and {plots.FREQUENCIES_A_TILE} frequencies high: long windows tell "
+        "frequencies apart, short ones moments",
+    )
 
 
 def _carrier_picture(model: SinuDAE) -> Picture:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from ..filterbanks.bands import Band
 from ..filterbanks.mod_cos_fb import CosFB
 from ..metrics import kernels_at_carrier
 from ..models.gains import channel_gains
@@ -25,16 +26,18 @@ from ..models.stft import STFT
 from ..training.objectives import Reconstruction
 from ..utils.checks import check, check_positive_int
 from .bank import Bank, start_model
+from .colours import BLUE, ORANGE
 from .run_results import TERMS
 
 DPI = 160
 COLOURS = "magma"  # perceptually uniform, and readable in grey
-BLUE, ORANGE = "#0072b2", "#d55e00"  # colour-blind readers can tell them apart
 SEVERAL = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 MARKERS = "os^vD"
 STYLE: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 9, "axes.grid": False, "figure.dpi": DPI}
 MEL_TICKS = (0, 500, 1000, 2000, 5000, 10000, 20000)  # Hz
 FEW_MEL_TICKS = (0, 1000, 5000, 20000)  # Hz, for small axes
+IN_A_ROW = 3  # maps side by side
+FREQUENCIES_A_TILE = 10  # of the drawing of bands
 N_ROWS = 240  # of maps on a common axis of frequency
 
 
@@ -280,11 +283,16 @@ def plot_side_by_side(
     ]
     reference = max(np.nanmax(rows) for rows in maps)
     with matplotlib.rc_context(STYLE):
-        figure = _figure(4.6, 2.6 * n + 0.4) if stacked else _figure(2.9 * n + 0.7, 3.2)
-        shared: Any = dict(sharex=True, sharey=True, squeeze=False)
-        grid = figure.subplots(*((n, 1) if stacked else (1, n)), **shared)
-        for axes, (name, each), rows in zip(
-            grid.ravel(), representations.items(), maps, strict=True
+        columns = 1 if stacked else n if n <= IN_A_ROW else min(-(-n // 2), IN_A_ROW)
+        n_rows = -(-n // columns)
+        width = 2.9 * (columns if n_rows == 1 else IN_A_ROW) + 0.7
+        figure = _figure(4.6, 2.6 * n + 0.4) if stacked else _figure(width, 2.9 * n_rows + 0.3)
+        grid = figure.subplots(n_rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.ravel()[n:]:
+            axes.remove()
+        panels = grid.ravel()[:n]
+        for number, (axes, (name, each), rows) in enumerate(
+            zip(panels, representations.items(), maps, strict=True)
         ):
             times = each.frame_times(rows.shape[-1]).numpy()
             half = each.encoder.stride / each.sample_rate / 2
@@ -298,17 +306,18 @@ def plot_side_by_side(
                 extent=(times[0] - half, times[-1] + half, 0, edges[-1]),
             )
             axes.set_title(name)
-            if axes.get_subplotspec().is_last_row():
+            if number + columns >= n:
                 axes.set_xlabel("Time (s)")
+                axes.tick_params(labelbottom=True)
             if axes.get_subplotspec().is_first_col():
                 axes.set_ylabel("Frequency (Hz)")
-        first = grid.ravel()[0]
+        first = panels[0]
         first.set_xlim(0, wav.shape[-1] / rates[0])
         first.set_ylim(0, edges[-1])
         ticks = [tick for tick in MEL_TICKS if tick <= rates[0] / 2]
         first.set_yticks(_mel(ticks), [f"{tick:g}" for tick in ticks])
         label = "Level of a sinusoid (dB), A / gain"
-        figure.colorbar(image, ax=grid, label=label, extend="min", pad=0.02)
+        figure.colorbar(image, ax=list(panels), label=label, extend="min", pad=0.02)
         return figure
 
 
@@ -378,11 +387,11 @@ def _label_mel(axes: Axes, sample_rate: float, candidates: Sequence[int]) -> Non
 
 
 def _grid_of_axes(n: int, columns: int, width: float) -> tuple[Figure, Sequence[Axes]]:
-    """Make a figure of `n` small axes, with `columns` axes in a row."""
+    """Make a figure of `n` small axes on common scales, with `columns` axes in a row."""
     check_positive_int("columns", columns)
     rows = -(-n // columns)
     figure = _figure(width * columns, 1.5 * rows + 0.3)
-    grid = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes in grid[n:]:
         axes.remove()
     for axes in grid[max(n - columns, 0) : n]:
@@ -412,6 +421,8 @@ def hertz(frequency: float) -> str:
 def plot_kernels(model: SinuDAE, n: int = 12, columns: int = 4) -> Figure:
     """Plot kernels of the decoder over time (ms), spread over the range of carriers.
 
+    All have the same scale.
+
     Args:
         model (SinuDAE): A model.
         n (int): Number of kernels, see :func:`spread_channels`.
@@ -428,8 +439,11 @@ def plot_kernels(model: SinuDAE, n: int = 12, columns: int = 4) -> Figure:
         for axes, channel in zip(grid, channels, strict=True):
             axes.plot(time, kernels[channel], color=BLUE, linewidth=0.6)
             axes.set_title(channel_title(model, channel))
-            axes.set_xlim(0, 1000 * kernels.shape[-1] / model.sample_rate)
-            axes.yaxis.set_major_locator(MaxNLocator(4, symmetric=True))
+        largest = np.abs(kernels[channels]).max()
+        if largest > 0:
+            grid[0].set_ylim(-1.1 * largest, 1.1 * largest)
+        grid[0].set_xlim(0, 1000 * kernels.shape[-1] / model.sample_rate)
+        grid[0].yaxis.set_major_locator(MaxNLocator(4, symmetric=True))
         figure.supxlabel("Time (ms)", fontsize="medium")
         figure.supylabel("Amplitude", fontsize="medium")
         return figure
@@ -540,7 +554,8 @@ def plot_carriers(model: SinuDAE) -> Figure:
         above.legend()
         below.axhline(0, color="0.7", linewidth=0.8)
         below.plot(learned - start, color=BLUE, linewidth=0.8)
-        below.set_yscale("symlog", linthresh=1)
+        if np.abs(learned - start).max() > 1:
+            below.set_yscale("symlog", linthresh=1)
         below.set_ylabel("Learned − start (Hz)")
         below.set_xlabel("Channel")
         return figure
@@ -579,6 +594,47 @@ def plot_bank(bank: Bank) -> Figure:
         lowest = [above, *below][-1]
         _label_mel(lowest, bank.sample_rate, MEL_TICKS)
         lowest.set_xlabel("Carrier (Hz)")
+        return figure
+
+
+def plot_tiling(bands: Sequence[Band], sample_rate: float) -> Figure:
+    """Plot bands of the multi-resolution initialisation as a tiling of time (ms) and frequency.
+
+    Each rectangle is one window long and ten of the band's frequencies high, which are as far apart
+    as bins of a DFT of the window's length. Hops, by which windows overlap, are not drawn.
+
+    Args:
+        bands (sequence of Band): The bands, from low to high frequencies.
+        sample_rate (float): Sample rate in Hz.
+
+    Returns:
+        :class:`matplotlib.figure.Figure`
+
+    Raises:
+        ValueError: if there are no bands.
+    """
+    check(len(bands) > 0, "bands", bands, "one band or more")
+    longest = 1000 * max(band.window for band in bands) / sample_rate  # ms
+    lowers = [0.0, *(band.upper for band in bands[:-1])]
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(4.6, 3.8)
+        axes = figure.subplots()
+        for number, (band, lower) in enumerate(zip(bands, lowers, strict=True)):
+            colour = SEVERAL[number % len(SEVERAL)]
+            times = np.arange(0, longest, 1000 * band.window / sample_rate)
+            height = FREQUENCIES_A_TILE * sample_rate / band.window
+            edges = _mel([*np.arange(lower, band.upper, height), band.upper])
+            axes.fill_between([0, longest], edges[0], edges[-1], color=colour, alpha=0.2, lw=0)
+            axes.hlines(edges, 0, longest, colors=colour, linewidth=0.8)
+            axes.vlines([*times, longest], edges[0], edges[-1], colors=colour, linewidth=0.8)
+            label = f"{1000 * band.window / sample_rate:.3g} ms,\n{band.phases} phases"
+            axes.text(1.02 * longest, edges[[0, -1]].mean(), label, va="center", fontsize=8)
+        axes.set_xlim(0, longest)
+        axes.set_ylim(0, float(_mel(bands[-1].upper)))
+        ticks = [tick for tick in MEL_TICKS if tick <= bands[-1].upper]
+        axes.set_yticks(_mel(ticks), [f"{tick:g}" for tick in ticks])
+        axes.set_xlabel("Time (ms)")
+        axes.set_ylabel("Frequency (Hz)")
         return figure
 
 

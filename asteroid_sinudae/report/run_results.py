@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..evaluation.tables import metric_title, with_readability
+from ..evaluation.tables import (
+    bm_column,
+    in_words,
+    mask_intervals,
+    metric_title,
+    with_readability,
+)
 from ..runs.folder import Run, numbers, read_csv
+from ..runs.representations import STFT_NAME, pair_name
 from ..training.objectives import OBJECTIVES, Reconstruction
+from .columns import with_meanings
 from .page import Table
 
 MAX_STEP = 2**53  # whole numbers up to here are exact in floating point
@@ -97,7 +105,30 @@ def read_table(path: Path) -> Table:
     if not header or any(len(row) != len(header) for row in rows):
         raise ValueError(f"{path} is no table: expected a header, and rows of as many cells")
     caption = path.resolve().parent.name if path.stem == "table" else path.stem
-    return Table(caption, header, [[row[0], *map(format_cell, row[1:])] for row in rows])
+    cells = [[row[0], *map(format_cell, row[1:])] for row in rows]
+    return with_meanings(caption, *_with_intervals(header, cells))
+
+
+def _with_intervals(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Write the ends of intervals, which tables have in columns of their own, below the figures."""
+    places = {title: place for place, title in enumerate(header)}
+    ends = {}
+    for title, place in places.items():
+        stem = title.removesuffix("(dB)")
+        low, high = (places.get(f"{stem}{end} (dB)") for end in ("low", "high"))
+        if low is not None and high is not None:
+            ends[place] = (low, high)
+    hidden = {place for pair in ends.values() for place in pair}
+    kept = [place for place in range(len(header)) if place not in hidden]
+    return [header[place] for place in kept], [
+        [_with_ends(row[place], *(row[end] for end in ends.get(place, ()))) for place in kept]
+        for row in rows
+    ]
+
+
+def _with_ends(cell: str, low: str = "–", high: str = "–") -> str:
+    """Add an interval to a cell as its second line, if there is one."""
+    return cell if "–" in (low, high) else f"{cell}\n{low} to {high}"
 
 
 def format_cell(text: str) -> str:
@@ -117,23 +148,63 @@ def format_cell(text: str) -> str:
     return f"{value:,.{0 if is_whole else 2}f}".replace("-", "−")
 
 
-def medians_table(metrics: dict) -> Table:
+def medians_table(metrics: dict, segments: pd.DataFrame | None = None) -> Table:
     """Make the table of the run's medians and readability, one row for each representation.
 
     Args:
         metrics (dict): The result of :func:`read_metrics`.
+        segments (:class:`pandas.DataFrame`, optional): Metrics of every segment, from which the
+            intervals of figures under masks are computed, and differences to the STFT, if there
+            are two songs or more.
 
     Returns:
         Table
     """
     medians = pd.DataFrame.from_dict(metrics["medians"], orient="index")
     medians = with_readability(medians, metrics.get("readability"))
+    columns = {
+        metric_title(name): [format_cell(f"{value:.6f}") for value in medians[name]]
+        for name in map(str, medians)
+    }
+    if segments is not None and segments["track"].nunique() > 1:
+        columns = _with_differences(columns, mask_intervals(segments, STFT_NAME), medians)
     rows = [
-        [name, *(format_cell(f"{value:.6f}") for value in values)]
-        for name, *values in medians.itertuples()
+        [str(name), *cells] for name, *cells in zip(medians.index, *columns.values(), strict=True)
     ]
     caption = f"Medians over {metrics['segments']} segments of {metrics['test_tracks']} test tracks"
-    return Table(caption, ["Representation", *map(metric_title, medians.columns)], rows)
+    return with_meanings(caption, ["Representation", *columns], rows)
+
+
+def _with_differences(
+    columns: dict[str, list[str]], intervals: pd.DataFrame, medians: pd.DataFrame
+) -> dict[str, list[str]]:
+    """Add the intervals of medians below them, and columns of differences to the STFT."""
+    found = {}
+    titles = {metric_title(str(name)): str(name) for name in medians}
+    for title, cells in columns.items():
+        is_it = intervals.index.get_level_values("figure") == titles[title]
+        own = intervals[is_it].droplevel("figure").reindex(medians.index)
+        texts = own.map(lambda value: format_cell(f"{value:.6f}"))
+        found[title] = [
+            _with_ends(*row) for row in zip(cells, texts["low"], texts["high"], strict=True)
+        ]
+        if is_it.any():
+            names = ["difference", "difference_low", "difference_high"]
+            found[f"{title}, minus {STFT_NAME}"] = [
+                _with_ends(*row) for row in texts[names].itertuples(index=False)
+            ]
+    return found
+
+
+def result_in_words(metrics: dict) -> str:
+    """Say in one sentence what came out, see :func:`.in_words`; empty without an STFT beside.
+
+    Args:
+        metrics (dict): The result of :func:`read_metrics`.
+    """
+    column = bm_column(0.5)
+    figures = {name: medians.get(column, math.nan) for name, medians in metrics["medians"].items()}
+    return in_words(pair_name(metrics["conf"]), STFT_NAME, figures)
 
 
 def provenance_facts(metrics: dict) -> dict[str, str]:

@@ -28,7 +28,7 @@ def main() -> None:
         "--tables", type=scripts.path, nargs="+", default=[], help="CSV files to show"
     )
     parser.add_argument("--n_examples", type=int, default=4, help="excerpts of test tracks")
-    parser.add_argument("--example_seconds", type=float, default=3.0, help="length of an excerpt")
+    parser.add_argument("--example_seconds", type=float, default=6.0, help="length of an excerpt")
     parser.add_argument("--examples", nargs="+", metavar="TRACK@SECONDS", help="these, not random")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of excerpts")
     parser.add_argument(
@@ -40,13 +40,15 @@ def main() -> None:
     output = args.output or run.report_folder
     report.check_output(output)
     metrics = run.read_metrics()
-    tables = [report.medians_table(metrics), *map(report.read_table, args.tables)]
+    segments = run.read_segments("track") if run.segments_file.is_file() else None
+    tables = [report.medians_table(metrics, segments), *map(report.read_table, args.tables)]
     losses = report.read_losses(run.folder)
     manifest = Manifest.load(args.data_dir)
     conf = validated(
         type_of(scripts.base_conf(), OF_TABLE), metrics["conf"], f"{run.metrics_file}: conf"
     )
-    representations = load_representations(run, conf, manifest)
+    beside = conf["baseline"].get("pretrained", "").split()
+    representations = load_representations(run, conf, manifest, pretrained=beside)
     name = pair_name(conf)
     dae = representations[name]
     tracks, seconds = manifest.subset("test"), args.example_seconds
@@ -60,6 +62,7 @@ def main() -> None:
         for number, excerpt in enumerate(progress(excerpts, "Examples"), start=1)
     ]
     page = report.Page(
+        result=report.result_in_words(metrics),
         title=f"Run {scripts.name_of(run.folder)}",
         introduction=introduction(name, dae),
         tables=tables,
@@ -77,9 +80,9 @@ def main() -> None:
 def comparison(name: str, representations: dict, excerpt: report.Excerpt) -> list[report.Picture]:
     """Show the loudest second of the first example's voice by the STFT and both initialisations."""
     wav, start = excerpt.loudest_second()
-    compared = report.compared_representations(
-        name, representations[name], representations[STFT_NAME]
-    )
+    stft, own = representations[STFT_NAME], representations[name]
+    beside = {key: each for key, each in representations.items() if each not in (stft, own)}
+    compared = report.compared_representations(name, own, stft, beside)
     what = f"A of the voice of {excerpt.track.name} at {start / SAMPLE_RATE:g} s"
     return report.comparison_pictures(compared, wav, what)
 

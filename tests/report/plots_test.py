@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import environment
+from matplotlib.collections import LineCollection
 from report_pieces import LENGTH, SECONDS, make_model
 
 from asteroid_sinudae import STFT, report
 from asteroid_sinudae.data.tracks import SAMPLE_RATE
+from asteroid_sinudae.filterbanks.bands import Band
 from asteroid_sinudae.models.gains import channel_gains
 from asteroid_sinudae.report import plots
 
@@ -133,6 +135,8 @@ class TestKernels:
             np.testing.assert_allclose(line.get_ydata(), kernels[channel], atol=1e-7)
             assert line.get_xdata()[-1] == pytest.approx(1000 * 255 / SAMPLE_RATE)
             assert axes.get_title().startswith(f"channel {channel}: ")
+        assert len({axes.get_ylim() for axes in figure.axes}) == 1
+        assert figure.axes[0].get_ylim()[1] > np.abs(kernels[channels]).max()
         assert figure.get_supxlabel() == "Time (ms)" and figure.get_supylabel() == "Amplitude"
 
     def test_responses_peak_at_the_marked_carriers(self, model):
@@ -249,6 +253,20 @@ class TestSideBySide:
             assert ticks == ["0", "500", "1000", "2000", "5000", "10000", "20000"]
             assert bar.get_ylabel() == "Level of a sinusoid (dB), A / gain"
 
+    def test_four_are_two_by_two(self, compared, tone):
+        *panels, _ = report.plot_side_by_side({**compared, "other": make_model()}, tone).axes
+        places = [axes.get_subplotspec() for axes in panels]
+        assert [(p.rowspan.start, p.colspan.start) for p in places] == [
+            (0, 0),
+            (0, 1),
+            (1, 0),
+            (1, 1),
+        ]
+        assert [axes.get_xlabel() for axes in panels] == ["", "", "Time (s)", "Time (s)"]
+        five = {**compared, "other": make_model(), "another": make_model()}
+        *panels, _ = report.plot_side_by_side(five, tone).axes
+        assert len(panels) == 5 and panels[2].get_xlabel() == "Time (s)"  # it is the lowest there
+
     def test_a_row_shows_the_loudest_channel_it_covers_or_the_nearest(self):
         nan = np.nan
         frequencies = np.array([900.0, 100.0, 910.0])
@@ -270,3 +288,29 @@ class TestSideBySide:
             report.plot_side_by_side({}, tone)
         with pytest.raises(ValueError, match="wav must be one signal"):
             report.plot_side_by_side(compared, tone.repeat(2, 1, 1))
+
+
+class TestTiling:
+    BANDS = [Band(2048, 1000.0, 4), Band(512, 22050.0, 2)]
+
+    def test_rectangles(self):
+        (axes,) = report.plot_tiling(self.BANDS, SAMPLE_RATE).axes
+        lines = [each for each in axes.collections if isinstance(each, LineCollection)]
+        low_rows, low_columns, high_rows, high_columns = (each.get_segments() for each in lines)
+        mel = [segment[0][1] for segment in low_rows]
+        frequencies = 700 * (10 ** (np.array(mel) / 2595) - 1)
+        # Ten bins of a DFT of the window's length, up to the edge of the band.
+        bins = [*(np.arange(5) * 10 * SAMPLE_RATE / 2048), 1000]
+        np.testing.assert_allclose(frequencies, bins, atol=1e-6)
+        window = 1000 * 512 / SAMPLE_RATE
+        times = [segment[0][0] for segment in high_columns]
+        np.testing.assert_allclose(times, window * np.arange(5), atol=1e-9)
+        assert [segment[0][0] for segment in low_columns] == pytest.approx([0, 4 * window])
+        assert len(high_rows) == 1 + np.ceil((22050 - 1000) / (10 * SAMPLE_RATE / 512))
+        assert axes.get_xlim() == pytest.approx((0, 4 * window))
+        texts = [text.get_text() for text in axes.texts]
+        assert texts == ["46.4 ms,\n4 phases", "11.6 ms,\n2 phases"]
+
+    def test_no_bands(self):
+        with pytest.raises(ValueError, match="bands must be one band or more, got"):
+            report.plot_tiling([], SAMPLE_RATE)

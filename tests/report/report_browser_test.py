@@ -154,7 +154,11 @@ def folder(tmp_path_factory):
         introduction="What was compared.",
         tables=[
             report.Table(
-                "A wide table", header, [["representation", *("−12.34" for _ in range(20))]]
+                "A wide table",
+                header,
+                [["representation", *("−12.34\n−13.00 to −11.00" for _ in range(20))]],
+                {title: "what it means" for title in header[1:5]},
+                best={(0, place) for place in range(1, 21)},
             )
         ],
         examples=[report.make_example(1, excerpt, representations)],
@@ -204,7 +208,7 @@ def test_every_sound_plays_and_every_image_is_there(browser, folder):
     urls = {event["request"]["url"] for event in browser.of("Network.requestWillBeSent")}
     written = {path.as_uri() for path in folder.rglob("*.*")}
     asked = {url for url in urls if not url.startswith("data:")}  # Chromium's own icons
-    assert asked == {url for url in written if not url.endswith("-narrow.png")}
+    assert asked == {url for url in written if not url.endswith(("-narrow.png", "-dark.png"))}
 
 
 def test_what_is_missing_would_be_noticed(browser, folder, tmp_path):
@@ -214,7 +218,7 @@ def test_what_is_missing_would_be_noticed(browser, folder, tmp_path):
     (broken / "figures" / "losses.png").write_bytes(b"no image")
     browser.open(broken / "index.html")
     heard = browser.evaluate(PLAY_ALL)
-    assert [error is None for _, _, error in heard] == [False] + 7 * [True]
+    assert [error is None for _, _, error in heard] == [number != 3 for number in range(8)]
     assert 0 in {width for _, width, *_ in browser.evaluate(IMAGES)}
     assert "net::ERR_FILE_NOT_FOUND" in {event.get("errorText") for event in failures(browser)}
 
@@ -243,7 +247,7 @@ def test_keyboard(browser, folder):
     browser.press("Tab", 9)
     assert browser.evaluate(f"{focus}.getAttribute('aria-label')") == "A wide table"
     browser.press("Tab", 9)
-    assert browser.evaluate(f"{focus}.getAttribute('aria-label')") == "Example 1: Mixture"
+    assert browser.evaluate(f"{focus}.getAttribute('aria-label')") == "Example 1: True voice"
     browser.evaluate(f"{focus}.loop = true")
     browser.press(" ", 32)
     playing = f"new Promise((done) => setTimeout(() => done({focus}.paused), 200))"
@@ -282,6 +286,10 @@ LAYOUT = """
     contrast: Math.min(...contrasts),
     size: Math.min(...sizes),
     texts: contrasts.length,
+    images: document.images.length,
+    dark: [...document.images].filter((image) => image.currentSrc.endsWith("-dark.png")).length,
+    rows: new Set([...document.querySelectorAll(".players")[0].children].map(
+      (player) => player.getBoundingClientRect().top)).size,
     narrow: [...document.images].filter((image) => image.currentSrc.includes("-narrow")).length,
   };
 })()
@@ -292,10 +300,13 @@ LAYOUT = """
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])
 def test_readable(browser, folder, size, scheme):
     browser.open(folder / "index.html", size, scheme)
-    browser.evaluate("document.querySelector('details').open = true")
+    browser.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     layout = browser.evaluate(LAYOUT)
     assert layout["width"] <= size[0] and layout["right"] <= size[0]
     assert layout["background"] > 0.9 if scheme == "light" else layout["background"] < 0.05
     assert layout["texts"] > 50 and layout["contrast"] >= 4.5 and layout["size"] >= 14
     assert layout["narrow"] == (2 if size == PHONE else 0)
+    assert layout["dark"] == (layout["images"] if scheme == "dark" else 0)
+    # All signals of an example are in one row of a wide page.
+    assert layout["rows"] == (4 if size == PHONE else 1)
     assert failures(browser) == []

@@ -42,12 +42,32 @@ class TestScript:
             t for _, t in elements.of("figcaption") if t.startswith("A of the voice of a@b")
         ]
         assert "by STFT, mod-cos DAE, sinudae_c800_s256, in the same units" in caption
-        assert [text for _, text in elements.of("caption")][1] == "table1"
+        assert [text for _, text in elements.of("caption")][-1] == "table1"
         assert len(elements.of("audio")) == 8 and "1.23" in [t for _, t in elements.of("td")]
         sizes = describe_sizes(make_model().get_model_args())
         assert "0.25 " in sizes and "16 channels" in sizes
         introduction = f"A mod-cos DAE ({sizes}) beside the short-time Fourier transform."
         assert introduction in [text for _, text in elements.of("p")]
+
+    def test_models_beside_and_the_result(self, options, monkeypatch):
+        few = functools.partial(report.kernel_pictures, n=1)
+        monkeypatch.setattr(report, "kernel_pictures", few)
+        baseline = {**METRICS["conf"]["baseline"], "pretrained": "sinudae_c800_s256"}
+        conf = {**METRICS["conf"], "baseline": baseline}
+        medians = {**METRICS["medians"], "STFT": {"si_sdr_bm_0.5": -8.0}}
+        metrics = {**METRICS, "conf": conf, "medians": medians}
+        (options["exp_dir"] / "final_metrics.json").write_text(json.dumps(metrics))
+        call("report.py", n_examples=1, **options)
+        elements = Elements((options["exp_dir"] / "report" / "index.html").read_text("utf-8"))
+        assert "1.0 dB above the STFT" in elements.of("p")[0][1]
+        labels = [a["aria-label"].partition(": ")[2] for a, _ in elements.of("audio")]
+        names = ["mod-cos DAE", "sinudae_c800_s256", "STFT"]
+        assert labels[:5] == ["True voice", *(f"Voice masked by {n}" for n in names), "Mixture"]
+        assert len(labels) == 5 + 2 * 3
+        captions = [text for _, text in elements.of("figcaption")]
+        for name in names[:2]:
+            assert sum(f" by the {name}, each channel" in text for text in captions) == 2
+        assert any("by STFT, mod-cos DAE, sinudae_c800_s256, in the" in text for text in captions)
 
     def test_bands_are_said(self, options, monkeypatch):
         few = functools.partial(report.kernel_pictures, n=1)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from helpers import forked
+from PIL import Image
 from prepared import write_track
 from report_pieces import CONF, LENGTH, METRICS, SECONDS, Elements, make_model
 
@@ -115,6 +116,10 @@ class TestSideBySide:
             assert torch.equal(value, again[name])
         free = report.compared_representations("mine", make_model(decoder="conv"), stft)
         assert list(free) == ["STFT", untrained, "sinudae_c800_s256"]
+        other = make_model()
+        beside = {"other": other, "free": make_model(decoder="conv")}  # which has no carriers
+        found = report.compared_representations("mine", multires, stft, beside)
+        assert list(found) == ["STFT", untrained, "mine", "other"] and found["other"] is other
         assert report.comparison_pictures({"STFT": stft}, torch.ones(1, 1, 99), "A") == []
 
     def test_the_loudest_second(self, tmp_path):
@@ -133,7 +138,7 @@ class TestExample:
     def test_players_are_the_outputs_of_the_representations(self, tracks, representations, example):
         vocals, accompaniment = report.named_excerpt("a@b@0", tracks, SECONDS).read()
         mixture = vocals + accompaniment
-        expected = {"Mixture": (mixture, None), "True voice": (vocals, None)}
+        expected = {"Mixture": (mixture, vocals), "True voice": (vocals, None)}
         with torch.no_grad():
             for name, representation in representations.items():
                 for label, wav in (("Mixture", mixture), ("Voice", vocals)):
@@ -150,10 +155,19 @@ class TestExample:
                 assert player.si_sdr is None
             else:
                 assert player.si_sdr == pytest.approx(si_sdr(wav, target).item(), abs=1e-3)
-        assert "threshold 0.5" in example.groups[2].note
+        row, *others = example.groups
+        assert [player.label for player in row.players] == [
+            "True voice",
+            "Voice masked by mod-cos DAE",
+            "Voice masked by STFT",
+            "Mixture",
+        ]
+        assert "threshold 0.5" in row.note and not row.is_aside
+        assert len(others) == 2 and all(group.is_aside for group in others)
 
     def test_maps_say_what_is_seen(self, example):
-        assert [picture.name for picture in example.pictures] == ["1-map-mixture", "1-map-voice"]
+        names = [picture.name for picture in example.pictures]
+        assert names == ["1-mod-cos-dae-map-mixture", "1-mod-cos-dae-map-voice"]
         for picture in example.pictures:
             assert "16 channels" in picture.alt and "from 30 Hz to 22050 Hz" in picture.alt
         images = [np.asarray(p.figure.axes[0].images[0].get_array()) for p in example.pictures]
@@ -243,18 +257,51 @@ class TestPage:
         assert elements.of("a")[0] == ({"class": "skip", "href": "#main"}, "Skip to the content")
 
     def test_table(self, elements):
-        (caption,) = elements.of("caption")
-        assert caption[1] == "Medians over 93 segments of 5 test tracks"
-        assert [a["scope"] for a, _ in elements.of("th")] == ["col"] * 4 + ["row"] * 2
+        captions = [text for _, text in elements.of("caption")]
+        assert captions == 2 * ["Medians over 93 segments of 5 test tracks"]
+        heads = [a["scope"] for a, _ in elements.of("th")]
+        assert heads == [*(["col"] * 3 + ["row"] * 2), *(["col"] * 2 + ["row"] * 2)]
         cells = [text for _, text in elements.of("td")]
-        assert cells == ["17.81", "−7.05", "0.25", "–", "−2.32", "–"]
+        assert cells == ["17.81", "−7.05", "–", "−2.32 (best)", "0.25", "–"]
+        assert [text for _, text in elements.of("strong")] == ["−2.32"]
+        terms = [text for _, text in elements.of("dt")]
+        assert terms[:3] == ["SI-SDR (dB)", "SI-SDR-BM (dB), threshold 0.5", "additivity error"]
+        assert "Bold: the best of a column." in [text for _, text in elements.of("p")]
+        assert "Further columns" in [text for _, text in elements.of("summary")]
+
+    def test_intervals_are_second_lines(self, tmp_path):
+        table = report.Table("c", ["Row", "SI-SDR"], [["a", "1.25\n1.00 to 1.50"]])
+        report.build_page(report.Page("t", "i", tables=[table]), tmp_path / "report")
+        html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+        assert "<td>1.25<br><small>1.00 to 1.50</small></td>" in html
+        assert "Small: the 95% interval over songs." in html and "Bold" not in html
+
+    def test_the_result_comes_first(self, tmp_path, elements):
+        assert "result" not in {a.get("class") for a, _ in elements.of("p")}
+        report.build_page(report.Page("t", "i", result="What came out."), tmp_path / "report")
+        page = Elements((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
+        assert page.of("p")[0] == ({"class": "result"}, "What came out.")
+
+    def test_figures_have_dark_variants(self, folder, page):
+        for path in (folder / "figures").glob("*-dark.png"):
+            dark, light = (
+                np.asarray(Image.open(each).convert("RGB"), dtype=int)
+                for each in (path, path.with_name(path.name.replace("-dark", "")))
+            )
+            assert dark.shape == light.shape
+            assert light[0, 0].min() > 250 and dark[0, 0].max() < 40  # the page's background
+            assert dark.max() > 200  # its text
+        # The figures are as they were.
+        figure = page.kernels[0].figure
+        assert figure.get_facecolor() == (1, 1, 1, 1)
+        assert figure.axes[0].title.get_color() == "black"
 
     def test_provenance_and_configuration(self, elements):
         ((_, footer),) = elements.of("footer")
         for text in ("2026-01-02T03:04:05+00:00", "a processor", "0123abc", "torch 2.13.0"):
             assert text in footer
         assert "musdb" not in footer
-        ((_, details),) = elements.of("details")
+        *_, (_, details) = elements.of("details")
         assert "stft_window" in details and "hamming" in details
 
 

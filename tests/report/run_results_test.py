@@ -2,11 +2,13 @@
 
 import csv
 
+import pandas as pd
 import pytest
 from helpers import call
 from report_pieces import METRICS
 
 from asteroid_sinudae import report
+from asteroid_sinudae.report.columns import kind_of
 from asteroid_sinudae.report.run_results import TERMS
 from asteroid_sinudae.training.objectives import make_objectives
 
@@ -137,8 +139,10 @@ class TestTables:
         with path.open("w", newline="") as file:
             csv.writer(file).writerows(rows)
         table = report.read_table(path)
-        assert table.caption == "table1" and table.header == rows[0]
-        assert table.rows == [["conv, squared", "1,025", "−7.05"], ["x", "–", "–"]]
+        assert table.caption == "table1" and table.header == ["Setup", "SI-SDR (dB)"]
+        assert table.rows == [["conv, squared", "−7.05"], ["x", "–"]] and not table.best
+        assert table.further.header == ["Setup", "C"]
+        assert table.further.rows == [["conv, squared", "1,025"], ["x", "–"]]
         assert report.read_table(path.rename(tmp_path / "mine.csv")).caption == "mine"
 
     @pytest.mark.parametrize("text", ["", "a,b\n1\n", "a,b\n1,2,3\n"])
@@ -150,13 +154,81 @@ class TestTables:
     def test_medians(self):
         table = report.medians_table(METRICS)
         assert table.caption == "Medians over 93 segments of 5 test tracks"
-        assert table.header == [
-            "Representation",
-            "SI-SDR (dB)",
-            "SI-SDR-BM (dB), threshold 0.5",
-            "additivity error",
-        ]
+        titles = ["SI-SDR (dB)", "SI-SDR-BM (dB), threshold 0.5"]
+        assert table.header == ["Representation", *titles] and list(table.meanings) == titles
         assert table.rows == [
-            ["mod-cos DAE", "17.81", "−7.05", "0.25"],
-            ["unprocessed mixture", "–", "−2.32", "–"],
+            ["mod-cos DAE", "17.81", "−7.05"],
+            ["unprocessed mixture", "–", "−2.32"],
         ]
+        assert table.best == {(1, 2)}  # of one figure there is no best
+        assert table.further.header == ["Representation", "additivity error"]
+        assert table.further.rows == [["mod-cos DAE", "0.25"], ["unprocessed mixture", "–"]]
+
+    def test_medians_with_intervals(self):
+        names, songs = ["mod-cos DAE", "STFT"], [f"song {number}" for number in range(9)]
+        gains = {"mod-cos DAE": 2.0, "STFT": 0.0}
+        segments = pd.DataFrame(
+            [
+                {"track": song, "representation": name, "si_sdr_bm_0.5": place + gains[name]}
+                for name in names
+                for place, song in enumerate(songs)
+            ]
+        )
+        medians = {name: {"si_sdr_bm_0.5": 4.0 + gains[name]} for name in names}
+        table = report.medians_table({**METRICS, "medians": medians}, segments)
+        title = "SI-SDR-BM (dB), threshold 0.5"
+        assert table.header == ["Representation", title, f"{title}, minus STFT"]
+        (_, own, difference), (_, stft, none) = table.rows
+        assert own.startswith("6.00\n") and stft.startswith("4.00\n")
+        low, high = map(float, own.split("\n")[1].split(" to "))
+        assert 2 <= low < 6 < high <= 10
+        assert difference == "2.00\n2.00 to 2.00" and none == "–"
+        assert table.best == {(0, 1)} and table.further is None
+        one = report.medians_table({**METRICS, "medians": medians}, segments[:1])
+        assert one.rows == [["mod-cos DAE", "6.00"], ["STFT", "4.00"]]
+
+    def test_intervals_of_a_file(self, tmp_path):
+        stem = "SI-SDR-BM 0.5"
+        header = ["Setup", f"{stem} (dB)", f"{stem} IQR (dB)", f"{stem} low (dB)"]
+        header += [f"{stem} high (dB)", f"{stem} difference (dB)"]
+        header += [f"{stem} difference low (dB)", f"{stem} difference high (dB)"]
+        rows = ["a,9,3,8,10.5,1,-0.5,2", "b,8,4,7,9,,,"]
+        (tmp_path / "t.csv").write_text("\n".join([",".join(header), *rows, ""]))
+        table = report.read_table(tmp_path / "t.csv")
+        assert table.header == ["Setup", f"{stem} (dB)", f"{stem} difference (dB)"]
+        assert table.rows == [
+            ["a", "9\n8 to 10.50", "1\n−0.50 to 2"],
+            ["b", "8\n7 to 9", "–"],
+        ]
+        assert table.best == {(0, 1)} and table.has_intervals
+        assert table.further.header == ["Setup", f"{stem} IQR (dB)"]
+        assert not table.further.best  # a spread is neither good nor bad
+
+    @pytest.mark.parametrize(
+        "title, better",
+        [
+            ("additivity error", -1),
+            ("Additivity error", -1),
+            ("SI-SDR-RM (dB)", 1),
+            ("SI-SDR, ratio mask (dB)", 1),
+            ("SI-SDR-RM difference (dB)", 1),
+            ("SI-SDR-BM in paper (dB)", 0),
+            ("SI-SDR-BM 1 IQR (dB)", 0),
+            ("Updates", 0),
+            ("something else", None),
+        ],
+    )
+    def test_kinds_of_columns(self, title, better):
+        kind = kind_of(title)
+        assert (kind and kind.better) == better
+
+    def test_columns_that_are_not_known(self, tmp_path):
+        (tmp_path / "t.csv").write_text("name,size\na,1\nb,2\n")
+        table = report.read_table(tmp_path / "t.csv")
+        assert table == report.Table("t", ["name", "size"], [["a", "1"], ["b", "2"]], {}, set())
+
+    def test_result_in_words(self):
+        assert report.result_in_words(METRICS) == ""  # without an STFT
+        medians = {**METRICS["medians"], "STFT": {"si_sdr_bm_0.5": -8.0}}
+        sentence = report.result_in_words({**METRICS, "medians": medians})
+        assert "come out at −7.0 dB (mod-cos DAE), 1.0 dB above the STFT (−8.0 dB);" in sentence
