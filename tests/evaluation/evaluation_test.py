@@ -264,38 +264,6 @@ def test_medians_and_their_table():
     assert cells[2:] == [["DAE", "2.00", "7.00", "8.00"], [MIXTURE, "–", "-2.00", "-2.00"]]
 
 
-@pytest.mark.parametrize(
-    "own, stft, than",
-    [
-        (9.71, 8.27, "at 9.7 dB (DAE), 1.4 dB above the STFT (8.3 dB)."),
-        (-0.22, 8.27, "at −0.2 dB (DAE), 8.5 dB below the STFT (8.3 dB)."),
-        (8.31, 8.27, "at 8.3 dB (DAE), level with the STFT (8.3 dB)."),
-        (-0.04, 0.04, "at 0.0 dB (DAE), level with the STFT (0.0 dB)."),
-    ],
-)
-def test_in_words(own, stft, than):
-    sentence = in_words("DAE", "STFT", {"DAE": own, "STFT": stft})
-    assert sentence.startswith("With a binary mask that knows the sources (threshold 0.5), vocals ")
-    assert sentence.endswith(f" come out {than}")
-
-
-def test_in_words_with_others():
-    figures = {"a": 1.0, "DAE": 2.0, "b": float("nan"), "STFT": 1.5, "c": -3.0}
-    assert in_words("DAE", "STFT", figures).endswith("; for comparison: 1.0 dB (a), −3.0 dB (c).")
-    figures = {f"row {number}": float(number) for number in range(9)}
-    assert in_words("row 3", "row 8", figures).endswith(
-        "5.0 dB below the row 8 (8.0 dB); the other 7 from 0.0 dB (row 0) to 7.0 dB (row 7)."
-    )
-
-
-@pytest.mark.parametrize("missing", ["DAE", "STFT"])
-def test_without_a_figure_there_is_no_sentence(missing):
-    figures = {"DAE": 2.0, "STFT": 1.5, "other": 1.0}
-    assert in_words("DAE", "STFT", {**figures, missing: float("nan")}) == ""
-    del figures[missing]
-    assert in_words("DAE", "STFT", figures) == ""
-
-
 def test_intervals_beside_the_medians_of_a_run():
     rng = np.random.default_rng(0)
     songs = np.repeat([f"song {number}" for number in range(12)], 5)
