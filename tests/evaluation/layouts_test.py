@@ -75,7 +75,7 @@ def test_the_search_climbs():
 
 def test_edges_are_scaled_to_the_budget():
     layout = fit(Layout(256, "2048x4:100:50 512x2:22050:500"), BUDGET, RATE)
-    one_more = layout.bands.replace(layout.bands.split(":")[1], "1500", 1)
+    one_more = layout.bands.replace(layout.bands.split(":")[1], "2500", 1)
     assert 796 <= n_kernels(parse_bands(layout.bands), RATE) <= 800
     assert n_kernels(parse_bands(one_more), RATE) > 800
     assert fit(Layout(256, "2048x4:22050"), BUDGET, RATE) is None
