@@ -1,5 +1,7 @@
 """Cards of the models that come with the package: Markdown, from what their files say."""
 
+from pathlib import Path
+
 import pandas as pd
 import yaml
 
@@ -39,8 +41,11 @@ def make_infos(package: dict, metrics: dict, data: str, quality: dict[str, float
         )
         if key in metrics
     }
-    # The baselines of the evaluation may be files.
-    conf = {group: values for group, values in training["conf"].items() if group != "baseline"}
+    # The baselines of the evaluation may be files, and so may the model that it began with.
+    conf = {group: dict(of_group) for group, of_group in training["conf"].items()}
+    conf.pop("baseline", None)
+    if conf["training"].get("init_from"):
+        conf["training"]["init_from"] = Path(conf["training"]["init_from"]).name
     return {
         **package["infos"],
         "data": data,

@@ -158,6 +158,17 @@ def test_what_was_not_published_is_not_replaced(exp_dir, suffix):
     assert os.listdir(path.parent) == [path.name] and path.read_bytes() == before
 
 
+def test_the_model_that_a_training_began_with_is_named_without_its_folder(exp_dir):
+    package = torch.load(exp_dir / "best_model.pth")
+    package["infos"]["training"]["conf"]["training"]["init_from"] = "/some/where/best_model.pth"
+    torch.save(package, exp_dir / "best_model.pth")
+    publish(exp_dir)
+    models = exp_dir.parent / "models"
+    infos = load_safely(models / "small.pth")["infos"]
+    assert infos["training"]["conf"]["training"]["init_from"] == "best_model.pth"
+    assert "/some/where" not in (models / "small.md").read_text()
+
+
 def test_run_that_is_not_done(exp_dir):
     path = exp_dir / "final_metrics.json"
     content = path.read_text()
