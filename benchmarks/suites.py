@@ -186,8 +186,10 @@ def memory(setting: Setting) -> list[dict]:
                     kept[storage.data_ptr()] = storage.nbytes()
                 return tensor
 
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                step(lambda part: None)
+            with contextlib.ExitStack() as forward:
+                hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+                forward.enter_context(hooks)
+                step(lambda part, forward=forward: forward.close())  # after the forward pass
             rows.append({"measured": f"{name}, {precision}", "kept (MB)": sum(kept.values()) / 1e6})
     return rows
 

@@ -113,7 +113,8 @@ class CompactFB(nn.Module):
         order = None
         if supports is not None:
             self.supports = check_supports(supports, self.n_filters, self.kernel_size)
-            order = torch.arange(self.n_filters)
+            # Computed on the CPU: on the meta device, arange imports half of PyTorch's compiler.
+            order = torch.arange(self.n_filters, device="cpu").to(torch.get_default_device())
         self.register_buffer("channel_order", order)
 
     def _windowed(self, start: torch.Tensor) -> nn.Parameter | nn.ParameterList:
@@ -125,11 +126,13 @@ class CompactFB(nn.Module):
         if self.supports is None:
             return nn.Parameter(start)
         rows = start.split([number for _, number in self.supports])
-        inside = zip(rows, self.supports, strict=True)
-        return nn.ParameterList(
-            group[..., (self.kernel_size - window) // 2 :][..., :window].clone()
-            for group, (window, _) in inside
-        )
+        groups = []
+        for row, (window, number) in zip(rows, self.supports, strict=True):
+            group = torch.empty(number, 1, window)
+            if not start.is_meta:
+                group.copy_(row.narrow(2, (self.kernel_size - window) // 2, window))
+            groups.append(group)
+        return nn.ParameterList(groups)
 
     def _grouped(self, held: torch.Tensor | nn.ParameterList) -> Kernels:
         """View as :class:`Kernels` what :meth:`_windowed` returned, or what stands in for it.

@@ -44,8 +44,9 @@ def make_infos(package: dict, metrics: dict, data: str, quality: dict[str, float
     # The baselines of the evaluation may be files, and so may the model that it began with.
     conf = {group: dict(of_group) for group, of_group in training["conf"].items()}
     conf.pop("baseline", None)
-    if conf["training"].get("init_from"):
-        conf["training"]["init_from"] = Path(conf["training"]["init_from"]).name
+    initial = conf.get("training", {}).get("init_from")
+    if initial:
+        conf["training"]["init_from"] = Path(initial).name
     return {
         **package["infos"],
         "data": data,

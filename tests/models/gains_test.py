@@ -41,11 +41,11 @@ def test_gains_fall_where_bands_of_a_multi_resolution_pair_fade_into_each_other(
     model = SinuDAE.from_pretrained("sinudae_c800_s256")
     gains, carriers = channel_gains(model), model.decoder.filterbank.carrier_frequencies()
     is_low = gains < 0.6 * gains.median()
-    assert 80 < is_low.sum() < 150
-    for lower, upper in ((520, 840), (1200, 1600)):  # the first cross-fades
+    assert 10 < is_low.sum() < 60
+    for lower, upper in ((940, 985), (2540, 2645)):  # the cross-fades
         here = is_low[(carriers > lower) & (carriers < upper)]
-        assert here.double().mean() > 0.4
-    assert not is_low[(carriers > 100) & (carriers < 500)].any()
+        assert here.double().mean() > 0.2
+    assert not is_low[(carriers > 100) & (carriers < 900)].any()
 
 
 @pytest.mark.parametrize("window", ["hamming", "boxcar"])
