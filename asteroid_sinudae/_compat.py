@@ -19,8 +19,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from . import _later, _torchaudio  # noqa: F401
+from . import _torchaudio  # noqa: F401
 from ._registration import add_names, hook, import_required, naming_requirements
+from .utils import later
 
 
 def _leave_out_encoder_activation(model_class: Any) -> None:
@@ -78,9 +79,9 @@ def _name_window() -> None:
 with hook.resting():
     import_required("asteroid")
     with naming_requirements():
-        _later.run_pending()
+        later.run_pending()
 _mend_model_files()
 _mend_export()
 _name_window()
 add_names()
-_later.settle()
+later.settle()

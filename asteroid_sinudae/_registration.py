@@ -19,7 +19,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from . import _later
+from .utils import later
 
 COMPAT = f"{__package__}._compat"
 # Modules to complete, and the module to import in their place: without it, they may fail.
@@ -84,9 +84,9 @@ def import_required(name: str) -> None:
 
 
 def import_base_model() -> None:
-    """Import what our models need of Asteroid, and leave the rest for :mod:`._later`."""
+    """Import what our models need of Asteroid, and leave the rest for :mod:`.later`."""
     try:
-        with hook.resting(), _later.put_off():
+        with hook.resting(), later.put_off():
             import_module("asteroid.models.base_models")
     except ImportError:  # it needs the rest, or something that is not installed
         import_module(COMPAT)
@@ -117,7 +117,7 @@ class _Completing(MetaPathFinder, Loader):
         self, fullname: str, path: object = None, target: object = None
     ) -> ModuleSpec | None:
         importer = COMPLETED.get(fullname)
-        if _later.pending and fullname.startswith(NEEDING_ALL):
+        if later.pending and fullname.startswith(NEEDING_ALL):
             importer = COMPAT
         if importer is None or self.is_resting or {fullname, importer} & sys.modules.keys():
             return None
@@ -146,7 +146,7 @@ def add_names() -> None:
     """Add the names to what is imported of Asteroid by now."""
     if "asteroid_filterbanks" in sys.modules:
         _add_filterbanks()
-    if "asteroid" in sys.modules and not _later.pending:
+    if "asteroid" in sys.modules and not later.pending:
         _add_models()
 
 

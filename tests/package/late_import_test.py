@@ -54,13 +54,16 @@ for name, code in json.loads(sys.argv[1]).items():
     os.wait()
 """
 
-OURS = "from asteroid_sinudae import SinuDAE, _later\nassert _later.pending\n"
+OURS = """from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.utils import later
+assert later.pending
+"""
 ORDERS = {
     "ours, then Asteroid": """
 import asteroid, types
 assert asteroid.models.get("sinudae") is SinuDAE
 assert asteroid.models.BaseModel in SinuDAE.__mro__
-assert type(asteroid) is type(asteroid.models) is types.ModuleType and not _later.pending
+assert type(asteroid) is type(asteroid.models) is types.ModuleType and not later.pending
 """,
     "a class": """
 from asteroid import ConvTasNet

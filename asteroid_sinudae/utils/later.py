@@ -48,7 +48,7 @@ def _catch_up(module: ModuleType) -> None:
     """Run what is pending, or wait for the thread that does; if this one does, run the module."""
     if threading.get_ident() in _threads:
         return
-    importlib.import_module(f"{__package__}._compat")
+    importlib.import_module("asteroid_sinudae._compat")
     if module in pending:
         _run(module)
 
