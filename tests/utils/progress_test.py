@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import sys
 import termios
 from contextlib import contextmanager
@@ -41,7 +42,10 @@ def terminal(name):
             patch.setattr(sys, name, stream)
             yield shown
             stream.flush()
-            shown.append(end.read(100_000).decode())
+            parts = []  # a terminal gives what was written in parts, the last ones a little later
+            while select.select([end], [], [], 1.0)[0]:
+                parts.append(end.read(100_000) or b"")
+            shown.append(b"".join(parts).decode())
 
 
 def work(clock, items, seconds, *arguments, **options):
