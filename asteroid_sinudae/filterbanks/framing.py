@@ -72,7 +72,7 @@ def frame_analysis(
         return _frame_products(waveform, groups, order, kernel_size, stride, edges, as_conv1d)
     flat = waveform.reshape(math.prod(waveform.shape[:-1]), waveform.shape[-1])  # (signals, time)
     rows = _Analysis.apply(flat, order, kernel_size, stride, edges, signals_last, *groups)
-    frames = math.ceil(flat.shape[1] / stride) + 2 * edges
+    frames = _n_frames(flat.shape[1], stride, edges)
     spec = _from_rows(rows, flat.shape[0], frames, signals_last)
     return _unflatten(spec, waveform, as_conv1d)
 
@@ -120,9 +120,14 @@ def samples_before(kernel_size: int, stride: int, edges: int) -> int:
     return (kernel_size - stride) // 2 + edges * stride
 
 
+def _n_frames(time: int, stride: int, edges: int) -> int:
+    """Count the frames of `time` samples."""
+    return (time + stride - 1) // stride + 2 * edges
+
+
 def _padding(time: int, kernel_size: int, stride: int, edges: int) -> list[int]:
     """Count the zeros before and after `time` samples that make a whole number of hops."""
-    frames = (time + stride - 1) // stride + 2 * edges
+    frames = _n_frames(time, stride, edges)
     left = samples_before(kernel_size, stride, edges)
     return [left, (frames - 1) * stride + kernel_size - left - time]
 
@@ -263,28 +268,29 @@ def _shift_and_add(pieces: torch.Tensor, stride: int) -> torch.Tensor:
 class _Block(NamedTuple):
     """Some frames of some signals, and the columns that they have among all frames of all signals.
 
-    Columns run over frames first if `signals_last`, otherwise over signals first.
+    Each span is its first index and its length. Columns run over frames first if `signals_last`,
+    otherwise over signals first.
     """
 
-    signals: slice
-    frames: slice
-    columns: slice
+    signals: tuple[int, int]
+    frames: tuple[int, int]
+    columns: tuple[int, int]
     signals_last: bool
 
     def cut(self, padded: torch.Tensor, kernel_size: int, stride: int) -> torch.Tensor:
         """Copy the frames, which overlap in memory: `(columns, kernel_size)`."""
-        first, last = self.frames.start * stride, (self.frames.stop - 1) * stride + kernel_size
-        pieces = padded.narrow(0, self.signals.start, self.signals.stop - self.signals.start)
-        pieces = pieces.narrow(1, first, last - first).unfold(1, kernel_size, stride)
+        first, number = self.frames
+        samples = padded.narrow(0, *self.signals)
+        samples = samples.narrow(1, first * stride, (number - 1) * stride + kernel_size)
+        pieces = samples.unfold(1, kernel_size, stride)  # (signals, frames, kernel_size)
         pieces = pieces.transpose(0, 1) if self.signals_last else pieces
         return pieces.reshape(-1, kernel_size).contiguous()
 
     def rows(self, spec: torch.Tensor) -> torch.Tensor:
         """Read the block of `(signals, filters, frames)`: `(filters, columns)`."""
-        block = spec.narrow(0, self.signals.start, self.signals.stop - self.signals.start)
-        block = block.narrow(2, self.frames.start, self.frames.stop - self.frames.start)
+        block = spec.narrow(0, *self.signals).narrow(2, *self.frames)
         block = block.permute(1, 2, 0) if self.signals_last else block.transpose(0, 1)
-        return block.reshape(spec.shape[1], self.columns.stop - self.columns.start)
+        return block.reshape(spec.shape[1], self.columns[1])
 
 
 def _blocks(
@@ -295,10 +301,11 @@ def _blocks(
     size = BLOCK if device.type == "cpu" else max(1, outer * inner)
     n_outer, n_inner = max(1, size // max(inner, 1)), max(1, min(inner, size))
     for first, begin in itertools.product(range(0, outer, n_outer), range(0, inner, n_inner)):
-        last, end = min(first + n_outer, outer), min(begin + n_inner, inner)
-        columns = slice(first * inner + begin, (last - 1) * inner + end)
-        spans = slice(begin, end), slice(first, last)
-        yield _Block(*(spans if signals_last else spans[::-1]), columns, signals_last)
+        rows = first, min(n_outer, outer - first)
+        cells = begin, min(n_inner, inner - begin)
+        signals_and_frames = (cells, rows) if signals_last else (rows, cells)
+        columns = first * inner + begin, rows[1] * cells[1]
+        yield _Block(*signals_and_frames, columns, signals_last)
 
 
 def _inside(pieces: torch.Tensor, window: int) -> torch.Tensor:
@@ -312,11 +319,11 @@ def _blocks_of_rows(
     order: torch.Tensor | None,
     sizes: Sequence[int],
     signals_last: bool,
-) -> Iterator[tuple[slice, torch.Tensor]]:
+) -> Iterator[tuple[tuple[int, int], torch.Tensor]]:
     """Analyse `(signals, time)` block by block: its columns, and `(filters, columns)`."""
     kernel_size, stride, edges = sizes
     padded = F.pad(waveform, _padding(waveform.shape[1], kernel_size, stride, edges))
-    frames = (padded.shape[1] - kernel_size) // stride + 1
+    frames = _n_frames(waveform.shape[1], stride, edges)
     for block in _blocks(len(waveform), frames, waveform.device, signals_last):
         pieces = block.cut(padded, kernel_size, stride)
         rows = torch.cat([group.mm(_inside(pieces, group.shape[1]).t()) for group in groups])
@@ -408,11 +415,11 @@ class _Analysis(torch.autograd.Function):
         signals, time = waveform.shape
         if time == 0:
             raise ValueError("expected a waveform of at least one sample, got none")
-        columns = (math.ceil(time / stride) + 2 * edges) * signals
-        spec = waveform.new_empty(sum(len(group) for group in groups), columns)
+        n_columns = _n_frames(time, stride, edges) * signals
+        spec = waveform.new_empty(sum(len(group) for group in groups), n_columns)
         sizes = kernel_size, stride, edges
-        for block, rows in _blocks_of_rows(waveform, groups, order, sizes, signals_last):
-            spec[:, block] = rows
+        for columns, rows in _blocks_of_rows(waveform, groups, order, sizes, signals_last):
+            spec.narrow(1, *columns).copy_(rows)
         return spec
 
     @staticmethod
@@ -434,7 +441,7 @@ class _Analysis(torch.autograd.Function):
     def backward(ctx, gradient):
         waveform, order, *groups = ctx.saved_tensors
         _, stride, edges = ctx.sizes
-        frames = math.ceil(waveform.shape[1] / stride) + 2 * edges
+        frames = _n_frames(waveform.shape[1], stride, edges)
         gradient = _from_rows(gradient, len(waveform), frames, ctx.signals_last)
         of_waveform, of_groups = None, [None] * len(groups)
         if ctx.needs_input_grad[0]:
@@ -457,11 +464,12 @@ class _Synthesis(torch.autograd.Function):
         taps = math.ceil(kernel_size / stride)
         hops = spec.new_zeros(batch, frames + taps - 1, stride)
         for block in _blocks(batch, frames, spec.device):
-            rows = spec[block.signals, :, block.frames]
+            rows = spec.narrow(0, *block.signals).narrow(2, *block.frames)
             rows = rows if inverse is None else rows.index_select(1, inverse)
             pieces = _weighted_kernels(rows, groups, kernel_size, taps * stride)
-            reached = slice(block.frames.start, block.frames.stop + taps - 1)
-            hops[block.signals, reached] += _shift_and_add(pieces, stride)
+            first, number = block.frames
+            reached = hops.narrow(0, *block.signals).narrow(1, first, number + taps - 1)
+            reached += _shift_and_add(pieces, stride)
         left = samples_before(kernel_size, stride, edges)
         wav = hops.view(batch, hops.shape[1] * stride)
         return wav[:, left : left + (frames - 2 * edges) * stride].clone()
