@@ -186,10 +186,8 @@ def memory(setting: Setting) -> list[dict]:
                     kept[storage.data_ptr()] = storage.nbytes()
                 return tensor
 
-            with contextlib.ExitStack() as forward:
-                hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-                forward.enter_context(hooks)
-                step(lambda part, forward=forward: forward.close())  # after the forward pass
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                step(lambda part: None)
             rows.append({"measured": f"{name}, {precision}", "kept (MB)": sum(kept.values()) / 1e6})
     return rows
 

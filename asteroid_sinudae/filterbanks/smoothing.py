@@ -6,7 +6,7 @@ than the definition: :func:`toom_cook` has the matrices, :func:`_smooth_tiles` t
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,6 +145,27 @@ def _tile_values(
     return values.reshape(n_points, n_filters, -1)  # (points, filters, tiles * ...)
 
 
+def _from_tile_values(
+    values: torch.Tensor,
+    shape: Sequence[int],
+    weight: torch.Tensor,
+    dilation: int,
+    inputs: torch.Tensor,
+) -> torch.Tensor:
+    """Transpose :func:`_tile_values`: from its values' gradient to that of signals of `shape`."""
+    n_filters, frames, taps = shape[-2], shape[-1], weight.shape[-1]
+    n_signals, size = math.prod(shape[:-2]), len(inputs) // 2
+    tiles = (frames + size * dilation - 1) // (size * dilation)
+    pieces = torch.mm(inputs.t(), values.reshape(len(inputs), -1))
+    pieces = pieces.reshape(len(inputs), n_filters, tiles, dilation * n_signals)
+    # Each row was an input of its own tile and of the one before.
+    rows = F.pad(pieces[:size], [0, 0, 0, 1]) + F.pad(pieces[size:], [0, 0, 1, 0])
+    rows = rows.permute(1, 2, 0, 3)  # (filters, tiles + 1, size, dilation * signals)
+    rows = rows.reshape(n_filters, (tiles + 1) * size * dilation, n_signals)
+    flat = rows.narrow(1, dilation * (taps // 2), frames)  # (filters, frames, signals)
+    return flat.permute(2, 0, 1).reshape(shape)
+
+
 def _tile_kernels(weight: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Evaluate the taps at each point: `(points, filters out, filters in)`."""
     kernels = torch.mm(weights, weight.reshape(-1, weight.shape[-1]).t())
@@ -187,16 +208,15 @@ class _TileProducts(torch.autograd.Function):
     def backward(ctx, gradient):
         spec, weight, inputs, weights = ctx.saved_tensors
         of_spec = of_weight = None
-        values, to_spec = torch.func.vjp(
-            lambda spec: _tile_values(spec, weight, ctx.dilation, inputs), spec
-        )
         if ctx.needs_input_grad[1]:
-            of_kernels = torch.bmm(gradient, values.transpose(1, 2))
-            _, to_weight = torch.func.vjp(lambda weight: _tile_kernels(weight, weights), weight)
-            (of_weight,) = to_weight(of_kernels)
+            values = _tile_values(spec, weight, ctx.dilation, inputs)
+            of_kernels = torch.bmm(gradient, values.transpose(1, 2))  # (points, filters, filters)
+            of_taps = torch.mm(weights.t(), of_kernels.reshape(len(weights), -1))
+            of_weight = of_taps.t().reshape(weight.shape)
         if ctx.needs_input_grad[0]:
             kernels = _tile_kernels(weight, weights)
-            (of_spec,) = to_spec(torch.bmm(kernels.transpose(1, 2), gradient))
+            of_values = torch.bmm(kernels.transpose(1, 2), gradient)
+            of_spec = _from_tile_values(of_values, spec.shape, weight, ctx.dilation, inputs)
         return of_spec, of_weight, None, None, None
 
 
@@ -273,9 +293,7 @@ class _SmoothEach(torch.autograd.Function):
         spec, weight, rep = ctx.saved_tensors
         of_rows, of_weights = [], []
         for block in _blocks_of_channels(spec):
-            of_smooth = torch.ops.aten.threshold_backward(
-                _rows(gradient, block), _rows(rep, block), 0
-            )
+            of_smooth = torch.where(_rows(rep, block) > 0, _rows(gradient, block), 0)
             of_block = _add_shifted(of_smooth, weight.narrow(0, *block).flip(-1), ctx.dilation)
             of_rows.append(of_block.to(spec.dtype))
             if ctx.needs_input_grad[1]:
