@@ -5,6 +5,7 @@ and products. Here, kernels whose windows have the same length form a group, and
 matrix as wide as its window. The function is that of the whole kernels with zeros outside.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -144,9 +145,9 @@ class CompactFB(nn.Module):
             return whole_kernels(held)
         return Kernels([group.squeeze(1) for group in held], self.channel_order, self.kernel_size)
 
+    @abstractmethod
     def kernels(self) -> Kernels:
         """The kernels in groups; a subclass defines them."""
-        raise NotImplementedError
 
     def filters(self) -> torch.Tensor:
         """Kernels of shape `(n_filters, 1, kernel_size)`."""
