@@ -23,6 +23,7 @@ from .oracle import segment_metrics
 HOPS = (2, 3, 4, 6, 8, 12, 16, 24, 32)  # lengths of windows
 N_PARENTS = 4  # of the best layouts, one of which is changed
 MAX_BANDS = 6
+MAX_TRIES = 1000  # of changes that make no new layout within the budget
 THRESHOLDS = (0.5, 1.0)
 
 
@@ -157,10 +158,11 @@ def next_layout(
     Raises:
         ValueError: if no layout fits the budget.
     """
+    check(budget.coefficients >= 2, "coefficients", budget.coefficients, "at least 2, an MDCT's")
     rng = np.random.default_rng([seed, len(results)])
     known = {layout for layout, _ in results}
     best = sorted(results, key=lambda result: -result[1])[:N_PARENTS]
-    for _ in range(1000):
+    for _ in range(MAX_TRIES):
         candidate: Layout | None
         if len(results) < N_PARENTS:
             candidate = _random_layout(rng, budget, sample_rate)
@@ -196,13 +198,14 @@ def fit(layout: Layout, budget: Budget, sample_rate: float) -> Layout | None:
         scaled = [
             band._replace(upper=float(round(band.upper * scale))) for band in bands[:-1]
         ] + bands[-1:]
+        if n_kernels(scaled, sample_rate) > most:
+            continue
         try:
             kernel_size = max(band.window for band in scaled)
             check_bands(scaled, kernel_size, layout.stride, sample_rate)
         except ValueError:
             continue
-        if n_kernels(scaled, sample_rate) <= most:
-            return layout._replace(bands=format_bands(scaled))
+        return layout._replace(bands=format_bands(scaled))
     return None
 
 

@@ -12,6 +12,7 @@ from prepared import SOURCE, write_tones, write_track
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.tracks import SAMPLE_RATE, Manifest
+from asteroid_sinudae.evaluation import layouts
 from asteroid_sinudae.evaluation.layouts import (
     Budget,
     Layout,
@@ -81,9 +82,12 @@ def test_edges_are_scaled_to_the_budget():
     assert fit(Layout(256, "2048x4:22050"), BUDGET, RATE) is None
 
 
-def test_no_layout_fits():
-    with pytest.raises(ValueError, match="no layout of bands was found for Budget"):
+def test_no_layout_fits(monkeypatch):
+    with pytest.raises(ValueError, match="coefficients must be at least 2, an MDCT's, got 1.5"):
         next_layout([], Budget(1.5, (256,), 2048), RATE, 0)
+    monkeypatch.setattr(layouts, "MAX_TRIES", 5)
+    with pytest.raises(ValueError, match="no layout of bands was found for Budget"):
+        next_layout([(Layout(256, "512x2:22050"), 0.0)], Budget(2.0, (256,), 512), RATE, 0)
 
 
 def test_segments_are_audible_and_the_same_for_a_seed(tmp_path):
