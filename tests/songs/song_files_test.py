@@ -197,7 +197,7 @@ def test_files_are_not_replaced(model):
 def test_existing_file_is_told_before_anything_is_computed(model, monkeypatch):
     write("a.wav", RATE)
     sinudae.separate_file("model.pth", "a.wav", "out")
-    monkeypatch.setattr(files.apply, "separated", None)
+    monkeypatch.setattr(files.apply, "_separate_channel", None)
     with pytest.raises(ValueError, match="exists already"):
         sinudae.separate_file("model.pth", "a.wav", "out")
 
