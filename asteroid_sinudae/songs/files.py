@@ -201,9 +201,7 @@ def separate_file(
     inputs = [song, *keep, *_files(model)]
     with _open(song, strict) as audio:
         names, pieces = _separated(loaded, audio, sources, chunk, overlap, progress)
-        paths = {name: output / f"{song.stem}_{name}.{format}" for name in names}
-        for path in paths.values():
-            check_output(path, force, inputs)
+        paths = _estimate_paths(output, song, names, format, force, inputs)
         write_audio([*paths.values()], pieces, round(audio.sample_rate), audio.length, format)
     return paths
 
@@ -260,9 +258,7 @@ def mask_file(
                 on_device(by.eval(), device)
         pieces: Stream = apply.masked(by, audio, other, threshold, chunk, rule)
         names = ("vocals", "accompaniment")
-        paths = {name: output / f"{mixture.stem}_{name}.{format}" for name in names}
-        for path in paths.values():
-            check_output(path, force, inputs)
+        paths = _estimate_paths(output, mixture, names, format, force, inputs)
         _note_resampling(audio, by)
         _note_differences(other, audio)
         rate = round(audio.sample_rate)
@@ -556,6 +552,21 @@ def _note_differences(vocals: AudioFile, mixture: AudioFile) -> None:
         logger.info("%s is %d samples longer than %s, cut at the end", *names)
     if number < 0:
         logger.info("%s is %d samples shorter than %s, zeros are added", *names)
+
+
+def _estimate_paths(
+    folder: Path,
+    song: Path,
+    names: Iterable[str],
+    format: str,
+    force: bool,
+    inputs: Iterable[Path],
+) -> dict[str, Path]:
+    """Files of a song's estimates, which :func:`check_output` accepts."""
+    paths = {name: folder / f"{song.stem}_{name}.{format}" for name in names}
+    for path in paths.values():
+        check_output(path, force, inputs)
+    return paths
 
 
 def check_folder(folder: Path) -> None:
