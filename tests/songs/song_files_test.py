@@ -177,6 +177,9 @@ def test_model_of_another_kind():
 def test_waveform_that_cannot_be_used(model, wav, message):
     with pytest.raises(ValueError, match=message):
         sinudae.separate(model, wav)
+
+
+def test_sample_rate_of_a_file_is_in_the_file(model):
     with pytest.raises(ValueError, match="^sample_rate must be None for a file"):
         sinudae.separate(model, "a.wav", sample_rate=RATE)
 
