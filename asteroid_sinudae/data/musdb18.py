@@ -25,7 +25,7 @@ import soundfile
 import stempeg
 import torch
 
-from ..songs.audio import rate_ratio, resampled
+from ..songs.audio import MAX_FRAMES, rate_ratio, resampled
 from ..songs.containers import find_data, has_successor
 from ..utils.errors import printable
 from ..utils.locks import locked
@@ -315,7 +315,7 @@ def _read_audio_file(path: Path) -> tuple[np.ndarray, int]:
         raise
     with file:
         rate, channels = file.samplerate, file.channels
-        is_known = file.frames < 2**62  # that of a stream is not
+        is_known = file.frames < MAX_FRAMES  # that of a stream is not
         _check_format(str(path), rate, channels, file.frames / rate if is_known else 0)
         _check_alone(path)  # last, because this reads all of the file
         mono = _mono(_pieces(file, path), str(path), rate)

@@ -199,19 +199,9 @@ def separate_file(
     check_folder(output)
     loaded = _load(model, device)
     inputs = [song, *keep, *_files(model)]
-
-    def paths_of(names: Iterable[str]) -> dict[str, Path]:
-        paths = {name: output / f"{song.stem}_{name}.{format}" for name in names}
-        for path in paths.values():
-            check_output(path, force, inputs)
-        return paths
-
     with _open(song, strict) as audio:
-        names = known_sources(loaded)
-        if names is not None:  # before anything is computed
-            paths_of(_wanted(loaded, names, sources))
         names, pieces = _separated(loaded, audio, sources, chunk, overlap, progress)
-        paths = paths_of(names)
+        paths = _estimate_paths(output, song, names, format, force, inputs)
         write_audio([*paths.values()], pieces, round(audio.sample_rate), audio.length, format)
     return paths
 
@@ -268,9 +258,7 @@ def mask_file(
                 on_device(by.eval(), device)
         pieces: Stream = apply.masked(by, audio, other, threshold, chunk, rule)
         names = ("vocals", "accompaniment")
-        paths = {name: output / f"{mixture.stem}_{name}.{format}" for name in names}
-        for path in paths.values():
-            check_output(path, force, inputs)
+        paths = _estimate_paths(output, mixture, names, format, force, inputs)
         _note_resampling(audio, by)
         _note_differences(other, audio)
         rate = round(audio.sample_rate)
@@ -414,30 +402,39 @@ def _separated(
     overlap: float | None,
     progress: Progress,
 ) -> tuple[list[str], Iterator[torch.Tensor]]:
-    """Names of the wanted sources, and their stream, shapes `(channels, n_src, time)`."""
+    """Names of the wanted sources, and their stream, shapes `(channels, n_src, time)`.
+
+    Nothing is computed or logged before the stream is read; only a model without names of its
+    sources computes the first piece, which tells how many they are.
+    """
     model, infos = loaded
-    names = known_sources(loaded)
-    if names is not None:
-        _wanted(loaded, names, sources)
     # Sources without names may come in any order.
     pieces = apply.separated(model, audio, chunk, overlap, keep_order="sources" not in infos)
+    names = known_sources(loaded)
+    if names is None:
+        first = next(pieces)
+        names = source_names(model, infos, first.shape[1])
+        pieces = itertools.chain([first], pieces)
+    wanted = _wanted(loaded, names, sources)
+    return wanted, _only_wanted(loaded, audio, pieces, wanted, progress)
+
+
+def _only_wanted(
+    loaded: LoadedModel, audio: AudioFile, pieces: Stream, wanted: list[str], progress: Progress
+) -> Iterator[torch.Tensor]:
+    """Pass on the wanted sources of a stream, and tell what there is to tell of it."""
+    model, infos = loaded
     if isinstance(model, SinuDAE):
         logger.info(
             "%s is reconstructed, not separated: the model is a pair", printable(audio.path)
         )
-    if names is not None:
-        _note_resampling(audio, model)
-        pieces = with_progress(pieces, audio.path.name, audio.length, audio.sample_rate, progress)
-    first = next(pieces)  # tells the number of sources, which a model need not tell
-    rest: Iterator[torch.Tensor] = itertools.chain([first], pieces)
-    if names is None:
-        _note_resampling(audio, model)
-        rest = with_progress(rest, audio.path.name, audio.length, audio.sample_rate, progress)
-    names = source_names(model, infos, first.shape[1])
-    wanted = _wanted(loaded, names, sources)
-    numbers = [names.index(name) for name in wanted]
-    # Tensors of inference mode, which others could not compute gradients with, are copied.
-    return wanted, (piece[:, numbers].clone() for piece in rest)
+    _note_resampling(audio, model)
+    name, length, rate = audio.path.name, audio.length, audio.sample_rate
+    for piece in with_progress(pieces, name, length, rate, progress):
+        names = source_names(model, infos, piece.shape[1])
+        numbers = [names.index(name) for name in wanted]
+        # Tensors of inference mode, which others could not compute gradients with, are copied.
+        yield piece[:, numbers].clone()
 
 
 def _wanted(loaded: LoadedModel, names: list[str], sources: Sequence[str] | None) -> list[str]:
@@ -555,6 +552,21 @@ def _note_differences(vocals: AudioFile, mixture: AudioFile) -> None:
         logger.info("%s is %d samples longer than %s, cut at the end", *names)
     if number < 0:
         logger.info("%s is %d samples shorter than %s, zeros are added", *names)
+
+
+def _estimate_paths(
+    folder: Path,
+    song: Path,
+    names: Iterable[str],
+    format: str,
+    force: bool,
+    inputs: Iterable[Path],
+) -> dict[str, Path]:
+    """Files of a song's estimates, which :func:`check_output` accepts."""
+    paths = {name: folder / f"{song.stem}_{name}.{format}" for name in names}
+    for path in paths.values():
+        check_output(path, force, inputs)
+    return paths
 
 
 def check_folder(folder: Path) -> None:

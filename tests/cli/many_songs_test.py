@@ -269,7 +269,7 @@ def test_standard_input_that_is_a_terminal(separator, capsys, monkeypatch):
     assert message == "standard input is a terminal, expected audio"
 
 
-def test_standard_input_as_the_only_argument(separator, capsys, monkeypatch):
+def test_standard_input_before_a_song(separator, capsys, monkeypatch):
     """It is a song, and never a name that may be mistyped."""
     feed(monkeypatch, b"noise")
     status = main(["separate", "-", "song.wav", "-o", "out"])

@@ -51,7 +51,9 @@ for name, code in json.loads(sys.argv[1]).items():
             traceback.print_exc()
         sys.stdout.flush()
         os._exit(0)
-    os.wait()
+    _, status = os.wait()
+    if status:
+        print(name, "ended with status", status)
 """
 
 OURS = """from asteroid_sinudae import SinuDAE

@@ -177,6 +177,9 @@ def test_model_of_another_kind():
 def test_waveform_that_cannot_be_used(model, wav, message):
     with pytest.raises(ValueError, match=message):
         sinudae.separate(model, wav)
+
+
+def test_sample_rate_of_a_file_is_in_the_file(model):
     with pytest.raises(ValueError, match="^sample_rate must be None for a file"):
         sinudae.separate(model, "a.wav", sample_rate=RATE)
 
@@ -197,7 +200,7 @@ def test_files_are_not_replaced(model):
 def test_existing_file_is_told_before_anything_is_computed(model, monkeypatch):
     write("a.wav", RATE)
     sinudae.separate_file("model.pth", "a.wav", "out")
-    monkeypatch.setattr(files.apply, "separated", None)
+    monkeypatch.setattr(files.apply, "_separate_channel", None)
     with pytest.raises(ValueError, match="exists already"):
         sinudae.separate_file("model.pth", "a.wav", "out")
 
