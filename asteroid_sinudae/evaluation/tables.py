@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from ..data.tracks import SOURCES
 from .bootstrap import median_intervals
 
 MIXTURE = "unprocessed mixture"
@@ -61,6 +62,8 @@ def metric_title(column: str) -> str:
     Examples
         >>> metric_title("si_sdr_bm_0.5")
         'SI-SDR-BM (dB), threshold 0.5'
+        >>> metric_title("si_sdri_vocals")
+        'SI-SDRi vocals (dB)'
     """
     if column.startswith("si_sdr_bm_"):
         return f"SI-SDR-BM (dB), threshold {column.removeprefix('si_sdr_bm_')}"
@@ -71,6 +74,8 @@ def metric_title(column: str) -> str:
         AT_CARRIER: "kernels at carrier (%)",
         "sparsity": "sparsity of A (voice)",
         "variation": "variation of A (voice, 1/s)",
+        **{f"si_sdr_{source}": f"SI-SDR {source} (dB)" for source in SOURCES},
+        **{f"si_sdri_{source}": f"SI-SDRi {source} (dB)" for source in SOURCES},
     }
     return titles.get(column, column)
 

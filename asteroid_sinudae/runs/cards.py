@@ -90,14 +90,6 @@ def make_card(name: str, package: dict, sha256: str) -> str:
         "SHA-256": sha256,
     }
     medians = pd.DataFrame.from_dict(evaluation["medians"], orient="index")
-    titles = {"si_sdr": "SI-SDR", "si_sdri": "SI-SDRi"}  # of each source that a separator gives
-    medians = medians.rename(
-        columns={
-            f"{key}_{source}": f"{title} {source} (dB)"
-            for key, title in titles.items()
-            for source in infos.get("sources", ())
-        }
-    )
     medians = with_readability(medians, evaluation.get("readability"))
     conf = yaml.safe_dump(training["conf"], sort_keys=False)
     return "\n".join(
