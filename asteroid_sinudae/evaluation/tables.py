@@ -241,19 +241,26 @@ def in_words(subject: str, stft: str, figures: Mapping[str, float]) -> str:
     if subject not in known or stft not in known:
         return ""
     gain = round(known[subject] - known[stft], 1)
-    than = f"{_decibels(abs(gain))} {'above' if gain > 0 else 'below'}" if gain else "level with"
+    than = f"{decibels(abs(gain))} {'above' if gain > 0 else 'below'}" if gain else "level with"
     sentence = (
         "With a binary mask that knows the sources (threshold 0.5), vocals come out at "
-        f"{_decibels(known[subject])} ({subject}), {than} the {stft} ({_decibels(known[stft])})"
+        f"{decibels(known[subject])} ({subject}), {than} the {stft} ({decibels(known[stft])})"
     )
     others = [name for name in known if name not in (subject, stft)]
     if len(others) > MANY:
         lowest, highest = min(others, key=known.__getitem__), max(others, key=known.__getitem__)
-        ends = [f"{_decibels(known[name])} ({name})" for name in (lowest, highest)]
+        ends = [f"{decibels(known[name])} ({name})" for name in (lowest, highest)]
         return f"{sentence}; the other {len(others)} from {' to '.join(ends)}."
-    listed = ", ".join(f"{_decibels(known[name])} ({name})" for name in others)
+    listed = ", ".join(f"{decibels(known[name])} ({name})" for name in others)
     return f"{sentence}; for comparison: {listed}." if others else f"{sentence}."
 
 
-def _decibels(value: float) -> str:
-    return f"{value + 0.0:.1f} dB".replace("-", "−")  # the sum is never -0.0
+def decibels(value: float, decimals: int = 1) -> str:
+    """Format a level for people, with a typographic minus sign.
+
+    Examples
+        >>> decibels(-2.345), decibels(-0.04)
+        ('−2.3 dB', '0.0 dB')
+    """
+    rounded = round(value, decimals) + 0.0  # the sum is never -0.0
+    return f"{rounded:.{decimals}f} dB".replace("-", "−")
