@@ -17,6 +17,7 @@ from ..utils.schema import validated
 from .conf import TYPES, mapping_type, type_of
 from .declaration import Job, Table
 from .folder import FORMER, Count, Metrics, Run, Training, numbers
+from .representations import pretrained_names
 
 LIMITS = ("epochs", "max_steps")
 METRICS = {
@@ -213,7 +214,7 @@ def _result(metrics: dict, run: Run) -> Result:
     if evaluated not in metrics["costs"]:
         raise ValueError(f"{run.metrics_file}: costs has no {evaluated!r}, as evaluated")
     versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
-    beside = metrics["conf"].get("baseline", {}).get("pretrained", "").split()
+    beside = pretrained_names(metrics["conf"])
     evaluations = {}
     for name in (evaluated, *(name for name in beside if name in metrics["costs"])):
         own = segments[segments["representation"] == name]
