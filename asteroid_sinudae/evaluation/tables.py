@@ -6,14 +6,14 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ..data.tracks import SOURCES
-from .bootstrap import median_intervals
+from .bootstrap import COLUMNS, median_intervals
 
 MIXTURE = "unprocessed mixture"
 RM_COLUMN = "si_sdr_rm"
 AT_CARRIER = "kernels_at_carrier"
 INTERVAL = "{:.2f} to {:.2f}"
 DIFFERENCE = "{:+.2f} ({:+.2f} to {:+.2f})"
-DIFFERENCE_COLUMNS = ["difference", "difference_low", "difference_high"]
+DIFFERENCE_COLUMNS = list(COLUMNS[2:])
 WIDTH = 100  # characters of a table on the terminal
 MANY = 6  # representations that a sentence does not name one by one
 SHORT = {  # on the terminal, in this order
@@ -151,7 +151,7 @@ def with_intervals(summary: pd.DataFrame, intervals: pd.DataFrame, reference: st
         title = metric_title(str(column))
         columns[title] = values
         if _is_of_mask(str(column)):
-            own = _of_figure(intervals, str(column), summary.index)
+            own = of_figure(intervals, str(column), summary.index)
             columns[f"{title}, 95%"] = texts(INTERVAL, own[["low", "high"]])
             columns[f"{title}, minus {reference}"] = texts(DIFFERENCE, own[DIFFERENCE_COLUMNS])
     return pd.DataFrame(columns)
@@ -187,7 +187,7 @@ def terminal_table(
         return f"{_folded(table)}\n\n{LEGEND}"
     differences = pd.DataFrame(index=summary.index)
     for column in filter(_is_of_mask, short):
-        own = _of_figure(intervals, column, summary.index)
+        own = of_figure(intervals, column, summary.index)
         half = (own["high"] - own["low"]) / 2
         table[SHORT[column]] = texts("{:.2f}±{:.2f}", pd.concat([summary[column], half], axis=1))
         differences[SHORT[column]] = texts(DIFFERENCE, own[DIFFERENCE_COLUMNS])
@@ -197,7 +197,7 @@ def terminal_table(
     )
 
 
-def _of_figure(intervals: pd.DataFrame, column: str, rows: pd.Index) -> pd.DataFrame:
+def of_figure(intervals: pd.DataFrame, column: str, rows: pd.Index) -> pd.DataFrame:
     """Select the intervals of one figure, in the order of these rows."""
     is_it = intervals.index.get_level_values("figure") == column
     return intervals[is_it].droplevel("figure").reindex(rows)
