@@ -95,7 +95,7 @@ def make_card(name: str, package: dict, sha256: str) -> str:
     return "\n".join(
         [
             f"# {name}\n",
-            f"{sizes}; {training['steps']:,} updates on " f"{infos['data']}\n",
+            f"{sizes}; {training['steps']:,} updates on {infos['data']}\n",
             *(f"- **{key}**: {value}" for key, value in facts.items()),
             f"\n## Figures\n\n{markdown_table(medians)}",
             f"\n## Configuration\n\n```yaml\n{conf}```\n",
@@ -104,7 +104,7 @@ def make_card(name: str, package: dict, sha256: str) -> str:
 
 
 def _half_precision(quality: dict[str, float]) -> str:
-    """Quality of half precision in words, see :func:`make_infos`."""
+    """Say in words what half precision costs, see :func:`make_infos`."""
     text = f"rounding errors are {quality['rounding']:.1f} dB below the output"
     if "noise_si_sdr" in quality:
         text += (
