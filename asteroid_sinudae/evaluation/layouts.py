@@ -191,13 +191,13 @@ def fit(layout: Layout, budget: Budget, sample_rate: float) -> Layout | None:
     """
     most = int(budget.coefficients * layout.stride)
     bands = parse_bands(layout.bands)
+    kernel_size = max(band.window for band in bands)
     # More kernels move the edges up, but not at every step: the largest scale is searched for.
     for scale in np.geomspace(50, 1 / 50, 2000):
         scaled = [
             band._replace(upper=float(round(band.upper * scale))) for band in bands[:-1]
         ] + bands[-1:]
         try:
-            kernel_size = max(band.window for band in scaled)
             check_bands(scaled, kernel_size, layout.stride, sample_rate)
         except ValueError:
             continue
