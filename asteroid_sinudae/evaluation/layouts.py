@@ -193,6 +193,7 @@ def fit(layout: Layout, budget: Budget, sample_rate: float) -> Layout | None:
     """
     most = int(budget.coefficients * layout.stride)
     bands = parse_bands(layout.bands)
+    kernel_size = max(band.window for band in bands)
     # More kernels move the edges up, but not at every step: the largest scale is searched for.
     for scale in np.geomspace(50, 1 / 50, 2000):
         scaled = [
@@ -201,7 +202,6 @@ def fit(layout: Layout, budget: Budget, sample_rate: float) -> Layout | None:
         if n_kernels(scaled, sample_rate) > most:
             continue
         try:
-            kernel_size = max(band.window for band in scaled)
             check_bands(scaled, kernel_size, layout.stride, sample_rate)
         except ValueError:
             continue

@@ -55,10 +55,8 @@ def segment_metrics(
         column: si_sdr(estimate, vocals).tolist()
         for column, estimate in zip(["si_sdr", *options], decoded, strict=True)
     }
-    of_vocals, frame_rate = (
-        magnitudes[1],
-        representation.sample_rate / representation.encoder.stride,
-    )
+    _, of_vocals, _ = magnitudes
+    frame_rate = representation.sample_rate / representation.encoder.stride
     return {
         **metrics,
         "additivity_error": additivity_error(*magnitudes).tolist(),

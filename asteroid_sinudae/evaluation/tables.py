@@ -5,14 +5,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from .bootstrap import median_intervals
+from ..data.tracks import SOURCES
+from .bootstrap import COLUMNS, median_intervals
 
 MIXTURE = "unprocessed mixture"
 RM_COLUMN = "si_sdr_rm"
 AT_CARRIER = "kernels_at_carrier"
 INTERVAL = "{:.2f} to {:.2f}"
 DIFFERENCE = "{:+.2f} ({:+.2f} to {:+.2f})"
-DIFFERENCE_COLUMNS = ["difference", "difference_low", "difference_high"]
+DIFFERENCE_COLUMNS = list(COLUMNS[2:])
 WIDTH = 100  # characters of a table on the terminal
 MANY = 6  # representations that a sentence does not name one by one
 SHORT = {  # on the terminal, in this order
@@ -61,6 +62,8 @@ def metric_title(column: str) -> str:
     Examples
         >>> metric_title("si_sdr_bm_0.5")
         'SI-SDR-BM (dB), threshold 0.5'
+        >>> metric_title("si_sdri_vocals")
+        'SI-SDRi vocals (dB)'
     """
     if column.startswith("si_sdr_bm_"):
         return f"SI-SDR-BM (dB), threshold {column.removeprefix('si_sdr_bm_')}"
@@ -71,6 +74,8 @@ def metric_title(column: str) -> str:
         AT_CARRIER: "kernels at carrier (%)",
         "sparsity": "sparsity of A (voice)",
         "variation": "variation of A (voice, 1/s)",
+        **{f"si_sdr_{source}": f"SI-SDR {source} (dB)" for source in SOURCES},
+        **{f"si_sdri_{source}": f"SI-SDRi {source} (dB)" for source in SOURCES},
     }
     return titles.get(column, column)
 
@@ -146,7 +151,7 @@ def with_intervals(summary: pd.DataFrame, intervals: pd.DataFrame, reference: st
         title = metric_title(str(column))
         columns[title] = values
         if _is_of_mask(str(column)):
-            own = _of_figure(intervals, str(column), summary.index)
+            own = of_figure(intervals, str(column), summary.index)
             columns[f"{title}, 95%"] = texts(INTERVAL, own[["low", "high"]])
             columns[f"{title}, minus {reference}"] = texts(DIFFERENCE, own[DIFFERENCE_COLUMNS])
     return pd.DataFrame(columns)
@@ -182,7 +187,7 @@ def terminal_table(
         return f"{_folded(table)}\n\n{LEGEND}"
     differences = pd.DataFrame(index=summary.index)
     for column in filter(_is_of_mask, short):
-        own = _of_figure(intervals, column, summary.index)
+        own = of_figure(intervals, column, summary.index)
         half = (own["high"] - own["low"]) / 2
         table[SHORT[column]] = texts("{:.2f}±{:.2f}", pd.concat([summary[column], half], axis=1))
         differences[SHORT[column]] = texts(DIFFERENCE, own[DIFFERENCE_COLUMNS])
@@ -192,7 +197,7 @@ def terminal_table(
     )
 
 
-def _of_figure(intervals: pd.DataFrame, column: str, rows: pd.Index) -> pd.DataFrame:
+def of_figure(intervals: pd.DataFrame, column: str, rows: pd.Index) -> pd.DataFrame:
     """Select the intervals of one figure, in the order of these rows."""
     is_it = intervals.index.get_level_values("figure") == column
     return intervals[is_it].droplevel("figure").reindex(rows)
@@ -236,19 +241,26 @@ def in_words(subject: str, stft: str, figures: Mapping[str, float]) -> str:
     if subject not in known or stft not in known:
         return ""
     gain = round(known[subject] - known[stft], 1)
-    than = f"{_decibels(abs(gain))} {'above' if gain > 0 else 'below'}" if gain else "level with"
+    than = f"{decibels(abs(gain))} {'above' if gain > 0 else 'below'}" if gain else "level with"
     sentence = (
         "With a binary mask that knows the sources (threshold 0.5), vocals come out at "
-        f"{_decibels(known[subject])} ({subject}), {than} the {stft} ({_decibels(known[stft])})"
+        f"{decibels(known[subject])} ({subject}), {than} the {stft} ({decibels(known[stft])})"
     )
     others = [name for name in known if name not in (subject, stft)]
     if len(others) > MANY:
         lowest, highest = min(others, key=known.__getitem__), max(others, key=known.__getitem__)
-        ends = [f"{_decibels(known[name])} ({name})" for name in (lowest, highest)]
+        ends = [f"{decibels(known[name])} ({name})" for name in (lowest, highest)]
         return f"{sentence}; the other {len(others)} from {' to '.join(ends)}."
-    listed = ", ".join(f"{_decibels(known[name])} ({name})" for name in others)
+    listed = ", ".join(f"{decibels(known[name])} ({name})" for name in others)
     return f"{sentence}; for comparison: {listed}." if others else f"{sentence}."
 
 
-def _decibels(value: float) -> str:
-    return f"{value + 0.0:.1f} dB".replace("-", "−")  # the sum is never -0.0
+def decibels(value: float, decimals: int = 1) -> str:
+    """Format a level for people, with a typographic minus sign.
+
+    Examples
+        >>> decibels(-2.345), decibels(-0.04)
+        ('−2.3 dB', '0.0 dB')
+    """
+    rounded = round(value, decimals) + 0.0  # the sum is never -0.0
+    return f"{rounded:.{decimals}f} dB".replace("-", "−")

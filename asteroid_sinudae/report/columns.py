@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from .page import Table
@@ -100,9 +101,7 @@ def with_meanings(caption: str, header: Sequence[str], rows: Sequence[Sequence[s
         main = list(range(1, len(header)))
     others = [place for place in range(1, len(header)) if place not in main]
     shown, further = (_selected(caption, header, rows, [0, *places]) for places in (main, others))
-    if not others:
-        return shown
-    return Table(shown.caption, shown.header, shown.rows, shown.meanings, shown.best, further)
+    return replace(shown, further=further) if others else shown
 
 
 def _selected(

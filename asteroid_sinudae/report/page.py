@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..data.tracks import SAMPLE_RATE
+from ..evaluation.tables import decibels
 from ..utils.checks import check
 from ..utils.files import temporary_folder
 from ..utils.progress import progress
@@ -206,16 +207,6 @@ def build_page(page: Page, output: str | Path) -> None:
         )
         (folder / "index.html").write_text(text, encoding="utf-8")
         shutil.copyfile(TEMPLATES / "style.css", folder / "style.css")
-
-
-def decibels(value: float, decimals: int = 1) -> str:
-    """Format a level for people, with a typographic minus sign.
-
-    Examples
-        >>> decibels(-2.345)
-        '−2.3 dB'
-    """
-    return f"{value:.{decimals}f} dB".replace("-", "−")
 
 
 def check_output(output: str | Path) -> None:

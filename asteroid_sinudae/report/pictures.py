@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..evaluation.tables import decibels
 from ..filterbanks.bands import parse_bands
 from ..models import pretrained
 from ..models.sinudae import SinuDAE
@@ -13,7 +14,7 @@ from ..models.stft import STFT
 from ..report import plots
 from ..training.objectives import Reconstruction
 from .bank import learned_bank
-from .page import Picture, decibels
+from .page import Picture
 from .run_results import TERMS
 
 

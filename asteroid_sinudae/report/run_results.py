@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from ..evaluation.tables import (
+    DIFFERENCE_COLUMNS,
     bm_column,
     in_words,
     mask_intervals,
     metric_title,
+    of_figure,
     with_readability,
 )
 from ..runs.folder import Run, numbers, read_csv
@@ -21,8 +23,6 @@ from .page import Table
 
 MAX_STEP = 2**53  # whole numbers up to here are exact in floating point
 SNRS = [Reconstruction.name, f"{Reconstruction.name}_epoch"]
-
-
 # The terms that a training may minimise beside the negative SNR, by their names in logs.
 TERMS = {each.name: each.label for each in OBJECTIVES if each is not Reconstruction}
 
@@ -181,17 +181,17 @@ def _with_differences(
     """Add the intervals of medians below them, and columns of differences to the STFT."""
     found = {}
     titles = {metric_title(str(name)): str(name) for name in medians}
+    figures = intervals.index.unique("figure")
     for title, cells in columns.items():
-        is_it = intervals.index.get_level_values("figure") == titles[title]
-        own = intervals[is_it].droplevel("figure").reindex(medians.index)
-        texts = own.map(lambda value: format_cell(f"{value:.6f}"))
-        found[title] = [
-            _with_ends(*row) for row in zip(cells, texts["low"], texts["high"], strict=True)
-        ]
-        if is_it.any():
-            names = ["difference", "difference_low", "difference_high"]
+        found[title] = cells
+        if titles[title] in figures:
+            own = of_figure(intervals, titles[title], medians.index)
+            texts = own.map(lambda value: format_cell(f"{value:.6f}"))
+            found[title] = [
+                _with_ends(*row) for row in zip(cells, texts["low"], texts["high"], strict=True)
+            ]
             found[f"{title}, minus {STFT_NAME}"] = [
-                _with_ends(*row) for row in texts[names].itertuples(index=False)
+                _with_ends(*row) for row in texts[DIFFERENCE_COLUMNS].itertuples(index=False)
             ]
     return found
 

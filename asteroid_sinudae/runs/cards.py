@@ -90,20 +90,12 @@ def make_card(name: str, package: dict, sha256: str) -> str:
         "SHA-256": sha256,
     }
     medians = pd.DataFrame.from_dict(evaluation["medians"], orient="index")
-    titles = {"si_sdr": "SI-SDR", "si_sdri": "SI-SDRi"}  # of each source that a separator gives
-    medians = medians.rename(
-        columns={
-            f"{key}_{source}": f"{title} {source} (dB)"
-            for key, title in titles.items()
-            for source in infos.get("sources", ())
-        }
-    )
     medians = with_readability(medians, evaluation.get("readability"))
     conf = yaml.safe_dump(training["conf"], sort_keys=False)
     return "\n".join(
         [
             f"# {name}\n",
-            f"{sizes}; {training['steps']:,} updates on " f"{infos['data']}\n",
+            f"{sizes}; {training['steps']:,} updates on {infos['data']}\n",
             *(f"- **{key}**: {value}" for key, value in facts.items()),
             f"\n## Figures\n\n{markdown_table(medians)}",
             f"\n## Configuration\n\n```yaml\n{conf}```\n",
@@ -112,7 +104,7 @@ def make_card(name: str, package: dict, sha256: str) -> str:
 
 
 def _half_precision(quality: dict[str, float]) -> str:
-    """Quality of half precision in words, see :func:`make_infos`."""
+    """Say in words what half precision costs, see :func:`make_infos`."""
     text = f"rounding errors are {quality['rounding']:.1f} dB below the output"
     if "noise_si_sdr" in quality:
         text += (

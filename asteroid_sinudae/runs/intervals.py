@@ -4,19 +4,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..evaluation.bootstrap import LEVEL, N_RESAMPLES, SEED, median_intervals
-from ..evaluation.tables import DIFFERENCE, INTERVAL, terminal_text, texts
+from ..evaluation.bootstrap import COLUMNS, LEVEL, N_RESAMPLES, SEED, median_intervals
+from ..evaluation.tables import DIFFERENCE, INTERVAL, of_figure, terminal_text, texts
 from .declaration import Job, Table
 from .results import METRICS, Result, by_line
 
 MASKS = {column: title for column, title in METRICS.items() if column != "si_sdr"}
-ENDS = {  # columns of median_intervals, in titles
-    "low": "low",
-    "high": "high",
-    "difference": "difference",
-    "difference_low": "difference low",
-    "difference_high": "difference high",
-}
+ADDED = {column: column.replace("_", " ") for column in COLUMNS}  # after each mask, in titles
 
 
 def add_intervals(
@@ -49,9 +43,9 @@ def add_intervals(
         return figures, f"No intervals: {error}."
     added = figures.copy()
     for column, title in MASKS.items():
-        of_mask = intervals.xs(column, level="figure").reindex(list(lines))
+        of_mask = of_figure(intervals, column, pd.Index(list(lines)))
         place = list(added).index(f"{title} IQR (dB)") + 1
-        for name, words in reversed(ENDS.items()):
+        for name, words in reversed(ADDED.items()):
             added.insert(place, f"{title} {words} (dB)", of_mask[name].to_numpy())
     n_songs = len(set().union(*(sample.index for sample in samples.values())))
     note = (
@@ -59,7 +53,7 @@ def add_intervals(
         f"with replacement (seed {SEED}), each with all its segments."
     )
     if table.reference is None:
-        of_differences = [f"{t} {w} (dB)" for t in MASKS.values() for w in list(ENDS.values())[2:]]
+        of_differences = [f"{t} {w} (dB)" for t in MASKS.values() for w in list(ADDED.values())[2:]]
         return added.drop(columns=of_differences), note
     label = table.all_rows()[table.reference].label
     return added, f"{note} Differences, of the same songs in both rows, are to: {label}."
@@ -69,7 +63,7 @@ def for_reading(figures: pd.DataFrame) -> pd.DataFrame:
     """Write each interval in one column: `9.97 to 10.83`, and `+1.80 (+1.52 to +2.10)`."""
     table = figures.copy()
     for title in MASKS.values():
-        low, high, middle, *ends = (f"{title} {words} (dB)" for words in ENDS.values())
+        low, high, middle, *ends = (f"{title} {words} (dB)" for words in ADDED.values())
         if low in figures:
             table[low] = texts(INTERVAL, figures[[low, high]])
             table = table.rename(columns={low: f"{title} 95% (dB)"}).drop(columns=high)

@@ -12,7 +12,7 @@ from .conf import write_conf
 from .declaration import Job, Table
 from .intervals import add_intervals, for_reading, for_terminal
 from .processes import run_script
-from .results import Result, make_table, read_result, to_markdown, to_sentence
+from .results import Result, make_notes, make_table, read_result, to_markdown, to_sentence
 
 
 def run_job(job: Job, scripts: Path, data_dir: Path, source: str, heading: str) -> None:
@@ -101,21 +101,19 @@ def write_table(
     with locked(folder / ".lock"):  # other shards write it too
         results, refused = collect(jobs, source)
         figures, note = add_intervals(make_table(table, jobs, results), table, jobs, results)
-        notes = [note] if note else []
-        text = to_markdown(table, for_reading(figures), jobs, results, given, notes)
+        of_figures = [note] if note else []
+        text = to_markdown(table, for_reading(figures), jobs, results, given, of_figures)
         write_text(folder / "table.md", text + "\n")
         write_text(folder / "table.csv", figures.to_csv(index=False))
-    title, _, rest = text.partition("\n\n")
-    sentence = to_sentence(table, figures)
-    lines = (line for line in rest.splitlines() if line.startswith("- "))
-    notes = [line for line in lines if line != f"- {sentence}"]  # which comes last
-    print(f"\n{title}\n\n{for_terminal(figures)}\n", *map(wrapped, notes), sep="\n")
+    notes = make_notes(jobs, results, given, of_figures)
+    print(f"\n# {table.title}\n\n{for_terminal(figures)}\n", *map(wrapped, notes), sep="\n")
     print(f"All columns: {folder / 'table.md'}, unrounded: {folder / 'table.csv'}")
+    sentence = to_sentence(table, figures)
     if sentence:
         print(f"\n{sentence}")
     return refused
 
 
 def wrapped(note: str) -> str:
-    """Fold a note for the terminal."""
-    return fill(note, WIDTH, subsequent_indent="  ", break_long_words=False)
+    """Write a note as an item of a list, folded for the terminal."""
+    return fill(f"- {note}", WIDTH, subsequent_indent="  ", break_long_words=False)

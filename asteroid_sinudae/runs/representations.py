@@ -29,6 +29,16 @@ def pair_name(conf: dict) -> str:
     return f"{conf['filterbank']['decoder'].replace('_', '-')} DAE"
 
 
+def pretrained_names(conf: dict) -> list[str]:
+    """Return the names of the models of the package that a configuration wants to stand beside.
+
+    Examples
+        >>> pretrained_names({"baseline": {"pretrained": "one two"}}), pretrained_names({})
+        (['one', 'two'], [])
+    """
+    return conf.get("baseline", {}).get("pretrained", "").split()
+
+
 def load_representations(
     run: Run,
     conf: dict,

@@ -17,6 +17,7 @@ from ..utils.schema import validated
 from .conf import TYPES, mapping_type, type_of
 from .declaration import Job, Table
 from .folder import FORMER, Count, Metrics, Run, Training, numbers
+from .representations import pretrained_names
 
 LIMITS = ("epochs", "max_steps")
 METRICS = {
@@ -213,7 +214,7 @@ def _result(metrics: dict, run: Run) -> Result:
     if evaluated not in metrics["costs"]:
         raise ValueError(f"{run.metrics_file}: costs has no {evaluated!r}, as evaluated")
     versions = [f"{name} {version}" for name, version in metrics["versions"].items() if version]
-    beside = metrics["conf"].get("baseline", {}).get("pretrained", "").split()
+    beside = pretrained_names(metrics["conf"])
     evaluations = {}
     for name in (evaluated, *(name for name in beside if name in metrics["costs"])):
         own = segments[segments["representation"] == name]
@@ -382,6 +383,18 @@ def to_markdown(
     lines = figures.where(figures.notna(), None).to_markdown(
         index=False, floatfmt=[COLUMNS.get(str(title), "g") for title in figures], missingval="–"
     )
+    notes = make_notes(jobs, results, given, notes_on_figures)
+    notes += filter(None, [to_sentence(table, figures)])
+    return "\n".join([f"# {table.title}", "", lines, "", *(f"- {note}" for note in notes)])
+
+
+def make_notes(
+    jobs: Sequence[Job],
+    results: Sequence[Result | None],
+    given: dict,
+    notes_on_figures: Sequence[str] = (),
+) -> list[str]:
+    """Say what a table's figures are and what they were made of, see :func:`to_markdown`."""
     notes = [
         "Medians over segments and runs; IQR is the distance between the quartiles.",
         "SI-SDR-BM t keeps what has |v| > t · |a|, v the vocals and a the accompaniment; the paper "
@@ -403,8 +416,7 @@ def to_markdown(
     missing = [str(job) for job, result in zip(jobs, results, strict=True) if result is None]
     if missing:
         notes.append(f"Incomplete: {len(missing)} of {len(jobs)} runs missing, {_list(missing)}.")
-    notes += filter(None, [to_sentence(table, figures)])
-    return "\n".join([f"# {table.title}", "", lines, "", *(f"- {note}" for note in notes)])
+    return notes
 
 
 def _provenance(jobs: Sequence[Job], done: Sequence[Result]) -> list[str]:

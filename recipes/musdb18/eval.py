@@ -22,6 +22,7 @@ from asteroid_sinudae.runs.representations import (
     load_representations,
     load_stft,
     pair_name,
+    pretrained_names,
 )
 from asteroid_sinudae.utils.files import write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
@@ -52,7 +53,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
         evaluated, training = STFT_NAME, {}
         representations = load_stft(conf, manifest, device)
     else:
-        evaluated, names = pair_name(conf), conf["baseline"].get("pretrained", "").split()
+        evaluated, names = pair_name(conf), pretrained_names(conf)
         representations = load_representations(run, conf, manifest, device, names)
         run.check_trained_as(conf)
         training = run.read_training()

@@ -13,10 +13,10 @@ from torch import nn
 from utils import bsseval, scripts
 
 from asteroid_sinudae import Representation
-from asteroid_sinudae.data.tracks import SOURCES, Manifest
+from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.evaluation.blind import evaluate_separation
 from asteroid_sinudae.evaluation.estimates import masked_estimates, separator_estimator
-from asteroid_sinudae.evaluation.tables import markdown_table, medians, terminal_text
+from asteroid_sinudae.evaluation.tables import markdown_table, medians, metric_title, terminal_text
 from asteroid_sinudae.models.model_files import model_digest
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
@@ -32,15 +32,12 @@ from asteroid_sinudae.utils.files import write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
 THRESHOLDS = (0.5, 1.0)  # of the informed masks
-TITLES = {
-    f"{column}_{source}": f"{title} {source} (dB)"
-    for column, title in (("si_sdr", "SI-SDR"), ("si_sdri", "SI-SDRi"))
-    for source in SOURCES
-}
-SHORT = {  # in a terminal
-    column: title.replace("vocals", "voc.").replace("accompaniment", "acc.").removesuffix(" (dB)")
-    for column, title in TITLES.items()
-}
+
+
+def short_title(column: str) -> str:
+    """Return the name of a metric in a terminal."""
+    title = metric_title(column).removesuffix(" (dB)")
+    return title.replace("vocals", "voc.").replace("accompaniment", "acc.")
 
 
 def load_separators(exp_dir: Path, trained_on: dict) -> tuple[dict[str, nn.Module], dict]:
@@ -113,10 +110,10 @@ def evaluate_segments(
     write_text(run.segments_file, results.to_csv(index=False))
     table = medians(results)
     tracks = {name: medians(rows) for name, rows in results.groupby("track", sort=False)}
-    text = markdown_table(table.rename(columns=TITLES))
+    text = markdown_table(table)
     write_text(run.table_file, text + "\n")
     n_segments = len(results) // len(table)
-    print(f"{terminal_text(table.rename(columns=SHORT).reset_index())}\n")
+    print(f"{terminal_text(table.rename(columns=short_title).reset_index())}\n")
     print(f"Medians over {n_segments} segments; test tracks: {len(tracks)}")
     print(f"Segments without vocals or accompaniment left out: {n_left_out}")
     return {

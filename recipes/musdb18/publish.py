@@ -85,7 +85,7 @@ def read_run(run: Run) -> tuple[dict, dict]:
     told = metrics.get("training", {})
     if not told or any(training.get(key) != value for key, value in told.items()):
         raise ValueError(
-            f"{run.metrics_file} is of another training than {path}: evaluate again " "(stage 3)"
+            f"{run.metrics_file} is of another training than {path}: evaluate again (stage 3)"
         )
     if "si_sdr" not in metrics["medians"][metrics["evaluated"]]:
         raise ValueError(f"{run.metrics_file}: the model has no si_sdr in medians")

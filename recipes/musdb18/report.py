@@ -16,6 +16,7 @@ from asteroid_sinudae.runs.representations import (
     STFT_NAME,
     load_representations,
     pair_name,
+    pretrained_names,
 )
 from asteroid_sinudae.utils.progress import progress
 from asteroid_sinudae.utils.schema import validated
@@ -47,7 +48,7 @@ def main() -> None:
     conf = validated(
         type_of(scripts.base_conf(), OF_TABLE), metrics["conf"], f"{run.metrics_file}: conf"
     )
-    beside = conf["baseline"].get("pretrained", "").split()
+    beside = pretrained_names(conf)
     representations = load_representations(run, conf, manifest, pretrained=beside)
     name = pair_name(conf)
     dae = representations[name]

@@ -35,10 +35,14 @@ def search(number, seed, score=lambda layout: float(len(layout.bands))):
     return results
 
 
-def test_candidates_are_layouts_within_the_budget():
-    results = search(40, seed=0)
-    assert len({layout for layout, _ in results}) == 40
-    for layout, _ in results:
+@pytest.fixture(scope="module")
+def candidates():
+    return [layout for layout, _ in search(40, seed=0)]
+
+
+def test_candidates_are_layouts_within_the_budget(candidates):
+    assert len(set(candidates)) == 40
+    for layout in candidates:
         bands = parse_bands(layout.bands)
         number = n_kernels(bands, RATE)
         assert 2 <= number / layout.stride <= 3.125
@@ -47,11 +51,11 @@ def test_candidates_are_layouts_within_the_budget():
         assert kernel_size <= BUDGET.max_window
         check_bands(bands, kernel_size, layout.stride, RATE)
         assert layout.arguments(RATE)["n_filters"] == number
-    assert {layout.stride for layout, _ in results} == {256, 512}
+    assert {layout.stride for layout in candidates} == {256, 512}
 
 
-def test_most_candidates_use_the_budget():
-    used = [layout.arguments(RATE)["n_filters"] / layout.stride for layout, _ in search(40, seed=0)]
+def test_most_candidates_use_the_budget(candidates):
+    used = [layout.arguments(RATE)["n_filters"] / layout.stride for layout in candidates]
     assert np.median(used) > 3.0
 
 

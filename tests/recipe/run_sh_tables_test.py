@@ -77,4 +77,4 @@ def test_run_sh_runs_one_training(run_sh):
 def test_run_sh_refuses_options_of_a_table_without_one(run_sh, option):
     done, calls = run_sh(option, "1/1" if option == "--shard" else "1")
     assert done.returncode == 2 and calls == {}
-    assert done.stderr == ("run.sh: --rows, --seeds, --shard and --report_row need a --table\n")
+    assert done.stderr == "run.sh: --rows, --seeds, --shard and --report_row need a --table\n"
