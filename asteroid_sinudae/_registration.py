@@ -29,7 +29,10 @@ COMPLETED = {
     "asteroid_filterbanks": "asteroid_filterbanks",
 }
 # Beginnings of the names of modules that need all of Asteroid before they are imported.
-NEEDING_ALL = ("asteroid.", f"{__package__}.models.separators")
+NEEDING_ALL = (
+    "asteroid.",
+    *(f"{__package__}.models.{name}" for name in ("baselines", "separators")),
+)
 # Modules without which asteroid 0.7.0 does not import, and what pip calls them.
 REQUIREMENTS = {
     "torch": "torch",
@@ -44,12 +47,13 @@ FILTERBANKS = {  # module -> name that Asteroid's models take as fb_name -> clas
     ".filterbanks.sinc_smooth_fb": {"sinc_smooth": "SincSmoothFB"},
 }
 MODELS = {
+    ".models.baselines": ("FreeBandSplitRNN", "STFTBandSplitRNN", "STFTConvTasNet"),
     ".models.separators": (
+        "SinuDAEBandSplitRNN",
         "SinuDAEConvTasNet",
         "SinuDAEDPRNNTasNet",
         "SinuDAEDPTNet",
         "SinuDAELSTMTasNet",
-        "STFTConvTasNet",
     ),
     ".models.sinudae": ("SinuDAE",),
 }

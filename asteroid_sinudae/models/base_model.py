@@ -22,6 +22,7 @@ from .registry import resolve
 
 RATES = (1.0, 1e7)  # Hz, of models in files
 MAX_SIZE = 10**7  # of an argument that more numbers than a file holds may follow from
+MAX_COMPUTED = 4096  # samples, of a transform that need not be in a file: 134 MB with its inverse
 SPARE = 100  # parameters of layers that a constructor replaces
 KEYS = ("model_name", "model_args", "state_dict")
 
@@ -161,7 +162,9 @@ def fit_package(
         if not issubclass(model_class, SafeModel):
             _check_sizes(args, n_numbers)
         if not issubclass(model_class, SafeModel) or "n_fft" in args:
-            _check_transform(args, n_numbers)
+            _check_transform(
+                args, n_numbers, MAX_COMPUTED if issubclass(model_class, SafeModel) else 0
+            )
         with torch.device("meta"), _Undrawn(), _at_most(2 * len(state) + SPARE):
             model = model_class(**args)
         model.load_state_dict(_converted(state, model.state_dict(), copy), assign=True)
@@ -202,14 +205,21 @@ def _check_sizes(args: dict, n_numbers: int) -> None:
             check(is_held, "n_filters and kernel_size", sizes, f"those of {n_numbers} numbers")
 
 
-def _check_transform(args: dict, n_numbers: int) -> None:
-    """Asteroid computes an STFT's kernels from a matrix of its length squared, not on `meta`."""
+def _check_transform(args: dict, n_numbers: int, limit: int) -> None:
+    """Check the length of an STFT, which Asteroid computes from a matrix of that size.
+
+    Args:
+        args (dict): Arguments of the model.
+        n_numbers (int): Numbers in its file.
+        limit (int): Length up to which the file need not hold the kernels.
+    """
     lengths = [args.get(name) for name in ("n_fft", "stft_n_filters")]
     if "stft" in str(args.get("fb_name", "stft")).lower():
         lengths.append(args.get("n_filters"))
     for length in lengths:
         if isinstance(length, int):
-            is_held = length**2 <= 16 * n_numbers  # windows may be padded with zeros
+            # Windows may be padded with zeros.
+            is_held = length <= limit or length**2 <= 16 * n_numbers
             check(is_held, "the transform's length", length, f"that of {n_numbers} numbers")
 
 

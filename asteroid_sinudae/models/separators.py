@@ -1,26 +1,26 @@
-"""Asteroid's separators on a learned pair, and Conv-TasNet on the STFT.
+"""Separators on a learned pair: Asteroid's, and one that is recurrent over bands.
 
-Only the masker is Asteroid's. The pair keeps its own edges, so that estimates have the length of
-the mixture, and is not gated or rectified again: it is non-negative.
+The pair keeps its own edges, so that estimates have the length of the mixture, and is not gated or
+rectified again: it is non-negative. :mod:`.baselines` has what they are compared with.
 """
 
 import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from asteroid.masknn import DPRNN, DPTransformer, LSTMMasker, TDConvNet
 from asteroid.models.base_models import BaseEncoderMaskerDecoder
 from asteroid_filterbanks.scripting import script_if_tracing
-from asteroid_filterbanks.transforms import apply_mag_mask, mag
 from torch import nn
 
 from ..filterbanks.pairs import takes_pair
-from ..utils.checks import check, check_blocks, check_positive_int, takes_plain
+from ..utils.checks import check, check_blocks, check_positive_int
+from .band_split import BandSplitMasker, mel_band_sizes
 from .base_model import SafeModel
 from .sinudae import SinuDAE
-from .stft import STFT
 
 MAX_CHUNK = 2**14  # frames, minutes of music
 MAX_CHUNKS = 100  # that have a frame in common
@@ -31,7 +31,9 @@ class PairSeparator(SafeModel, BaseEncoderMaskerDecoder):
 
     Args:
         make_masker (callable): Function of the number of channels, and of `masker_args` by name.
-        masker_args (dict): Arguments of the masker, among them `n_src`, the number of sources.
+        masker_args (dict): Arguments of the masker, among them `n_src`, the number of sources;
+            with `band_sizes` None they become those of the pair's carriers, see
+            :func:`.mel_band_sizes`, and `n_bands` is not one of the masker's.
         pair_args (dict): Arguments of :class:`.SinuDAE` that were given.
         pretrained (str, Path, dict or SinuDAE, optional): see :class:`SinuDAEConvTasNet`.
         freeze (bool): see :class:`SinuDAEConvTasNet`.
@@ -48,6 +50,7 @@ class PairSeparator(SafeModel, BaseEncoderMaskerDecoder):
         check_positive_int("n_src", masker_args["n_src"])
         check(isinstance(freeze, bool), "freeze", freeze, "True or False")
         pair = SinuDAE(**pair_args) if pretrained is None else _load_pair(pretrained, pair_args)
+        masker_args = with_band_sizes(masker_args, _carriers(pair))
         masker = make_masker(pair.encoder.n_feats_out, **masker_args)
         super().__init__(pair.encoder, masker, pair.decoder)
         if freeze:
@@ -58,6 +61,35 @@ class PairSeparator(SafeModel, BaseEncoderMaskerDecoder):
     def forward_encoder(self, wav: torch.Tensor) -> torch.Tensor:
         """Representation of a waveform of shape `(batch, 1, time)`."""
         return super().forward_encoder(_check_mono(wav))
+
+
+def with_band_sizes(masker_args: dict, frequencies: torch.Tensor | None) -> dict:
+    """Replace `n_bands` of a masker's arguments, if it has them, by the sizes of the bands.
+
+    Args:
+        masker_args (dict): Arguments of the masker.
+        frequencies (:class:`torch.Tensor`, optional): Frequency of each channel in Hz, if known.
+
+    Raises:
+        ValueError: if `band_sizes` are neither given nor can be found.
+    """
+    if "band_sizes" not in masker_args:
+        return masker_args
+    masker_args = dict(masker_args)
+    n_bands = masker_args.pop("n_bands")
+    if masker_args["band_sizes"] is None:
+        if frequencies is None:
+            raise ValueError("band_sizes must be given, as the pair's decoder has no carriers")
+        masker_args["band_sizes"] = mel_band_sizes(frequencies, n_bands)
+    return masker_args
+
+
+def _carriers(pair: SinuDAE) -> torch.Tensor | None:
+    """Frequencies of a pair's carriers in Hz, shape `(n_filters,)`; None if it has none."""
+    filterbank: Any = pair.decoder.filterbank
+    if not hasattr(filterbank, "carrier_frequencies"):
+        return None
+    return filterbank.carrier_frequencies().detach()
 
 
 def make_tdconvnet(
@@ -358,76 +390,50 @@ class SinuDAELSTMTasNet(PairSeparator):
         super().__init__(LSTMMasker, masker_args, pair, pretrained, freeze)
 
 
-class STFTConvTasNet(SafeModel, BaseEncoderMaskerDecoder):
-    """:class:`~asteroid.models.ConvTasNet` on :class:`.STFT`: masks on its bins from its magnitude.
-
-    The counterpart of :class:`.SinuDAEConvTasNet` that a learned pair is compared with: the same
-    masker with the same arguments, on a representation of which nothing is learned.
+class SinuDAEBandSplitRNN(PairSeparator):
+    """:class:`.BandSplitMasker`, which is recurrent over bands and frames, on a learned pair.
 
     Args:
         n_src (int): Number of sources in the input mixtures.
-        n_fft (int): Length of the transform. This and the next three are those of :class:`.STFT`.
-        stride (int): Hop in samples.
-        window (str): Name of the window.
-        sample_rate (float): Sample rate of the audio in Hz.
-        masker arguments: `n_blocks`, `n_repeats`, `bn_chan`, `hid_chan`, `skip_chan`,
-            `conv_kernel_size`, `norm_type`, `mask_act`, `causal`, as in
-            :class:`~asteroid.models.ConvTasNet`.
-
-    Raises:
-        ValueError: naming an argument that is out of its range.
-
-    Shape:
-        - `(time,)` -> `(n_src, time)`
-        - `(batch, time)` or `(batch, 1, time)` -> `(batch, n_src, time)`
+        n_bands (int): Number of bands, see :func:`.mel_band_sizes`, of the carriers that the pair
+            starts with; has no effect with `band_sizes`.
+        masker arguments: `bn_chan`, `hid_size`, `n_repeats`, `rnn_type`, `norm_type`, `mask_act`,
+            and `band_sizes`, which is found from `n_bands` if None; see :class:`.BandSplitMasker`.
+        others: those of the pair, `pretrained` and `freeze`, as in :class:`.SinuDAEConvTasNet`,
+            whose errors and shapes are also the same.
 
     Examples
-        >>> model = STFTConvTasNet(n_src=2, n_fft=64, stride=24, n_blocks=2, n_repeats=1)
+        >>> model = SinuDAEBandSplitRNN(2, n_bands=4, n_filters=20, kernel_size=64, stride=8)
         >>> model(torch.randn(1, 1, 1001)).shape
         torch.Size([1, 2, 1001])
     """
 
-    @takes_plain
+    @takes_pair()
     def __init__(
         self,
         n_src,
-        n_fft=2048,
-        stride=384,
-        window="hamming",
-        sample_rate=44100.0,
-        n_blocks=8,
+        n_bands=24,
+        bn_chan=48,
+        hid_size=48,
         n_repeats=3,
-        bn_chan=128,
-        hid_chan=512,
-        skip_chan=128,
-        conv_kernel_size=3,
+        rnn_type="LSTM",
         norm_type="gLN",
-        mask_act="sigmoid",
-        causal=False,
+        mask_act="softmax",
+        *,
+        band_sizes=None,
+        pretrained=None,
+        freeze=False,
+        **pair,
     ):
-        check_positive_int("n_src", n_src)
-        stft_args = dict(n_fft=n_fft, stride=stride, window=window, sample_rate=sample_rate)
         masker_args = dict(
             n_src=n_src,
-            n_blocks=n_blocks,
-            n_repeats=n_repeats,
+            n_bands=n_bands,
+            band_sizes=band_sizes,
             bn_chan=bn_chan,
-            hid_chan=hid_chan,
-            skip_chan=skip_chan,
-            conv_kernel_size=conv_kernel_size,
+            hid_size=hid_size,
+            n_repeats=n_repeats,
+            rnn_type=rnn_type,
             norm_type=norm_type,
             mask_act=mask_act,
-            causal=causal,
         )
-        stft = STFT(**stft_args)
-        masker = make_tdconvnet(n_fft // 2 + 1, **masker_args)
-        super().__init__(stft.encoder, masker, stft.decoder)
-        self._model_args = {**masker_args, **stft_args}
-
-    def forward_masker(self, tf_rep: torch.Tensor) -> torch.Tensor:
-        """Masks of shape `(batch, n_src, freq, frames)`, from the magnitude."""
-        return super().forward_masker(mag(tf_rep))
-
-    def apply_masks(self, tf_rep: torch.Tensor, est_masks: torch.Tensor) -> torch.Tensor:
-        """Real and imaginary parts under one mask, shape `(batch, n_src, 2 * freq, frames)`."""
-        return apply_mag_mask(tf_rep.unsqueeze(1), est_masks)
+        super().__init__(BandSplitMasker, masker_args, pair, pretrained, freeze)

@@ -7,7 +7,8 @@ from torch import nn
 
 from ..data.tracks import SOURCES
 from ..losses import bounded_neg_snr
-from ..models.separators import SinuDAEConvTasNet, STFTConvTasNet
+from ..models.baselines import STFTConvTasNet
+from ..models.separators import SinuDAEConvTasNet
 from ..models.sinudae import SinuDAE
 from ..utils.checks import check, check_choice, check_positive_int
 from .base_system import BaseSystem

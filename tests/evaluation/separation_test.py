@@ -25,8 +25,8 @@ from asteroid_sinudae.evaluation.estimates import (
 )
 from asteroid_sinudae.evaluation.tables import MIXTURE
 from asteroid_sinudae.losses import bounded_neg_snr
+from asteroid_sinudae.models.baselines import STFTConvTasNet
 from asteroid_sinudae.models.model_files import model_digest
-from asteroid_sinudae.models.separators import STFTConvTasNet
 from asteroid_sinudae.training.separator_system import NORMS, SeparatorSystem
 from asteroid_sinudae.utils.files import save_atomically
 

@@ -13,7 +13,7 @@ from trainings import assert_same_bits
 
 from asteroid_sinudae import SinuDAE, SinuDAEConvTasNet
 from asteroid_sinudae.evaluation.tables import MIXTURE
-from asteroid_sinudae.models.separators import STFTConvTasNet
+from asteroid_sinudae.models.baselines import STFTConvTasNet
 from asteroid_sinudae.training.separator_system import SeparatorSystem
 from asteroid_sinudae.utils.files import load_safely, save_atomically
 

@@ -196,7 +196,7 @@ assert "asteroid" not in sys.modules
 torchaudio.transforms.Resample(3, 2)
 """,
     "separators at first": """
-from asteroid_sinudae.models.separators import STFTConvTasNet
+from asteroid_sinudae.models.baselines import STFTConvTasNet
 import asteroid.models
 assert asteroid.models.get("STFTConvTasNet") is STFTConvTasNet
 """,
