@@ -6,11 +6,12 @@ from prepared import write_data, write_track
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.tracks import SAMPLE_RATE
-from asteroid_sinudae.training.separator_system import make_separators
+from asteroid_sinudae.runs.front_ends import make_separator
 
 PAIR = dict(n_filters=8, kernel_size=64, stride=16)
 SIZES = dict(n_fft=64, stride=24, window="hamming")
 MASKER = dict(
+    masker="conv_tasnet",
     n_blocks=2,
     n_repeats=1,
     bn_chan=6,
@@ -19,8 +20,17 @@ MASKER = dict(
     conv_kernel_size=3,
     norm_type="gLN",
     mask_act="sigmoid",
+    n_bands=3,
+    hid_size=4,
+    rnn_type="LSTM",
 )
-NAMES = ("sinudae", "stft")
+CONV_TASNET = {
+    key: value
+    for key, value in MASKER.items()
+    if key not in ("masker", "n_bands", "hid_size", "rnn_type")
+}
+STFT_NAME = "stft_64_24"
+NAMES = ("pair", STFT_NAME)
 
 
 def make_pair():
@@ -29,7 +39,8 @@ def make_pair():
 
 
 def make_both(pair=None, **options):
-    return make_separators(pair or make_pair(), SIZES, {**MASKER, **options})
+    pair = pair or make_pair()
+    return {name: make_separator(name, pair, {**MASKER, **options}) for name in NAMES}
 
 
 def write_noisy_tone(root, subset, name, n_samples, silent=None):

@@ -1,7 +1,8 @@
-"""The order in which training sees segments (Section 3 of the paper).
+"""The order in which training sees segments.
 
-Inside sets of four multi-tracks, the segments of the vocals and those of the accompaniment are
-shuffled independently.
+A representation sees them as in Section 3 of the paper: inside sets of four multi-tracks, the
+segments of the vocals and those of the accompaniment are shuffled independently. A separator sees
+mixtures that are drawn without end.
 """
 
 from collections.abc import Iterator
@@ -10,12 +11,53 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from ..utils.checks import check
-from .segments import TrainSegments
+from .segments import RemixedSegments, TrainSegments
 
 MAX_SEGMENTS = 2**24  # segments of an epoch; their order takes 16 bytes of memory each
 
 
-class SetShuffleSampler(Sampler):
+class _BatchSampler(Sampler):
+    """Batches of an order that starts anywhere, divided among processes.
+
+    Args:
+        n_items (int): Items of an epoch.
+        batch_size (int): Items in a batch, over all processes together.
+        rank (int): This process, which gets the `rank`-th contiguous share of each batch.
+        world_size (int): Number of processes.
+    """
+
+    def __init__(self, n_items: int, batch_size: int, rank: int, world_size: int) -> None:
+        check(batch_size >= 1, "batch_size", batch_size, "1 or more")
+        self.n_items = n_items
+        self.batch_size = batch_size
+        self.set_shard(rank, world_size)
+        self.epoch = 0
+        self.first_batch = 0
+
+    def __len__(self) -> int:
+        """Returns the number of batches in a full epoch, wherever the current one starts."""
+        return -(-self.n_items // self.batch_size)
+
+    def set_shard(self, rank: int, world_size: int) -> None:
+        """Selects the share of the `rank`-th of `world_size` processes."""
+        check(world_size >= 1, "world_size", world_size, "1 or more")
+        check(0 <= rank < world_size, "rank", rank, f"0 to {world_size - 1}")
+        divides = self.batch_size % world_size == 0
+        check(divides, "batch_size", self.batch_size, f"a multiple of {world_size=}")
+        self.rank = rank
+        self.world_size = world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Goes to the first batch of `epoch`, unless that is the current epoch already."""
+        if epoch != self.epoch:
+            self.epoch, self.first_batch = epoch, 0
+
+    def set_step(self, global_step: int) -> None:
+        """Goes to the batch that follows `global_step` batches of an uninterrupted run."""
+        self.epoch, self.first_batch = divmod(global_step, len(self))
+
+
+class SetShuffleSampler(_BatchSampler):
     """Batches of (vocals, accompaniment) segment pairs, shuffled inside sets of tracks.
 
     "During training we sample a set of four multi-tracks from which we use the vocals and the
@@ -52,7 +94,6 @@ class SetShuffleSampler(Sampler):
         world_size: int = 1,
         matched: bool = False,
     ) -> None:
-        check(batch_size >= 1, "batch_size", batch_size, "1 or more")
         check(tracks_per_set >= 1, "tracks_per_set", tracks_per_set, "1 or more")
         check(seed >= 0, "seed", seed, "0 or more")
         n_segments = sum(dataset.counts)
@@ -61,36 +102,11 @@ class SetShuffleSampler(Sampler):
                 f"an epoch has {n_segments} segments, expected at most {MAX_SEGMENTS}: choose a "
                 "longer hop of segments"
             )
+        super().__init__(n_segments, batch_size, rank, world_size)
         self.counts = dataset.counts
-        self.batch_size = batch_size
         self.tracks_per_set = tracks_per_set
         self.seed = seed
         self.matched = matched
-        self.set_shard(rank, world_size)
-        self.epoch = 0
-        self.first_batch = 0
-
-    def __len__(self) -> int:
-        """Returns the number of batches in a full epoch, wherever the current one starts."""
-        return -(-sum(self.counts) // self.batch_size)
-
-    def set_shard(self, rank: int, world_size: int) -> None:
-        """Selects the share of the `rank`-th of `world_size` processes."""
-        check(world_size >= 1, "world_size", world_size, "1 or more")
-        check(0 <= rank < world_size, "rank", rank, f"0 to {world_size - 1}")
-        divides = self.batch_size % world_size == 0
-        check(divides, "batch_size", self.batch_size, f"a multiple of {world_size=}")
-        self.rank = rank
-        self.world_size = world_size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Goes to the first batch of `epoch`, unless that is the current epoch already."""
-        if epoch != self.epoch:
-            self.epoch, self.first_batch = epoch, 0
-
-    def set_step(self, global_step: int) -> None:
-        """Goes to the batch that follows `global_step` batches of an uninterrupted run."""
-        self.epoch, self.first_batch = divmod(global_step, len(self))
 
     def _epoch_pairs(self) -> np.ndarray:
         """Draws the epoch's (vocals, accompaniment) segments, of shape (pairs, 2)."""
@@ -114,3 +130,29 @@ class SetShuffleSampler(Sampler):
             batch = pairs[first : first + self.batch_size]
             share = np.split(batch, self.world_size)[self.rank]  # (batch / world_size, 2)
             yield [(i, j) for i, j in share.tolist()]
+
+
+class DrawSampler(_BatchSampler):
+    """Batches of the numbers 0, 1, 2 and so on, without end, for :class:`.RemixedSegments`.
+
+    Args:
+        dataset (RemixedSegments): What the numbers are items of; an epoch has as many as its
+            length, in whole batches.
+        batch_size (int): Items in a batch, over all processes together.
+        rank (int): This process, which gets the `rank`-th contiguous share of each batch.
+        world_size (int): Number of processes.
+
+    Raises:
+        ValueError: If an argument is out of range, or `batch_size` does not divide by `world_size`.
+    """
+
+    def __init__(
+        self, dataset: RemixedSegments, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        super().__init__(len(dataset), batch_size, rank, world_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        share = self.batch_size // self.world_size
+        for batch in range(self.first_batch, len(self)):
+            first = (self.epoch * len(self) + batch) * self.batch_size + self.rank * share
+            yield list(range(first, first + share))

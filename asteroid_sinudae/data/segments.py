@@ -19,15 +19,22 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from ..metrics import is_silent
 from ..utils.checks import check
 from ..utils.progress import progress
 from .tracks import (
     AGAIN,
     FULL_SCALE,
     MAX_SAMPLES,
+    SourceName,
     Track,
     open_prepared,
 )
+
+MAX_GAIN = 60.0  # dB, of remixed segments
+MAX_DRAWS = 20  # places of vocals, before silence is taken
+SHARE_OF_SILENT = 0.1  # of the places without vocals that are drawn
+SHARE_OF_MATCHED = 0.1  # of remixed segments
 
 
 def segment_starts(n_samples: int, segment: int, hop: int) -> range:
@@ -159,6 +166,72 @@ class TrainSegments(_Segments):
         (first, i), (second, j) = (self.index[position] for position in pair)
         vocals = self._read(first.vocals, first.n_samples, i)
         return vocals, self._read(second.accompaniment, second.n_samples, j)
+
+
+class RemixedSegments(_Segments):
+    """Vocals of one place and accompaniment of another, at random levels, drawn without end.
+
+    Item ``n`` of seed ``s`` is always the same, so that a continued training hears what an
+    uninterrupted one hears. Songs are drawn by their length, and places in them evenly. Levels are
+    evenly distributed in dB, and signs are drawn too. Where a drawn place has no vocals, another is
+    drawn, except for one item in ten; in one item in ten the accompaniment is that of the vocals'
+    place, because real mixtures are in tune.
+
+    The length is the number of items that have as many samples as the tracks.
+
+    Args:
+        tracks (sequence of Track): Prepared tracks.
+        segment (int): Length of a segment, in samples.
+        gain_range (pair of float): Lowest and highest level, in dB.
+        seed (int): Non-negative seed.
+        keep_on (str, optional): See :class:`TrainSegments`.
+
+    Raises:
+        ValueError: If there is no track, `segment` is below 1 or over an hour, `gain_range` is no
+            range, or the audio does not fit on the device. Reading an item raises it if a file was
+            changed since it was prepared.
+    """
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        segment: int,
+        gain_range: tuple[float, float] = (-10.0, 4.0),
+        seed: int = 0,
+        keep_on: str | None = None,
+    ) -> None:
+        super().__init__(tracks, segment, segment, keep_on)
+        low, high = gain_range
+        is_range = -MAX_GAIN <= low <= high <= MAX_GAIN
+        check(is_range, "gain_range", gain_range, f"two of -{MAX_GAIN:g} to {MAX_GAIN:g} (dB)")
+        check(seed >= 0, "seed", seed, "0 or more")
+        self.tracks, self.gain_range, self.seed = tracks, gain_range, seed
+        lengths = np.array([track.n_samples for track in tracks], dtype=np.float64)
+        self.shares = lengths / lengths.sum()
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = np.random.default_rng([self.seed, number])
+        for _ in range(MAX_DRAWS):
+            place = self._place(rng)
+            vocals = self._at(place, "vocals")
+            if not is_silent(vocals[None]) or rng.random() < SHARE_OF_SILENT:
+                break
+        is_matched = rng.random() < SHARE_OF_MATCHED
+        accompaniment = self._at(place if is_matched else self._place(rng), "accompaniment")
+        return vocals * self._factor(rng), accompaniment * self._factor(rng)
+
+    def _place(self, rng: np.random.Generator) -> tuple[Track, int]:
+        """Draws a track, and the first sample of a segment of it."""
+        track = self.tracks[rng.choice(len(self.tracks), p=self.shares)]
+        return track, int(rng.integers(max(track.n_samples - self.segment, 0) + 1))
+
+    def _at(self, place: tuple[Track, int], source: SourceName) -> torch.Tensor:
+        track, start = place
+        return self._read(getattr(track, source), track.n_samples, start)
+
+    def _factor(self, rng: np.random.Generator) -> float:
+        """Draws a gain and a sign."""
+        return float(10 ** (rng.uniform(*self.gain_range) / 20) * rng.choice([-1, 1]))
 
 
 class TestSegments(_Segments):

@@ -10,6 +10,7 @@ from ..utils.checks import check, check_blocks
 
 PER_PROCESSOR = 16  # processes: more than that only wait for each other
 MAX_SEGMENTS = 5_000_000  # 100 songs of four minutes have so many every 212 samples
+MAX_BANDS = 1000  # of a masker, each with layers of its own
 MAX_COUNT = 2**31 - 1  # of epochs and updates
 MAX_SEED = 2**32 - 1  # of NumPy
 BYTES = 4  # of a number
@@ -86,11 +87,19 @@ def _check_pair(filterbank: dict, batch: int, sizes: dict) -> None:
 
 def _check_masker(masker: dict) -> None:
     """Raise a ValueError if a masker has more blocks than music has frames, or does not fit."""
-    names = ("n_blocks", "n_repeats", "bn_chan", "hid_chan", "skip_chan", "conv_kernel_size")
-    n_blocks, n_repeats, narrow, wide, skip, taps = (max(masker[name], 0) for name in names)
-    check_blocks(n_blocks)
-    needed = STATES * BYTES * n_blocks * n_repeats * wide * (2 * narrow + skip + taps)
-    _check_memory(needed, "the masker in training", {name: masker[name] for name in names})
+    names: tuple[str, ...]
+    if masker["masker"] == "conv_tasnet":
+        names = ("n_blocks", "n_repeats", "bn_chan", "hid_chan", "skip_chan", "conv_kernel_size")
+        n_blocks, n_repeats, narrow, wide, skip, taps = (max(masker[name], 0) for name in names)
+        check_blocks(n_blocks)
+        numbers = n_blocks * n_repeats * wide * (2 * narrow + skip + taps)
+    else:
+        names = ("n_repeats", "bn_chan", "hid_size", "n_bands")
+        n_repeats, narrow, wide, n_bands = (max(masker[name], 0) for name in names)
+        check(n_bands <= MAX_BANDS, "n_bands", n_bands, f"at most {MAX_BANDS}")
+        numbers = n_repeats * 4 * 4 * wide * (narrow + wide) + n_bands * 2 * narrow * narrow
+    named = {name: masker[name] for name in names}
+    _check_memory(STATES * BYTES * numbers, "the masker in training", named)
 
 
 def check_segments(tracks: Sequence[Track], hop: int) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
@@ -21,9 +21,10 @@ from torch.optim.lr_scheduler import LinearLR
 from torch.utils.data import DataLoader
 from typing_extensions import TypedDict
 
-from ..data.sampler import SetShuffleSampler
-from ..data.segments import TrainSegments
-from ..data.tracks import SOURCES, Manifest
+from ..data.sampler import DrawSampler, SetShuffleSampler
+from ..data.segments import RemixedSegments, TrainSegments
+from ..data.tracks import SOURCES, Manifest, Track
+from ..training.base_system import BaseSystem
 from ..training.checkpoint_state import check_finite_weights, check_state, schedulers
 from ..training.checkpoints import (
     AtomicCheckpointIO,
@@ -107,23 +108,34 @@ def make_dataset(manifest: Manifest, conf: dict) -> TrainSegments:
     return TrainSegments(tracks, data["segment"], hop, keep_on=data["keep_on"] or None)
 
 
-def data_digest(manifest: Manifest) -> str:
-    """Return the SHA-256 of the checksums of all files that are trained on, in their order."""
-    files = [
-        track.record.files[name].sha256 for track in manifest.subset("train") for name in SOURCES
-    ]
+def data_digest(tracks: Iterable[Track]) -> str:
+    """Return the SHA-256 of the checksums of all files of tracks, in their order."""
+    files = [track.record.files[name].sha256 for track in tracks for name in SOURCES]
     return hashlib.sha256("".join(files).encode()).hexdigest()
 
 
-def make_loader(dataset: TrainSegments, conf: dict, matched: bool = False) -> DataLoader:
-    """Make the loader of vocals and accompaniment, which are from one place if `matched`."""
-    sampler = SetShuffleSampler(
-        dataset,
-        batch_size=conf["training"]["batch_size"],
-        tracks_per_set=conf["data"]["tracks_per_set"],
-        seed=conf["training"]["seed"],
-        matched=matched,
-    )
+def make_loader(
+    dataset: TrainSegments | RemixedSegments, conf: dict, matched: bool = False
+) -> DataLoader:
+    """Make the loader of vocals and accompaniment.
+
+    Args:
+        dataset (TrainSegments or RemixedSegments): Where they are from.
+        conf (dict): Configuration with the groups `data` and `training`.
+        matched (bool): Whether both of :class:`.TrainSegments` are from one place.
+    """
+    batch_size = conf["training"]["batch_size"]
+    sampler: SetShuffleSampler | DrawSampler
+    if isinstance(dataset, RemixedSegments):
+        sampler = DrawSampler(dataset, batch_size)
+    else:
+        sampler = SetShuffleSampler(
+            dataset,
+            batch_size=batch_size,
+            tracks_per_set=conf["data"]["tracks_per_set"],
+            seed=conf["training"]["seed"],
+            matched=matched,
+        )
     num_workers = conf["training"]["num_workers"]
     return DataLoader(
         dataset,
@@ -218,7 +230,7 @@ def make_trainer(
 
 
 def train(
-    system: System,
+    system: BaseSystem,
     conf: dict,
     run: Run,
     callbacks: Sequence[Callback] = (),
@@ -235,7 +247,7 @@ def train(
     falls, it falls over the new length, see :func:`.stretch_decay`, and a line says so.
 
     Args:
-        system (System): The system, whose `config` a continued training must share.
+        system (BaseSystem): The system, whose `config` a continued training must share.
         conf (dict): Two-level configuration with a group `training`.
         run (Run): Where it is written.
         callbacks (sequence of Callback): Further callbacks of the trainer.
@@ -267,9 +279,10 @@ def train(
     del checkpoint  # which is as large as model and optimiser
     if not is_untrained:
         _fit(trainer, system, path)
-    check_finite_weights(system.model, f"after {trainer.global_step} updates")
-    if trainer.is_global_zero:
+    with system.final_weights():
+        check_finite_weights(system.model, f"after {trainer.global_step} updates")
         package = system.model.serialize()
+    if trainer.is_global_zero:
         package["infos"].update(infos or {})
         package["infos"]["training"] = {
             "conf": system.config,

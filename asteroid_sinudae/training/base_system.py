@@ -1,5 +1,6 @@
 """Base of the trainings of representations and of separators, an Asteroid System."""
 
+import contextlib
 import warnings
 
 import torch
@@ -33,6 +34,10 @@ class BaseSystem(System):
     def on_load_checkpoint(self, checkpoint):
         """Stretch the decay of the learning rate, if the training has become longer or shorter."""
         stretch_decay(checkpoint, self)
+
+    def final_weights(self) -> contextlib.AbstractContextManager:
+        """Return a context in which the model has the weights that a training results in."""
+        return contextlib.nullcontext()
 
     def on_train_epoch_start(self):
         """Go to the epoch's order of the data."""

@@ -26,6 +26,8 @@ MAY_CHANGE = (
     "devices",
     "num_nodes",
     "pretrained",  # models that are evaluated beside
+    "front_ends",  # each is a training of its own
+    "valid_every",
 )
 # Values that those keys had, as it were, which older checkpoints do not have.
 SINCE = {"init_from": ""}

@@ -1,51 +1,16 @@
 """Training of separators, which hear the mixture only, an Asteroid System."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..data.tracks import SOURCES
 from ..losses import bounded_neg_snr
-from ..models.baselines import STFTConvTasNet
-from ..models.separators import SinuDAEConvTasNet
-from ..models.sinudae import SinuDAE
-from ..utils.checks import check, check_choice, check_positive_int
+from ..utils.checks import check
 from .base_system import BaseSystem
-
-# Classes of the separators to compare, by the names of their folders.
-SEPARATORS = {"sinudae": SinuDAEConvTasNet, "stft": STFTConvTasNet}
-NORMS = ("gLN", "fgLN", "cLN", "cgLN", "bN")  # of Asteroid, for signals of any length
-
-
-def make_separators(pair: SinuDAE, stft: dict, masker: dict) -> dict[str, nn.Module]:
-    """Make the separators to compare: the same masker on a trained pair and on the STFT.
-
-    Args:
-        pair (SinuDAE): The trained pair; the separator holds a frozen copy of it.
-        stft (dict): Arguments of :class:`.STFT`: `n_fft`, `stride`, `window`.
-        masker (dict): Arguments of Asteroid's :class:`TDConvNet` that do not depend on the
-            representation: `n_blocks`, `n_repeats`, `bn_chan`, `hid_chan`, `skip_chan`,
-            `conv_kernel_size`, `norm_type`, `mask_act`.
-
-    Returns:
-        dict of ``"sinudae"``, a :class:`.SinuDAEConvTasNet`, and ``"stft"``, a
-        :class:`.STFTConvTasNet`, of the :data:`SOURCES`.
-
-    Raises:
-        ValueError: naming an argument that is out of its range.
-    """
-    check_choice("norm_type", masker["norm_type"], NORMS)
-    for name in ("n_blocks", "n_repeats", "bn_chan", "hid_chan", "conv_kernel_size"):
-        check_positive_int(name, masker[name])
-    taps = masker["conv_kernel_size"]
-    check(taps % 2 == 1, "conv_kernel_size", taps, "odd, to keep frames in place")
-    check(masker["skip_chan"] >= 0, "skip_chan", masker["skip_chan"], "0 or more")
-    n_src = len(SOURCES)
-    return {
-        "sinudae": SinuDAEConvTasNet(n_src, pretrained=pair, freeze=True, **masker),
-        "stft": STFTConvTasNet(n_src, sample_rate=pair.sample_rate, **stft, **masker),
-    }
 
 
 class SeparatorSystem(BaseSystem):
@@ -54,18 +19,20 @@ class SeparatorSystem(BaseSystem):
     Vocals and accompaniment were drawn independently; their sum is the mixture that the separator
     hears. Training has no randomness of its own, so that a resumed run continues as an
     uninterrupted one, and separators that are trained on the same loader's batches hear the same.
+    It results in the exponential moving average of the weights.
 
     Args:
         model (:class:`torch.nn.Module`): The separator of the :data:`SOURCES`.
         optimizer (:class:`torch.optim.Optimizer`): Optimiser of the parameters that are not frozen.
         train_loader (:class:`torch.utils.data.DataLoader`): Batches of vocals and accompaniment,
-            each `(batch, 1, time)`, from a :class:`.SetShuffleSampler`.
+            each `(batch, 1, time)`, from a sampler of :mod:`.sampler`.
         snr_max (float): Bound of :func:`bounded_neg_snr`, in dB.
+        ema_decay (float): Share of the average that each update keeps, 0 for no average.
         scheduler (dict, optional): Scheduler of the learning rate, see Asteroid's :class:`System`.
         config: Anything to be saved with the checkpoints during training.
 
     Raises:
-        ValueError: if `snr_max` is not positive.
+        ValueError: if `snr_max` is not positive, or `ema_decay` not below 1.
     """
 
     def __init__(
@@ -74,14 +41,19 @@ class SeparatorSystem(BaseSystem):
         optimizer: torch.optim.Optimizer,
         train_loader: torch.utils.data.DataLoader,
         snr_max: float = 30.0,
+        ema_decay: float = 0.0,
         scheduler: dict | None = None,
         config: dict | None = None,
     ):
         check(snr_max > 0, "snr_max", snr_max, "positive (dB)")
+        check(0 <= ema_decay < 1, "ema_decay", ema_decay, "at least 0 and below 1")
         super().__init__(
             model, optimizer, bounded_neg_snr, train_loader, scheduler=scheduler, config=config
         )
         self.snr_max = snr_max
+        self.averaged = AveragedModel(
+            _learned(model), multi_avg_fn=get_ema_multi_avg_fn(ema_decay)
+        ).requires_grad_(False)
 
     def losses(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
         """Compute the mean of :func:`bounded_neg_snr` for each of the :data:`SOURCES`."""
@@ -100,3 +72,30 @@ class SeparatorSystem(BaseSystem):
         by_name = {f"neg_snr_{name}": value for name, value in zip(SOURCES, by_source, strict=True)}
         self.log_losses(loss, by_name)
         return loss
+
+    def optimizer_step(self, *args, **kwargs):
+        """Take the weights after an update into their average, before a checkpoint is saved."""
+        super().optimizer_step(*args, **kwargs)
+        self.averaged.update_parameters(_learned(self.model))
+
+    @contextlib.contextmanager
+    def final_weights(self) -> Iterator[None]:
+        """Put the averaged weights in the place of the model's for a block."""
+        parameters = list(_learned(self.model))
+        kept = [parameter.detach().clone() for parameter in parameters]
+        _assign(parameters, self.averaged.module.parameters())
+        try:
+            yield
+        finally:
+            _assign(parameters, kept)
+
+
+def _learned(model: nn.Module) -> nn.ParameterList:
+    """Parameters that are not frozen."""
+    return nn.ParameterList(p for p in model.parameters() if p.requires_grad)
+
+
+@torch.no_grad()
+def _assign(parameters: Iterable[nn.Parameter], values: Iterable[torch.Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)

@@ -1,33 +1,39 @@
-"""Evaluate both separators on the test tracks, beside masks that know the true sources.
+"""Evaluate separators on the test tracks, beside masks that know the true sources.
 
-Writes the metrics of all segments and their medians into --exp_dir, with --museval also the scores
-of whole tracks, and prints the tables.
+Writes the metrics of all segments and their medians into --exp_dir, with 95% intervals of the
+differences between separators, with --museval also the scores of whole tracks, and prints the
+tables.
 """
 
 import argparse
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 from utils import bsseval, scripts
 
-from asteroid_sinudae import Representation
-from asteroid_sinudae.data.tracks import Manifest
+from asteroid_sinudae import STFT, Representation
+from asteroid_sinudae.data.tracks import SOURCES, Manifest
 from asteroid_sinudae.evaluation.blind import evaluate_separation
+from asteroid_sinudae.evaluation.bootstrap import median_intervals
 from asteroid_sinudae.evaluation.estimates import masked_estimates, separator_estimator
-from asteroid_sinudae.evaluation.tables import markdown_table, medians, metric_title, terminal_text
-from asteroid_sinudae.models.model_files import model_digest
+from asteroid_sinudae.evaluation.tables import (
+    DIFFERENCE,
+    DIFFERENCE_COLUMNS,
+    markdown_table,
+    medians,
+    metric_title,
+    of_figure,
+    terminal_text,
+    texts,
+)
+from asteroid_sinudae.models.model_files import load_model, model_digest
+from asteroid_sinudae.runs import front_ends
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
-from asteroid_sinudae.runs.representations import (
-    OF_TABLE,
-    STFT_NAME,
-    load_representations,
-    pair_name,
-    stft_conf,
-)
-from asteroid_sinudae.training.separator_system import SEPARATORS
+from asteroid_sinudae.runs.representations import OF_TABLE, load_representations, pair_name
 from asteroid_sinudae.utils.files import write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -40,39 +46,52 @@ def short_title(column: str) -> str:
     return title.replace("vocals", "voc.").replace("accompaniment", "acc.")
 
 
-def load_separators(exp_dir: Path, trained_on: dict) -> tuple[dict[str, nn.Module], dict]:
-    """Load both separators, and how each was trained.
+def load_separators(exp_dir: Path, pair: str) -> tuple[dict[str, nn.Module], dict]:
+    """Load the separators of a folder, and how each was trained, by the names of front-ends.
 
     Args:
         exp_dir (Path): Folder of the separators.
-        trained_on (dict): Digest of the pair and sizes of the STFT that they must have been
-            trained on.
+        pair (str): Digest of the pair that one of them must have been trained on.
 
     Raises:
-        FileNotFoundError: if one is not there.
-        ValueError: if one is refused, was trained on something else, or not as the other.
+        FileNotFoundError: if there is none, or one of those that were asked for is not there.
+        ValueError: if one is refused, was trained on another pair, or not as the others.
     """
-    separators, trainings = {}, {}
-    for name, separator_class in SEPARATORS.items():
+    separators, trainings, names = {}, {}, [front_ends.PAIR]
+    while names:
+        name = names.pop(0)
         run = Run(exp_dir / name)
-        path = run.model_file
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} not found: train the separators first (stage 6)")
-        separators[name] = separator_class.from_pretrained(path).eval()
+        if not run.model_file.is_file():
+            raise FileNotFoundError(f"{run.model_file} not found: train separators first (stage 6)")
+        separators[name] = load_model(run.model_file).model
         trainings[name] = run.read_training()
-        facts = trainings[name].get("conf", {}).get("run", {})
-        if any(facts.get(key) != value for key, value in trained_on.items()):
+        conf = trainings[name].get("conf", {})
+        if conf.get("run", {}).get("pair") != pair:
             raise ValueError(
-                f"{path} was trained on another pair, or beside another STFT, than this: train "
-                "the separators again (stage 6)"
+                f"{run.model_file} was trained beside another pair than this: train the separators "
+                "again (stage 6)"
             )
-    first, second = ({k: training[k] for k in ("conf", "steps")} for training in trainings.values())
-    if first != second:
-        raise ValueError(
-            f"the separators in {exp_dir} were not trained alike, after {first['steps']} and "
-            f"{second['steps']} updates: train both again (stage 6)"
-        )
+        if name == front_ends.PAIR:
+            asked = front_ends.front_ends(conf["front_end"]["front_ends"])
+            names = [other for other in asked if other != name]
+    first, *others = (shared_of(training) for training in trainings.values())
+    for name, other in zip(list(trainings)[1:], others, strict=True):
+        if other != first:
+            raise ValueError(
+                f"the separators in {exp_dir} were not trained alike, {front_ends.PAIR} for "
+                f"{first['steps']} updates and {name} for {other['steps']}: train both again "
+                "(stage 6)"
+            )
     return separators, trainings
+
+
+def shared_of(training: dict) -> dict:
+    """Return what separators that are compared must share of their trainings."""
+    conf = {group: dict(values) for group, values in training["conf"].items()}
+    conf.pop("front_end")
+    for key in ("front_end", "initial_model", "precision"):
+        conf["run"].pop(key, None)
+    return {"steps": training["steps"], **conf}
 
 
 def estimators_by_name(
@@ -97,7 +116,7 @@ def evaluate_segments(
     segment: int,
     run: Run,
 ) -> dict:
-    """Write the metrics of all segments and the table; returns what the medians' file says."""
+    """Write the metrics of all segments and the tables; returns what the medians' file says."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for model in (*representations.values(), *separators.values()):
         model.to(device)
@@ -110,12 +129,15 @@ def evaluate_segments(
     write_text(run.segments_file, results.to_csv(index=False))
     table = medians(results)
     tracks = {name: medians(rows) for name, rows in results.groupby("track", sort=False)}
-    text = markdown_table(table)
+    differences, note = compare(results, list(separators))
+    text = "\n\n".join(filter(None, [markdown_table(table), differences, note]))
     write_text(run.table_file, text + "\n")
     n_segments = len(results) // len(table)
     print(f"{terminal_text(table.rename(columns=short_title).reset_index())}\n")
     print(f"Medians over {n_segments} segments; test tracks: {len(tracks)}")
     print(f"Segments without vocals or accompaniment left out: {n_left_out}")
+    if note:
+        print("\n".join(filter(None, ["", differences, note])))
     return {
         "medians": table.to_dict(orient="index"),
         "medians_by_track": {name: rows.to_dict(orient="index") for name, rows in tracks.items()},
@@ -123,6 +145,38 @@ def evaluate_segments(
         "silent_segments": n_left_out,
         **provenance(device),
     }
+
+
+def compare(results: pd.DataFrame, names: list[str]) -> tuple[str, str]:
+    """Write the differences of separators to the first with 95% intervals, and what they are.
+
+    Args:
+        results (:class:`pandas.DataFrame`): The result of :func:`.evaluate_separation`.
+        names (list of str): Names of the separators.
+
+    Returns:
+        tuple of a table, which may be empty, and a sentence.
+    """
+    if len(names) < 2:
+        return "", ""
+    columns = [f"si_sdr_{source}" for source in SOURCES]
+    rows = {
+        name: results[results["representation"] == name].set_index("track")[columns]
+        for name in names
+    }
+    try:
+        intervals = median_intervals(rows, names[0])
+    except ValueError as error:
+        return "", f"No intervals: {error}."
+    others = pd.Index(names[1:], name="")
+    table = pd.DataFrame(index=others)
+    for column in columns:
+        own = of_figure(intervals, column, others)
+        table[metric_title(column)] = texts(DIFFERENCE, own[DIFFERENCE_COLUMNS])
+    return (
+        table.to_markdown(),
+        f"Minus {names[0]}, with 95% intervals of a bootstrap over songs, the same for all.",
+    )
 
 
 def main() -> None:
@@ -138,13 +192,19 @@ def evaluate_run(args: argparse.Namespace) -> None:
     """Evaluate the separators that the options name."""
     manifest, run, pair_run = Manifest.load(args.data_dir), Run(args.exp_dir), Run(args.pair_dir)
     pair_conf = pair_run.read_conf(scripts.base_conf(), OF_TABLE)
-    representations = load_representations(pair_run, pair_conf, manifest)
-    names = {"sinudae": pair_name(pair_conf), "stft": STFT_NAME}
-    trained_on = {"pair": model_digest(representations[names["sinudae"]]), **stft_conf(pair_conf)}
-    separators, trainings = load_separators(run.folder, trained_on)
-    named = {f"{names[name]}, separator": model for name, model in separators.items()}
+    of_pair = pair_name(pair_conf)
+    pair = load_representations(pair_run, pair_conf, manifest)[of_pair]
+    separators, trainings = load_separators(run.folder, model_digest(pair))
+    representations = {of_pair: pair}
+    for name in separators:
+        if arguments := front_ends.stft_arguments(name):
+            stft = STFT(**arguments, sample_rate=manifest.sample_rate)
+            representations[front_ends.title(name, of_pair)] = stft
+    named = {
+        f"{front_ends.title(name, of_pair)}, separator": model for name, model in separators.items()
+    }
     facts = {
-        "evaluated": f"{names['sinudae']}, separator",
+        "evaluated": f"{of_pair}, separator",
         "separators": {
             name: {
                 "learned_parameters": sum(p.numel() for p in model.masker.parameters()),
@@ -155,9 +215,9 @@ def evaluate_run(args: argparse.Namespace) -> None:
         "test_tracks": len(manifest.subset("test")),
         "source": {key: manifest.source[key] for key in ("kind", "path")},
         "skipped_tracks": list(manifest.skipped),
-        "conf": trainings["sinudae"]["conf"],
+        "conf": trainings[front_ends.PAIR]["conf"],
     }
-    segment = facts["conf"]["data"]["segment"]
+    segment = facts["conf"]["data"]["valid_segment"]
     segments = evaluate_segments(representations, named, manifest, segment, run)
     write_json(run.metrics_file, {**segments, **facts})
     if args.museval:

@@ -52,7 +52,7 @@ def train(run: Run, data_dir: Path, conf: dict, given: set[str]) -> None:
     facts = {
         "train_tracks": len(manifest.subset("train")),
         "train_segments": len(dataset),
-        "train_data": training.data_digest(manifest),
+        "train_data": training.data_digest(manifest.subset("train")),
         "decay_steps": decay_steps,
     }
     if initial is not None:

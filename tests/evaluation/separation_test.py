@@ -6,7 +6,16 @@ import pytest
 import soundfile
 import torch
 from helpers import RECIPE
-from small_separators import MASKER, NAMES, PAIR, SIZES, make_both, make_pair, write_noisy_tone
+from small_separators import (
+    CONV_TASNET,
+    NAMES,
+    PAIR,
+    SIZES,
+    STFT_NAME,
+    make_both,
+    make_pair,
+    write_noisy_tone,
+)
 from torch.utils.data import DataLoader
 from trainings import STEPS_PER_EPOCH, assert_same_bits, every_step, fit, state_of
 
@@ -27,7 +36,8 @@ from asteroid_sinudae.evaluation.tables import MIXTURE
 from asteroid_sinudae.losses import bounded_neg_snr
 from asteroid_sinudae.models.baselines import STFTConvTasNet
 from asteroid_sinudae.models.model_files import model_digest
-from asteroid_sinudae.training.separator_system import NORMS, SeparatorSystem
+from asteroid_sinudae.runs.front_ends import NORMS
+from asteroid_sinudae.training.separator_system import SeparatorSystem
 from asteroid_sinudae.utils.files import save_atomically
 
 
@@ -47,7 +57,7 @@ def test_tracks(data_dir):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_separator_is_a_masker_on_a_representation(name):
     pair = make_pair()
-    representation = {"sinudae": pair, "stft": STFT(**SIZES)}[name]
+    representation = {"pair": pair, STFT_NAME: STFT(**SIZES)}[name]
     separator = make_both(pair)[name]
     wav = torch.randn(3, 1, 1001)
     with torch.no_grad():
@@ -63,7 +73,7 @@ def test_both_have_the_same_masker_and_only_it_to_learn():
     separators = make_both()
     configs = [separator.masker.get_config() for separator in separators.values()]
     sizes = [(config.pop("in_chan"), config.pop("out_chan")) for config in configs]
-    assert configs[0] == configs[1] and configs[0].items() >= MASKER.items()
+    assert configs[0] == configs[1] and configs[0].items() >= CONV_TASNET.items()
     assert sizes == [(8, 8), (33, 33)]
     for separator in separators.values():
         learned = [name for name, p in separator.named_parameters() if p.requires_grad]
@@ -72,7 +82,7 @@ def test_both_have_the_same_masker_and_only_it_to_learn():
 
 @pytest.mark.parametrize("shape", [(500,), (2, 500), (2, 1, 500)])
 def test_stft_separator_from_its_file(tmp_path, shape):
-    separator = make_both(mask_act="relu", n_blocks=1)["stft"]
+    separator = make_both(mask_act="relu", n_blocks=1)[STFT_NAME]
     path = tmp_path / "model.pth"
     save_atomically(separator.serialize(), path)
     loaded = STFTConvTasNet.from_pretrained(path)
@@ -195,7 +205,7 @@ def test_one_update_is_that_of_adam_on_the_masker(tracks, tmp_path, name):
 
 
 def test_training_lowers_the_loss(tracks, tmp_path):
-    system = make_system(make_both()["stft"], tracks)
+    system = make_system(make_both()[STFT_NAME], tracks)
     losses = []
     system.on_train_batch_end = lambda outputs, *_: losses.append(outputs["loss"].item())
     fit(system, tmp_path, max_epochs=15)
@@ -217,7 +227,7 @@ def test_run_cut_off_after_any_update_ends_where_an_uncut_one_ends(tracks, tmp_p
 
 def test_objectives_that_make_no_sense(tracks):
     with pytest.raises(ValueError, match="snr_max must be positive .dB., got 0"):
-        make_system(make_both()["stft"], tracks, snr_max=0)
+        make_system(make_both()[STFT_NAME], tracks, snr_max=0)
 
 
 # Evaluation
@@ -238,7 +248,7 @@ def read_segment(track, start, length):
 
 
 def test_scores_are_those_of_each_segment(test_tracks):
-    separator = make_both()["sinudae"]
+    separator = make_both()["pair"]
     stft = STFT(**SIZES)
 
     def informed(vocals, accompaniment):
@@ -290,7 +300,7 @@ def test_nothing_to_evaluate(tmp_path):
 
 
 def test_whole_tracks_are_separated_in_chunks_that_fade():
-    separator = make_both()["stft"]
+    separator = make_both()[STFT_NAME]
     mixture = torch.randn(1, 1, 1000)
     with torch.no_grad():
         whole = separator(mixture)
@@ -305,7 +315,7 @@ def test_whole_tracks_are_separated_in_chunks_that_fade():
 
 
 def test_museval_of_a_separator(test_tracks, tmp_path):
-    separator, track = make_both()["sinudae"], test_tracks[0]
+    separator, track = make_both()["pair"], test_tracks[0]
     sources = read_segment(track, 0, track.n_samples)
     with torch.no_grad():
         estimates = separator(sum(sources))[0, :, :, None].numpy()
@@ -317,7 +327,7 @@ def test_museval_of_a_separator(test_tracks, tmp_path):
     options = dict(tracks=[track], output_dir=tmp_path / "museval", n_workers=1)
     evaluate_tracks({"separator": separator}, **options)
     with pytest.raises(ValueError, match="has scores of another model"):
-        evaluate_tracks({"separator": make_both(mask_act="relu")["sinudae"]}, **options)
+        evaluate_tracks({"separator": make_both(mask_act="relu")["pair"]}, **options)
 
 
 def test_digest_knows_the_masker():
@@ -325,5 +335,5 @@ def test_digest_knows_the_masker():
     digests = []
     for masker in (dict(n_blocks=4, n_repeats=1), dict(n_blocks=2, n_repeats=2)):
         torch.manual_seed(0)
-        digests.append(model_digest(STFTConvTasNet(2, **{**SIZES, **MASKER, **masker})))
+        digests.append(model_digest(STFTConvTasNet(2, **{**SIZES, **CONV_TASNET, **masker})))
     assert digests[0] != digests[1]

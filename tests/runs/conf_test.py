@@ -241,14 +241,28 @@ def test_numbers_that_no_machine_could_serve(values, message):
         limits.check_limits(declaration.override(BASE, values))
 
 
+TASNET = dict(masker="conv_tasnet")
+
+
 @pytest.mark.parametrize(
     "values, message",
     [
-        (dict(n_blocks=64), "n_blocks must be at most 20, as block k has dilation 2.k frames, got"),
-        (dict(n_repeats=10**9), "n_blocks=8, n_repeats=1000000000, bn_chan=128, hid_chan=512, "),
-        (dict(hid_chan=10**9), "n_blocks=8, n_repeats=3, bn_chan=128, hid_chan=1000000000, skip"),
-        (dict(conv_kernel_size=10**9 + 1), "n_blocks=8, .* the masker in training needs at least "),
-        (dict(segment=10**12), "batch_size=8, segment=1000000000000: a batch of two sources needs"),
+        (dict(n_bands=1001), "n_bands must be at most 1000, got 1001"),
+        (
+            dict(hid_size=10**9),
+            "n_repeats=3, bn_chan=48, hid_size=1000000000, n_bands=24: the mask",
+        ),
+        (
+            dict(n_blocks=64, **TASNET),
+            "n_blocks must be at most 20, as block k has dilation 2.k frames, got",
+        ),
+        (dict(n_repeats=10**9, **TASNET), "n_blocks=8, n_repeats=1000000000, bn_chan=48, hid_"),
+        (dict(hid_chan=10**9, **TASNET), "n_blocks=8, n_repeats=3, bn_chan=48, hid_chan=1000000"),
+        (
+            dict(conv_kernel_size=10**9 + 1, **TASNET),
+            "n_blocks=8, .* the masker in training needs at least ",
+        ),
+        (dict(segment=10**12), "batch_size=4, segment=1000000000000: a batch of two sources needs"),
     ],
 )
 def test_maskers_that_no_machine_could_train(values, message):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from trainings import assert_same_bits, make_system, write_tracks
 
-from asteroid_sinudae import SinuDAE
+from asteroid_sinudae import SinuDAE, SinuDAEConvTasNet
 from asteroid_sinudae.training.objectives import MaskAware, Reconstruction, Sinkhorn, TotalVariation
 from asteroid_sinudae.training.precision import choose_precision, resolve_precision, time_precisions
-from asteroid_sinudae.training.separator_system import SeparatorSystem, make_separators
+from asteroid_sinudae.training.separator_system import SeparatorSystem
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,7 @@ def separator_system(tracks):
     masker = dict(n_blocks=1, n_repeats=1, bn_chan=6, hid_chan=7, skip_chan=5)
     masker |= dict(conv_kernel_size=3, norm_type="bN", mask_act="relu")
     pair = SinuDAE(n_filters=8, kernel_size=64, stride=16)
-    stft = dict(n_fft=64, stride=24, window="hamming")
-    separator = make_separators(pair, stft, masker)["sinudae"]
+    separator = SinuDAEConvTasNet(2, pretrained=pair, freeze=True, **masker)
     learned = [parameter for parameter in separator.parameters() if parameter.requires_grad]
     return SeparatorSystem(separator, torch.optim.Adam(learned), make_system(tracks).train_loader)
 
