@@ -8,9 +8,16 @@ import yaml
 from ..evaluation.tables import markdown_table, with_readability
 from ..models.model_files import describe_task
 from ..models.pretrained import describe_sizes
+from ..models.sinudae import SinuDAE
 
 LICENCE = (
     "non-commercial research only, as the licences of the music it was trained on allow no more"
+)
+
+REACH = (  # of a separator
+    "what it has heard is all that it knows: a voice in front of a band of the same kind comes out "
+    "clearly, others with much of the band. Separators that were trained on whole songs, hours of "
+    "them, are better by several dB (docs/results.md)"
 )
 
 
@@ -22,8 +29,8 @@ def make_infos(package: dict, metrics: dict, data: str, quality: dict[str, float
         metrics (dict): Result of its evaluation, see :meth:`.Run.read_metrics`.
         data (str): The training data in words.
         quality (dict): Quality of half precision in dB: `rounding`, the level of rounding errors
-            below the output; and of a pair, `cost`, the loss of reconstruction that they cause, and
-            `noise_si_sdr`, the SI-SDR of the reconstruction of white noise.
+            below the output; `cost`, the loss of reconstruction or of separation that they cause;
+            and of a pair, `noise_si_sdr`, the SI-SDR of the reconstruction of white noise.
     """
     training = package["infos"]["training"]
     evaluation = {
@@ -87,6 +94,7 @@ def make_card(name: str, package: dict, sha256: str) -> str:
         f"finished {evaluation['finished']}",
         "Evaluated with": _made_with(evaluation),
         "Half precision": _half_precision(half),
+        **({} if package["model_name"] == SinuDAE.__name__ else {"Reach": REACH}),
         "SHA-256": sha256,
     }
     medians = pd.DataFrame.from_dict(evaluation["medians"], orient="index")
@@ -105,13 +113,14 @@ def make_card(name: str, package: dict, sha256: str) -> str:
 
 def _half_precision(quality: dict[str, float]) -> str:
     """Say in words what half precision costs, see :func:`make_infos`."""
-    text = f"rounding errors are {quality['rounding']:.1f} dB below the output"
-    if "noise_si_sdr" in quality:
-        text += (
-            f", which takes {quality['cost']:.2f} dB from the reconstruction; white noise is "
-            f"reconstructed at {quality['noise_si_sdr']:.1f} dB"
-        )
-    return text
+    text = (
+        f"rounding errors are {quality['rounding']:.1f} dB below the output, which takes "
+        f"{quality['cost']:.2f} dB from "
+    )
+    if "noise_si_sdr" not in quality:
+        return f"{text}the separation"
+    noise = quality["noise_si_sdr"]
+    return f"{text}the reconstruction; white noise is reconstructed at {noise:.1f} dB"
 
 
 def _made_with(made: dict) -> str:

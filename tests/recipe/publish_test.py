@@ -190,7 +190,7 @@ def test_models_that_cannot_be_published(exp_dir, monkeypatch):
     untrained = {**package["infos"]["training"], "steps": 0}
     for infos in {}, {"training": untrained}:
         torch.save({**package, "infos": infos}, path)
-        refused(exp_dir, f"{path} is untrained, expected a model that train.py has trained$")
+        refused(exp_dir, f"{path} is untrained, expected a model that the recipe has trained$")
     torch.save({**package, "model_name": "STFTConvTasNet"}, path)
     refused(exp_dir, f"{path} holds a model 'STFTConvTasNet', expected 'SinuDAE'")
     package["state_dict"]["decoder.filterbank.modulator"][0, 0, 0] = 1e5
@@ -212,7 +212,7 @@ def test_numbers_that_float16_spoils(exp_dir):
     package["state_dict"]["decoder.filterbank.modulator"] *= window
     torch.save(package, path)
     change(exp_dir, medians={"mod-cos DAE": {"si_sdr": 59.0}})
-    message = r"what half precision takes from the reconstruction in dB must be at most 0.5 of 59.0"
+    message = r"what half precision takes from the output in dB must be at most 0.5 of 59.0"
     refused(exp_dir, message)
     change(exp_dir, medians={"mod-cos DAE": {"si_sdr": 20.0}})
     publish(exp_dir)
