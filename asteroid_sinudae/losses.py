@@ -14,6 +14,7 @@ from .utils.checks import check, check_choice
 TV_NORMS = ("l1", "l2")
 SNR_PER = ("signal", "batch")
 SINKHORN_NORMS = (1, 2)
+TINIEST = 1e-30  # energy of a modulator's spectrum
 SINKHORN_ITERATIONS = 100
 
 # Asteroid's loss, without mean removal.
@@ -125,6 +126,33 @@ def bounded_neg_snr(
     """
     floor = 10 ** (-snr_max / 10) * _energy(sources.sum(dim=1, keepdim=True)) + EPS
     return 10 * torch.log10((_energy(sources - estimates) + floor) / (_energy(sources) + floor))
+
+
+def modulator_bandwidth(modulator: torch.Tensor, n_bins: int = 2) -> torch.Tensor:
+    r"""Compute the share of modulators' energy that lies beyond the lowest bins of their spectrum.
+
+    .. math:: \frac{1}{C} \sum_c \frac{\sum_{k > K} |B_c[k]|^2}{\sum_{k \ge 0} |B_c[k]|^2}
+
+    :math:`B_c` is the discrete Fourier transform of modulator :math:`b_c` over its length. A kernel
+    whose modulator has no energy beyond :math:`K` bins has none beyond :math:`K` bins from its
+    carrier. Modulators of zeros count zero.
+
+    Args:
+        modulator (:class:`torch.Tensor`): shape `(..., kernel_size)`.
+        n_bins (int): :math:`K`, in bins of sample rate / kernel size.
+
+    Returns:
+        :class:`torch.Tensor`, scalar, from 0 to 1.
+
+    Examples
+        >>> modulator_bandwidth(torch.ones(3, 1, 64))
+        tensor(0.)
+    """
+    spectrum = torch.fft.rfft(modulator.float())  # (..., kernel_size // 2 + 1)
+    energy = spectrum.real.square() + spectrum.imag.square()
+    total = energy.sum(dim=-1)
+    share = energy[..., n_bins + 1 :].sum(dim=-1) / total.clamp_min(TINIEST)
+    return share.mean()
 
 
 def _energy(signal: torch.Tensor) -> torch.Tensor:

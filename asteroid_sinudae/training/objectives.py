@@ -7,7 +7,15 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 
-from ..losses import SINKHORN_NORMS, SNR_PER, TV_NORMS, neg_snr, sinkhorn_distance, total_variation
+from ..losses import (
+    SINKHORN_NORMS,
+    SNR_PER,
+    TV_NORMS,
+    modulator_bandwidth,
+    neg_snr,
+    sinkhorn_distance,
+    total_variation,
+)
 from ..masks import EncodedSources, binary_mask, decode_masked
 from ..metrics import additivity_error, is_silent
 from ..models.sinudae import SinuDAE
@@ -282,8 +290,43 @@ class MaskAware:
         return neg_snr(estimate.float(), target)
 
 
+@dataclass(frozen=True)
+class Bandwidth:
+    r"""Share of the modulators' energy beyond the lowest bins, see :func:`.modulator_bandwidth`.
+
+    It holds kernels to the neighbourhood of their carriers, so that the carriers can be read as
+    frequencies. The paper has no such term.
+
+    Args:
+        weight (float): Weight of the term.
+
+    Raises:
+        ValueError: if `weight` is not positive and finite. When it is computed, if the model's
+            decoder has no modulators.
+    """
+
+    name: ClassVar[str] = "bandwidth"
+    label: ClassVar[Label] = Label("Bandwidth", "the bandwidth of the modulators")
+    needs: ClassVar[tuple[str, ...]] = ()
+    needs_matched: ClassVar[bool] = False
+    is_mean: ClassVar[bool] = True
+    weight: float
+
+    def __post_init__(self):
+        _check_weight(self)
+
+    def __call__(self, batch: EncodedBatch) -> torch.Tensor:
+        modulator = getattr(batch.model.decoder.filterbank, "modulator", None)
+        if modulator is None:
+            raise ValueError("bandwidth_weight needs a decoder with modulators, mod_cos")
+        groups = [modulator] if isinstance(modulator, torch.Tensor) else list(modulator)
+        shares = torch.stack([modulator_bandwidth(group) for group in groups])
+        sizes = shares.new_tensor([len(group) for group in groups])
+        return (shares * sizes).sum() / sizes.sum()
+
+
 # In the order in which they are logged and plotted.
-OBJECTIVES = (Reconstruction, TotalVariation, Sinkhorn, Additivity, MaskAware)
+OBJECTIVES = (Reconstruction, TotalVariation, Sinkhorn, Additivity, MaskAware, Bandwidth)
 
 
 def straight_through_mask(
@@ -322,6 +365,7 @@ def make_objectives(
     additivity_weight: float = 0.0,
     mask_weight: float = 0.0,
     mask_threshold: float = 1.0,
+    bandwidth_weight: float = 0.0,
 ) -> list[Objective]:
     """Make the reconstruction, and the other objectives whose weight is not zero.
 
@@ -338,6 +382,7 @@ def make_objectives(
         additivity_weight (float): Weight of :class:`Additivity`.
         mask_weight (float): Weight of :class:`MaskAware`.
         mask_threshold (float): Its threshold.
+        bandwidth_weight (float): Weight of :class:`Bandwidth`.
 
     Raises:
         ValueError: naming the argument that is out of its range.
@@ -351,6 +396,8 @@ def make_objectives(
         objectives.append(Additivity(additivity_weight))
     if mask_weight != 0:
         objectives.append(MaskAware(mask_weight, mask_threshold))
+    if bandwidth_weight != 0:
+        objectives.append(Bandwidth(bandwidth_weight))
     return objectives
 
 

@@ -5,10 +5,16 @@ import pytest
 import torch
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.losses import neg_snr, sinkhorn_distance, total_variation
+from asteroid_sinudae.losses import (
+    modulator_bandwidth,
+    neg_snr,
+    sinkhorn_distance,
+    total_variation,
+)
 from asteroid_sinudae.masks import binary_mask
 from asteroid_sinudae.training.objectives import (
     Additivity,
+    Bandwidth,
     EncodedBatch,
     MaskAware,
     Reconstruction,
@@ -228,6 +234,51 @@ def test_mask_aware_training_changes_the_mask_also_where_the_mixture_is_given(ba
     assert encoder_gradient(through_mask=True).abs().max() > 0
 
 
+# --------------------------------------------------------------------- bandwidth
+
+
+def share_beyond(modulator, n_bins):
+    """The share by a sum over cosines and sines, in double precision."""
+    length = modulator.shape[-1]
+    phase = 2 * np.pi * np.outer(np.arange(length // 2 + 1), np.arange(length)) / length
+    b = modulator.double().numpy().reshape(-1, length)
+    energy = (b @ np.cos(phase).T) ** 2 + (b @ np.sin(phase).T) ** 2
+    return (energy[:, n_bins + 1 :].sum(1) / energy.sum(1)).mean()
+
+
+@pytest.mark.parametrize("length, n_bins", [(64, 2), (65, 1), (128, 7)])
+def test_bandwidth_of_modulators_against_a_sum(length, n_bins):
+    modulator = torch.randn(5, 1, length)
+    found = modulator_bandwidth(modulator, n_bins).item()
+    assert found == pytest.approx(share_beyond(modulator, n_bins), rel=1e-4)
+    assert modulator_bandwidth(1e-6 * modulator, n_bins).item() == pytest.approx(found, rel=1e-4)
+    tone = torch.cos(2 * np.pi * (n_bins + 1) * torch.arange(length) / length)[None]
+    assert modulator_bandwidth(tone, n_bins) > 0.9999
+    assert modulator_bandwidth(tone, n_bins + 1) < 1e-6
+    assert modulator_bandwidth(torch.zeros(2, length)) == 0
+
+
+def batch_of(model):
+    return EncodedBatch(model, {}, {})
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_bandwidth_is_the_mean_over_all_kernels(compact):
+    options = dict(init="multires", bands="64x4:8000:800 32x2:22050") if compact else {}
+    n_filters = 70 if compact else 12
+    model = SinuDAE(n_filters=n_filters, kernel_size=64, stride=16, compact=compact, **options)
+    bank = model.decoder.filterbank
+    groups = list(bank.modulator) if compact else [bank.modulator]
+    shares = [share_beyond(kernel, 2) for group in groups for kernel in group.detach()]
+    assert Bandwidth(1.0)(batch_of(model)).item() == pytest.approx(np.mean(shares), rel=1e-3)
+
+
+def test_bandwidth_needs_modulators():
+    model = SinuDAE(decoder="cos", n_filters=12, kernel_size=64, stride=16)
+    with pytest.raises(ValueError, match="^bandwidth_weight needs a decoder with modulators"):
+        Bandwidth(1.0)(batch_of(model))
+
+
 # ------------------------------------------------------------------------ choice
 
 
@@ -246,6 +297,7 @@ def test_objectives_of_weights():
         additivity_weight=0.3,
         mask_weight=0.4,
         mask_threshold=0.5,
+        bandwidth_weight=0.5,
     )
     assert chosen == [
         Reconstruction(1.0, "batch"),
@@ -253,10 +305,12 @@ def test_objectives_of_weights():
         Sinkhorn(0.2, "mixture", 2, 1.3),
         Additivity(0.3),
         MaskAware(0.4, 0.5),
+        Bandwidth(0.5),
     ]
-    assert [each.name for each in chosen] == ["neg_snr", "tv", "sinkhorn", "additivity", "mask"]
-    assert [each.needs_matched for each in chosen] == [False, False, False, True, True]
-    assert [each.is_mean for each in chosen] == [False, False, True, True, True]
+    names = ["neg_snr", "tv", "sinkhorn", "additivity", "mask", "bandwidth"]
+    assert [each.name for each in chosen] == names
+    assert [each.needs_matched for each in chosen] == [False, False, False, True, True, False]
+    assert [each.is_mean for each in chosen] == [False, False, True, True, True, True]
     assert TotalVariation(0.5).is_mean and reconstruction.is_mean
 
 
@@ -275,6 +329,7 @@ def test_objectives_of_weights():
         (lambda: Sinkhorn(1.0, "bass"), "sinkhorn_on must be one of 'mixture', 'vocals', got"),
         (lambda: Sinkhorn(1.0, p=3), "sinkhorn_p must be one of 1, 2, got 3"),
         (lambda: Sinkhorn(1.0, entropy=0.0), "sinkhorn_entropy must be positive and finite, got 0"),
+        (lambda: Bandwidth(-1.0), "bandwidth_weight must be positive and finite, or 0, got -1.0"),
         (lambda: MaskAware(1.0, -1.0), "mask_threshold must be finite and not negative, got -1.0"),
         (lambda: MaskAware(1.0, float("nan")), "mask_threshold must be finite and not .* got nan"),
         (lambda: sinkhorn_distance(torch.rand(1, 2, 3), p=3), "p must be one of 1, 2, got 3"),
