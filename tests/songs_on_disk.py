@@ -26,6 +26,11 @@ def ffmpeg(*arguments):
     subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *arguments], check=True)
 
 
+def joined(path, *parts):
+    """Join files as `cat` does."""
+    Path(path).write_bytes(b"".join(Path(part).read_bytes() for part in parts))
+
+
 def halve(path):
     data = Path(path).read_bytes()
     Path(path).write_bytes(data[: len(data) // 2])

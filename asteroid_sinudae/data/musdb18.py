@@ -26,7 +26,7 @@ import stempeg
 import torch
 
 from ..songs.audio import MAX_FRAMES, rate_ratio, resampled
-from ..songs.containers import find_data, has_successor
+from ..songs.containers import Part, find_data, has_successor
 from ..utils.errors import printable
 from ..utils.locks import locked
 from .tracks import (
@@ -302,7 +302,7 @@ def _mono(pieces: Iterable[np.ndarray], label: str, rate: int) -> np.ndarray:
 
 
 def _read_audio_file(path: Path) -> tuple[np.ndarray, int]:
-    data = find_data(path)
+    data = find_data(Part(path))
     if data is not None and (data.declared or 0) > data.available:  # libsndfile does not tell
         raise ValueError(
             f"{path} breaks off after {data.available} of {data.declared} bytes: truncated"

@@ -22,7 +22,7 @@ from ..songs import ffmpeg
 from ..utils.checks import FLOATS, check, check_choice, check_dense, check_rate
 from ..utils.errors import printable
 from ..utils.files import atomic_path, require_file
-from .containers import Data, PatchedFile, find_data, find_ogg_streams, has_successor
+from .containers import Data, Part, PatchedPart, find_data, find_ogg_streams, find_parts
 from .streams import Stream, cut, map_blocks
 
 logger = logging.getLogger(__name__)
@@ -137,12 +137,15 @@ def open_audio(
 
     The file is read to the end of what decodes, whatever its header says. Compressed audio is
     decoded twice, first to count its samples; this takes little time compared with a model. Formats
-    of which libsndfile may read only a part are decoded by ffmpeg.
+    of which libsndfile may read only a part are decoded by ffmpeg. Files that were joined into one
+    (`cat a b > c`) are read one after the other, as one song at the rate and with the channels of
+    the first, to which ffmpeg converts the others.
 
     Args:
         path (str or Path): The file.
         on_damage (callable): Function that is called with a message if the file ends before its
-            header says, if a part does not decode, or if this cannot be determined.
+            header says, if a part does not decode, or if this cannot be determined; of joined
+            files, with their numbers.
 
     Yields:
         AudioFile
@@ -154,35 +157,86 @@ def open_audio(
     """
     path = Path(path)
     require_file(path, "an audio file")
-    data = find_data(path)
+    parts = find_parts(path)
+    audio, damage = _open_part(parts[0]) if len(parts) == 1 else _open_joined(path, parts)
+    if audio.length == 0:
+        raise ValueError(f"{path} has no samples, expected at least one")
+    if damage:
+        on_damage(f"{path} {damage}")
+    yield audio
+
+
+def _open_part(part: Part) -> tuple[AudioFile, str]:
+    """Return a file, or one of those that were joined into it, and what is wrong with it."""
+    data = find_data(part)
+    audio: AudioFile | None = None
+    damage, is_flac = "", False
     with contextlib.ExitStack() as stack:
-        file = _open_by_libsndfile(path, data, stack)
-        audio: AudioFile | None = None
-        damage = ""
+        file = _open_by_libsndfile(part, data, stack)
         if file is not None and _is_uncompressed(file):
-            audio, damage = _uncompressed(path, file, data)
-        else:
-            if file is not None:
-                audio, damage = _compressed(path, file)
-            is_whole = audio is not None and not damage
-            # libsndfile drops Ogg pages in silence; ffmpeg does not cut the last one.
-            is_flac = file is not None and file.format == "FLAC"
-            if ffmpeg.is_installed() and not (is_whole and is_flac):
-                other, damage = _by_ffmpeg(path)
-                audio = audio if is_whole and not damage else other
-        if audio is None:
-            raise FileNotFoundError(
-                f"{path} is no audio that libsndfile reads, and ffmpeg, which may read it, is not "
-                "installed: expected WAV, FLAC, Ogg or MP3, or ffmpeg on PATH"
-            )
-        if audio.length == 0:
-            raise ValueError(f"{path} has no samples, expected at least one")
-        if not damage and has_successor(path):
-            told = audio.length / audio.sample_rate
-            damage = _damage(audio, told, False, "another file follows it, which is not read")
+            return _uncompressed(part, file, data)
+        if file is not None:
+            audio, damage = _compressed(part, file)
+            is_flac = file.format == "FLAC"
+    is_whole = audio is not None and not damage
+    # libsndfile drops Ogg pages in silence; ffmpeg does not cut the last one.
+    if ffmpeg.is_installed() and not (is_whole and is_flac):
+        other, damage = _by_ffmpeg(part)
+        audio = audio if is_whole and not damage else other
+    if audio is None:
+        raise FileNotFoundError(
+            f"{part.path} is no audio that libsndfile reads, and ffmpeg, which may read it, is not "
+            "installed: expected WAV, FLAC, Ogg or MP3, or ffmpeg on PATH"
+        )
+    return audio, damage
+
+
+def _open_joined(path: Path, parts: list[Part]) -> tuple[AudioFile, str]:
+    """Return joined files as one, and what is wrong with them.
+
+    Sample rate and channels are those of the first that can be read. If none can, the error of the
+    last is raised.
+    """
+    audios: list[AudioFile] = []
+    damages = []
+    for number, part in enumerate(parts, 1):
+        try:
+            audio, damage = _open_part(part)
+            audios.append(_converted(part, audio, audios[0]) if audios else audio)
+        except (FileNotFoundError, ValueError) as error:
+            if not audios and part is parts[-1]:
+                raise
+            damage = f"is not read, as {error}"
         if damage:
-            on_damage(f"{path} {damage}")
-        yield audio
+            damages.append(f"number {number} {damage}")
+    first, length = audios[0], sum(audio.length for audio in audios)
+    n_streams = max(audio.n_streams for audio in audios)
+    read = partial(_read_all, audios)
+    joined = AudioFile(path, first.sample_rate, first.channels, length, read, n_streams)
+    found = f"is joined from {len(parts)} files: {'; '.join(damages)}"
+    return joined, found if damages else ""
+
+
+def _converted(part: Part, audio: AudioFile, first: AudioFile) -> AudioFile:
+    """Return the audio of a part at the rate and with the channels of the first one."""
+    form, found = ((one.sample_rate, one.channels) for one in (first, audio))
+    if form == found:
+        return audio
+    if not ffmpeg.is_installed():
+        raise ValueError(
+            f"it is at {found[0]} Hz with {found[1]} channel(s), the first at {form[0]} Hz with "
+            f"{form[1]}, and ffmpeg, which converts it, is not installed"
+        )
+    return _by_ffmpeg(part, form)[0]
+
+
+def _read_all(audios: Sequence[AudioFile]) -> Iterator[np.ndarray]:
+    """Read files one after the other, each up to its length."""
+    for audio in audios:
+        remaining = audio.length
+        for samples in audio._read():
+            yield samples[:remaining]
+            remaining = max(0, remaining - len(samples))
 
 
 def from_waveform(wav: torch.Tensor, sample_rate: float) -> AudioFile:
@@ -216,22 +270,29 @@ def from_waveform(wav: torch.Tensor, sample_rate: float) -> AudioFile:
 
 
 def _open_by_libsndfile(
-    path: Path, data: Data | None, stack: contextlib.ExitStack
+    part: Part, data: Data | None, stack: contextlib.ExitStack
 ) -> soundfile.SoundFile | None:
     """Open a file by libsndfile, with the size in its header mended; None if it cannot read it."""
-    with path.open("rb") as start:
+    with part.open() as start:
         # Not by libsndfile, because its libmpg123 writes warnings to the terminal.
         if ffmpeg.is_installed() and MP3.match(start.read(4)):
             return None
-    source: bytes | PatchedFile = os.fsencode(path)
+    source = _source(part, stack)
     if data is not None and (data.declared is None or data.declared > data.available):
         if data.actual is None:
             return None
-        source = stack.enter_context(PatchedFile(path, data.position, data.actual))
+        source = stack.enter_context(PatchedPart(part, data.position, data.actual))
     try:
         return stack.enter_context(soundfile.SoundFile(source))
     except (soundfile.LibsndfileError, TypeError):  # a file named *.raw is a TypeError
         return None
+
+
+def _source(part: Part, stack: contextlib.ExitStack) -> bytes | PatchedPart:
+    """What libsndfile opens: the file's name, which is faster, or a part of the file."""
+    if part == Part(part.path):
+        return os.fsencode(part.path)
+    return stack.enter_context(PatchedPart(part))
 
 
 def _is_uncompressed(file: soundfile.SoundFile) -> bool:
@@ -239,31 +300,35 @@ def _is_uncompressed(file: soundfile.SoundFile) -> bool:
 
 
 def _uncompressed(
-    path: Path, file: soundfile.SoundFile, data: Data | None
+    part: Part, file: soundfile.SoundFile, data: Data | None
 ) -> tuple[AudioFile, str]:
     """Return the file, and what is wrong with it."""
-    read, length = partial(_read_by_libsndfile, path, file), file.frames
+    read, length = partial(_read_by_libsndfile, part, data), file.frames
     if file.format == "W64" and data is not None and (data.declared or 0) < data.available:
         # libsndfile takes what follows the audio for more of it.
         length = math.ceil(length * (data.declared or data.available) / data.available)
-    audio = AudioFile(path, file.samplerate, file.channels, length, read)
+    audio = AudioFile(part.path, file.samplerate, file.channels, length, read)
     if data is None or data.declared is None or data.declared <= data.available:
         return audio, ""
     told = audio.length / audio.sample_rate * data.declared / max(1, data.available)
     return audio, _damage(audio, told, is_short=True)
 
 
-def _read_by_libsndfile(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    n_samples = _piece(file.channels)
+def _read_by_libsndfile(part: Part, data: Data | None) -> Iterator[np.ndarray]:
+    """Open a file and read it; joined files may be more than can be open at a time."""
     position = 0
-    try:
-        file.seek(0)
-        while len(samples := file.read(n_samples, dtype="float32", always_2d=True)):
-            yield samples
-            position += len(samples)
-    except soundfile.LibsndfileError as error:
-        time = f"{position / file.samplerate:.6g} s"
-        raise ValueError(f"{path} cannot be read after {time}: {error.error_string}") from error
+    with contextlib.ExitStack() as stack:
+        file = _open_by_libsndfile(part, data, stack)
+        if file is None:
+            return  # the file was changed, as its reader tells
+        try:
+            n_samples = _piece(file.channels)
+            while len(samples := file.read(n_samples, dtype="float32", always_2d=True)):
+                yield samples
+                position += len(samples)
+        except soundfile.LibsndfileError as error:
+            time, reason = f"{position / file.samplerate:.6g} s", error.error_string
+            raise ValueError(f"{part.path} cannot be read after {time}: {reason}") from error
 
 
 def _piece(channels: int) -> int:
@@ -271,14 +336,14 @@ def _piece(channels: int) -> int:
     return max(1, min(PIECE, MAX_PIECE // (4 * max(1, channels))))
 
 
-def _compressed(path: Path, file: soundfile.SoundFile) -> tuple[AudioFile, str]:
+def _compressed(part: Part, file: soundfile.SoundFile) -> tuple[AudioFile, str]:
     """Return the file as libsndfile reads it, and why that may not be all of it."""
     complaints: list[str] = []
-    read = partial(_read_what_decodes, path, complaints)
+    read = partial(_read_what_decodes, part, complaints)
     length = sum(map(len, read()))
-    audio = AudioFile(path, file.samplerate, file.channels, length, read)
+    audio = AudioFile(part.path, file.samplerate, file.channels, length, read)
     told = file.frames / file.samplerate if file.frames < MAX_FRAMES else None
-    streams = find_ogg_streams(path)
+    streams = find_ogg_streams(part)
     if complaints:
         complaint = f"libsndfile says: {complaints[0]}"
     elif streams is not None and not streams.are_whole:
@@ -290,41 +355,41 @@ def _compressed(path: Path, file: soundfile.SoundFile) -> tuple[AudioFile, str]:
     return audio, _damage(audio, told, length < file.frames, complaint)
 
 
-def _read_what_decodes(path: Path, complaints: list[str]) -> Iterator[np.ndarray]:
+def _read_what_decodes(part: Part, complaints: list[str]) -> Iterator[np.ndarray]:
     """Read short pieces, because a piece that does not decode is lost as a whole."""
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # after a failure, seeking fails too
+        with contextlib.ExitStack() as stack:  # after a failure, seeking fails too
+            file = stack.enter_context(soundfile.SoundFile(_source(part, stack)))
             while len(samples := file.read(SHORT_PIECE, dtype="float32", always_2d=True)):
                 yield samples
     except soundfile.LibsndfileError as error:
         complaints.append(error.error_string.rstrip("."))
 
 
-def _by_ffmpeg(path: Path) -> tuple[AudioFile, str]:
-    """Return the file as ffmpeg reads it, and what is wrong with it."""
-    facts = ffmpeg.probe(path)
-    with ffmpeg.decoding(path) as decoder:
+def _by_ffmpeg(part: Part, form: tuple[float, int] | None = None) -> tuple[AudioFile, str]:
+    """Return the file as ffmpeg reads it, perhaps converts it, and what is wrong with it."""
+    facts = ffmpeg.probe(part)
+    with ffmpeg.decoding(part, form) as decoder:
         messages = decoder.messages
         sample_rate, channels = decoder.sample_rate, decoder.channels
         length = sum(map(len, decoder.pieces(_piece(channels))))
     if length == 0 and messages.first:
-        raise ValueError(f"{path} cannot be read as audio, ffmpeg says: {messages.first}")
-    audio = AudioFile(
-        path, sample_rate, channels, length, partial(_read_by_ffmpeg, path), facts.n_streams
-    )
+        raise ValueError(f"{part.path} cannot be read as audio, ffmpeg says: {messages.first}")
+    read = partial(_read_by_ffmpeg, part, form)
+    audio = AudioFile(part.path, sample_rate, channels, length, read, facts.n_streams)
     told = None if messages.is_estimate else facts.seconds
     complaint = ""
     if messages.first:
         more = messages.n_complaints - 1
         complaint = f"ffmpeg says: {messages.first}" + f", and {more} more" * (more > 0)
-    elif (streams := find_ogg_streams(path)) is not None and not streams.are_whole:
+    elif (streams := find_ogg_streams(part)) is not None and not streams.are_whole:
         told, complaint = None, NO_END
     missing = 0 if told is None else told * sample_rate - length
     return audio, _damage(audio, told, missing > MAX_PADDING, complaint)
 
 
-def _read_by_ffmpeg(path: Path) -> Iterator[np.ndarray]:
-    with ffmpeg.decoding(path) as decoder:
+def _read_by_ffmpeg(part: Part, form: tuple[float, int] | None) -> Iterator[np.ndarray]:
+    with ffmpeg.decoding(part, form) as decoder:
         yield from decoder.pieces(_piece(decoder.channels))
 
 

@@ -12,12 +12,14 @@ import struct
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
-INPUT = ["-protocol_whitelist", "file", "-i"]  # a playlist or a film may refer to the network
+from .containers import Part
+
+# A playlist or a film may refer to the network.
+INPUT = ["-protocol_whitelist", "file,subfile", "-i"]
 LONGEST_LINE = 2000  # bytes of a message
 
 
@@ -38,11 +40,25 @@ class Facts(NamedTuple):
     n_streams: int
 
 
-def probe(path: Path) -> Facts:
-    """Read the headers of a file; if ffprobe is not installed, nothing is known of them."""
+def _url(part: Part) -> str:
+    """How ffmpeg is told to read a file, or one of those that were joined into it."""
+    if part == Part(part.path):
+        return f"file:{part.path}"
+    return f"subfile,,start,{part.start},end,{part.end or 0},,:file:{part.path}"
+
+
+def probe(part: Part) -> Facts:
+    """Read the headers of a file; if ffprobe is not installed, nothing is known of them.
+
+    Args:
+        part (Part): The file, or one of those that were joined into it.
+
+    Returns:
+        Facts
+    """
     if shutil.which("ffprobe") is None:
         return Facts(None, 1)
-    command = ["ffprobe", "-v", "quiet", "-of", "json", *INPUT, f"file:{path}", "-show_entries"]
+    command = ["ffprobe", "-v", "quiet", "-of", "json", *INPUT, _url(part), "-show_entries"]
     command += ["stream=codec_type,duration:stream_tags=DURATION:format=duration"]
     output = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).stdout
     try:
@@ -93,7 +109,8 @@ class Messages:
             level, text = found[1], found[2].strip()
             self.is_estimate |= "Estimating duration from bitrate" in text
             is_error = level in ("error", "fatal", "panic")
-            # If two MP4 files were joined, only the first is read.
+            # If two MP4 files of an old kind were joined, whose beginning is not found, only the
+            # first is read.
             is_error |= bool(re.search("corrupt|duplicated moov", text, re.IGNORECASE))
             # Time stamps that go back, where files were joined, do not affect the samples.
             if is_error and not re.search("non.monoton", text, re.IGNORECASE):
@@ -143,17 +160,21 @@ class Decoder:
 
 
 @contextlib.contextmanager
-def decoding(path: Path) -> Iterator[Decoder]:
+def decoding(part: Part, form: tuple[float, int] | None = None) -> Iterator[Decoder]:
     """Decode a file by ffmpeg, which is stopped at the end of the block.
 
     Args:
-        path (Path): The file.
+        part (Part): The file, or one of those that were joined into it.
+        form (tuple, optional): Sample rate in Hz and number of channels that the audio is
+            converted to.
 
     Yields:
         Decoder
     """
     command = ["ffmpeg", "-nostdin", "-v", "level+warning", "-err_detect", "crccheck", *INPUT]
-    command += [f"file:{path}", "-map", "0:a:0", "-map_metadata", "-1"]
+    command += [_url(part), "-map", "0:a:0", "-map_metadata", "-1"]
+    if form is not None:
+        command += ["-ar", f"{form[0]:.0f}", "-ac", str(form[1])]
     command += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
     # In a process group of its own, ffmpeg does not get Ctrl-C; this process gets it and stops it.
     with subprocess.Popen(

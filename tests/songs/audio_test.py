@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 from mutations import mutated_bytes
-from songs_on_disk import ffmpeg, halve, noise, write
+from songs_on_disk import ffmpeg, halve, joined, noise, write
 
 from asteroid_sinudae.songs import audio  # before torchaudio, which it makes importable
 from asteroid_sinudae.songs.audio import (
@@ -133,10 +133,6 @@ def piped(name, *options):
         command = ["ffmpeg", "-nostdin", "-v", "error", "-i", "source.wav", *options, "pipe:1"]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
         file.write(done.stdout)
-
-
-def joined(name, *parts):
-    Path(name).write_bytes(b"".join(Path(part).read_bytes() for part in parts))
 
 
 def seconds_and_warnings(name):
@@ -355,29 +351,6 @@ def test_without_ffmpeg(name, is_sure, monkeypatch):
     halve(name)
     seconds, (message,) = seconds_and_warnings(name)
     assert 0.5 < seconds < 1.6 and message.startswith(f"{name} ")
-
-
-@pytest.mark.parametrize("suffix", ["flac", "wav", "aiff", "w64", "caf", "au", "tta", "wma", "m4a"])
-def test_joined_files_of_which_the_first_is_read(suffix):
-    for name in ("a", "b"):
-        make(f"{name}.{suffix}")
-    joined(f"both.{suffix}", f"a.{suffix}", f"b.{suffix}")
-    seconds, (message,) = seconds_and_warnings(f"both.{suffix}")
-    assert seconds == (pytest.approx(1, abs=0.1) if suffix in ("m4a", "wma") else 1)
-    assert f"both.{suffix} is damaged: " in message
-    assert "another file follows it" in message or "duplicated MOOV" in message
-
-
-@pytest.mark.parametrize("suffix", ["flac", "tta"])
-def test_joined_files_with_tags_before_them(suffix):
-    make(f"a.{suffix}")
-    tag = b"ID3\4\0\0\0\0\2\0" + bytes(2 * 128)
-    Path(f"tagged.{suffix}").write_bytes(tag + Path(f"a.{suffix}").read_bytes())
-    seconds, messages = seconds_and_warnings(f"tagged.{suffix}")
-    assert (seconds, messages) == (1, [])
-    joined(f"both.{suffix}", f"tagged.{suffix}", f"tagged.{suffix}")
-    _, (message,) = seconds_and_warnings(f"both.{suffix}")
-    assert "another file follows it" in message
 
 
 def test_what_follows_the_audio_of_a_w64_is_not_played():
