@@ -35,6 +35,7 @@ from .run_results import (
     read_table,
     result_in_words,
 )
+from .separation import plot_separation
 
 __all__ = [
     "Bank",
@@ -64,6 +65,7 @@ __all__ = [
     "plot_losses",
     "plot_representation",
     "plot_responses",
+    "plot_separation",
     "plot_side_by_side",
     "plot_tiling",
     "provenance_facts",

@@ -1,8 +1,8 @@
 """Evaluate separators on the test tracks, beside masks that know the true sources.
 
 Writes the metrics of all segments and their medians into --exp_dir, with 95% intervals of the
-differences between separators, with --museval also the scores of whole tracks, and prints the
-tables.
+differences between separators, and a figure; with --museval also the scores of whole tracks. Prints
+the tables.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from utils import bsseval, scripts
 
-from asteroid_sinudae import STFT, Representation
+from asteroid_sinudae import STFT, Representation, report
 from asteroid_sinudae.data.tracks import SOURCES, Manifest
 from asteroid_sinudae.evaluation.blind import evaluate_separation
 from asteroid_sinudae.evaluation.bootstrap import median_intervals
@@ -34,7 +34,7 @@ from asteroid_sinudae.runs import front_ends
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.runs.representations import OF_TABLE, load_representations, pair_name
-from asteroid_sinudae.utils.files import write_json, write_text
+from asteroid_sinudae.utils.files import atomic_path, write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
 THRESHOLDS = (0.5, 1.0)  # of the informed masks
@@ -128,6 +128,7 @@ def evaluate_segments(
     )
     write_text(run.segments_file, results.to_csv(index=False))
     table = medians(results)
+    write_figure(results, table, run)
     tracks = {name: medians(rows) for name, rows in results.groupby("track", sort=False)}
     differences, note = compare(results, list(separators))
     text = "\n\n".join(filter(None, [markdown_table(table), differences, note]))
@@ -147,6 +148,25 @@ def evaluate_segments(
     }
 
 
+def by_track(results: pd.DataFrame, names: list[str]) -> dict[str, pd.DataFrame]:
+    """Return the SI-SDR of both sources in all segments, indexed by song, for each name."""
+    columns = [f"si_sdr_{source}" for source in SOURCES]
+    return {
+        name: results[results["representation"] == name].set_index("track")[columns]
+        for name in names
+    }
+
+
+def write_figure(results: pd.DataFrame, table: pd.DataFrame, run: Run) -> None:
+    """Draw the medians with their intervals, where there are songs enough for these."""
+    try:
+        intervals = median_intervals(by_track(results, list(table.index)))
+    except ValueError:
+        return
+    with atomic_path(run.folder / "separation.png") as temporary:
+        report.plot_separation(table, intervals).savefig(temporary, format="png")
+
+
 def compare(results: pd.DataFrame, names: list[str]) -> tuple[str, str]:
     """Write the differences of separators to the first with 95% intervals, and what they are.
 
@@ -159,18 +179,13 @@ def compare(results: pd.DataFrame, names: list[str]) -> tuple[str, str]:
     """
     if len(names) < 2:
         return "", ""
-    columns = [f"si_sdr_{source}" for source in SOURCES]
-    rows = {
-        name: results[results["representation"] == name].set_index("track")[columns]
-        for name in names
-    }
     try:
-        intervals = median_intervals(rows, names[0])
+        intervals = median_intervals(by_track(results, names), names[0])
     except ValueError as error:
         return "", f"No intervals: {error}."
     others = pd.Index(names[1:], name="")
     table = pd.DataFrame(index=others)
-    for column in columns:
+    for column in (f"si_sdr_{source}" for source in SOURCES):
         own = of_figure(intervals, column, others)
         table[metric_title(column)] = texts(DIFFERENCE, own[DIFFERENCE_COLUMNS])
     return (
