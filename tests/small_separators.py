@@ -21,13 +21,14 @@ MASKER = dict(
     norm_type="gLN",
     mask_act="sigmoid",
     n_bands=3,
+    tie_phases=False,
     hid_size=4,
     rnn_type="LSTM",
 )
 CONV_TASNET = {
     key: value
     for key, value in MASKER.items()
-    if key not in ("masker", "n_bands", "hid_size", "rnn_type")
+    if key not in ("masker", "tie_phases", "n_bands", "hid_size", "rnn_type")
 }
 STFT_NAME = "stft_64_24"
 NAMES = ("pair", STFT_NAME)

@@ -41,6 +41,7 @@ __all__ = [
     "modulators",
     "multires_carriers",
     "parse_bands",
+    "phase_groups",
     "start_multires",
 ]
 
@@ -142,6 +143,42 @@ def multires_carriers(
     carriers = Carriers(*(torch.cat(part) for part in zip(*parts, strict=True)))
     order = carriers.frequency.argsort(stable=True)
     return Carriers(*(part[order] for part in carriers))
+
+
+class PhaseGroups(NamedTuple):
+    """Kernels of one frequency and one window, which differ in phase.
+
+    Attributes:
+        of_row (:class:`torch.Tensor`): number of each kernel's group, shape `(n_filters,)`, in the
+            order in which compact filterbanks hold their kernels.
+        frequency (:class:`torch.Tensor`): of each group in Hz, ascending, shape `(groups,)`.
+    """
+
+    of_row: torch.Tensor
+    frequency: torch.Tensor
+
+
+def phase_groups(
+    bands: Sequence[Band], kernel_size: int, stride: int, sample_rate: float
+) -> PhaseGroups:
+    """Find the kernels of :func:`multires_carriers` that have one frequency and one window.
+
+    Args:
+        bands, kernel_size, stride, sample_rate: see :func:`multires_carriers`, as are the errors.
+
+    Returns:
+        PhaseGroups
+
+    Examples
+        >>> phase_groups([Band(8, 50.0, 4)], 16, 4, 100.0).of_row.bincount()  # 0 to 50 Hz
+        tensor([2, 4, 4, 4, 2])
+    """
+    with torch.device("cpu"):  # also while a model is made on the meta device
+        carriers = multires_carriers(bands, kernel_size, stride, sample_rate)
+        rows = carriers.window.argsort(descending=True, stable=True)
+        keys = torch.stack([carriers.frequency, carriers.window])[:, rows]  # (2, n_filters)
+        groups, of_row = keys.unique(dim=1, return_inverse=True)  # in the order of frequency
+    return PhaseGroups(of_row, groups[0] * sample_rate)
 
 
 def modulators(carriers: Carriers, kernel_size: int) -> torch.Tensor:

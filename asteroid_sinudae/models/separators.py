@@ -16,12 +16,14 @@ from asteroid.models.base_models import BaseEncoderMaskerDecoder
 from asteroid_filterbanks.scripting import script_if_tracing
 from torch import nn
 
+from ..filterbanks.multires import PhaseGroups, parse_bands, phase_groups
 from ..filterbanks.pairs import takes_pair
 from ..utils.checks import check, check_blocks, check_positive_int
 from .band_split import BandSplitMasker, mel_band_sizes
 from .base_model import SafeModel
 from .sinudae import SinuDAE
 
+TINY = 1e-12  # energy, so that its root has a gradient at zero
 MAX_CHUNK = 2**14  # frames, minutes of music
 MAX_CHUNKS = 100  # that have a frame in common
 
@@ -37,7 +39,12 @@ class PairSeparator(SafeModel, BaseEncoderMaskerDecoder):
         pair_args (dict): Arguments of :class:`.SinuDAE` that were given.
         pretrained (str, Path, dict or SinuDAE, optional): see :class:`SinuDAEConvTasNet`.
         freeze (bool): see :class:`SinuDAEConvTasNet`.
+        tie_phases (bool): see :class:`SinuDAEBandSplitRNN`.
     """
+
+    encoder: Any  # an Encoder, in which nn.Module sees a tensor or a module
+    group_of_row: torch.Tensor | None
+    n_masked: int
 
     def __init__(
         self,
@@ -46,21 +53,41 @@ class PairSeparator(SafeModel, BaseEncoderMaskerDecoder):
         pair_args: dict,
         pretrained: str | Path | dict | SinuDAE | None,
         freeze: bool,
+        tie_phases: bool = False,
     ):
         check_positive_int("n_src", masker_args["n_src"])
         check(isinstance(freeze, bool), "freeze", freeze, "True or False")
+        check(isinstance(tie_phases, bool), "tie_phases", tie_phases, "True or False")
         pair = SinuDAE(**pair_args) if pretrained is None else _load_pair(pretrained, pair_args)
-        masker_args = with_band_sizes(masker_args, _carriers(pair))
-        masker = make_masker(pair.encoder.n_feats_out, **masker_args)
-        super().__init__(pair.encoder, masker, pair.decoder)
+        groups = _phase_groups(pair) if tie_phases else None
+        frequencies = _carriers(pair) if groups is None else groups.frequency
+        masker_args = with_band_sizes(masker_args, frequencies)
+        n_filters = pair.get_model_args()["n_filters"]
+        n_masked = n_filters if groups is None else len(groups.frequency)
+        super().__init__(pair.encoder, make_masker(n_masked, **masker_args), pair.decoder)
+        self.n_masked = n_masked
+        of_row = None if groups is None else groups.of_row
+        self.register_buffer("group_of_row", of_row, persistent=False)  # follows from the bands
         if freeze:
             self.encoder.requires_grad_(False)
             self.decoder.requires_grad_(False)
         self._model_args = {**masker_args, **pair.get_model_args(), "freeze": freeze}
+        if tie_phases:
+            self._model_args["tie_phases"] = True
 
     def forward_encoder(self, wav: torch.Tensor) -> torch.Tensor:
         """Representation of a waveform of shape `(batch, 1, time)`."""
         return super().forward_encoder(_check_mono(wav))
+
+    def forward_masker(self, tf_rep: torch.Tensor) -> torch.Tensor:
+        """Masks of shape `(batch, n_src, n_filters, frames)` from `(batch, n_filters, frames)`."""
+        if self.group_of_row is None:
+            return super().forward_masker(tf_rep)
+        group = self.group_of_row[self.encoder.filterbank.channel_order]  # of each channel
+        energy = tf_rep.new_zeros(tf_rep.shape[0], self.n_masked, tf_rep.shape[2])
+        energy = energy.index_add(1, group, tf_rep.square())  # (batch, groups, frames)
+        masks = super().forward_masker((energy + TINY).sqrt())  # (batch, n_src, groups, frames)
+        return masks.index_select(2, group)
 
 
 def with_band_sizes(masker_args: dict, frequencies: torch.Tensor | None) -> dict:
@@ -82,6 +109,18 @@ def with_band_sizes(masker_args: dict, frequencies: torch.Tensor | None) -> dict
             raise ValueError("band_sizes must be given, as the pair's decoder has no carriers")
         masker_args["band_sizes"] = mel_band_sizes(frequencies, n_bands)
     return masker_args
+
+
+def _phase_groups(pair: SinuDAE) -> PhaseGroups:
+    """Groups of a pair's channels; raise a ValueError if it has none."""
+    args = pair.get_model_args()
+    if not args["compact"]:
+        raise ValueError(
+            "tie_phases needs a compact pair of the multi-resolution initialisation, whose kernels "
+            "keep their places in training"
+        )
+    sizes = (args["kernel_size"], args["stride"], args["sample_rate"])
+    return phase_groups(parse_bands(args["bands"]), *sizes)
 
 
 def _carriers(pair: SinuDAE) -> torch.Tensor | None:
@@ -397,6 +436,9 @@ class SinuDAEBandSplitRNN(PairSeparator):
         n_src (int): Number of sources in the input mixtures.
         n_bands (int): Number of bands, see :func:`.mel_band_sizes`, of the carriers that the pair
             starts with; has no effect with `band_sizes`.
+        tie_phases (bool): Whether the channels of one frequency and one window, which differ in
+            phase, have one mask, from the root of their energies; for compact pairs of the
+            multi-resolution initialisation.
         masker arguments: `bn_chan`, `hid_size`, `n_repeats`, `rnn_type`, `norm_type`, `mask_act`,
             and `band_sizes`, which is found from `n_bands` if None; see :class:`.BandSplitMasker`.
         others: those of the pair, `pretrained` and `freeze`, as in :class:`.SinuDAEConvTasNet`,
@@ -421,6 +463,7 @@ class SinuDAEBandSplitRNN(PairSeparator):
         mask_act="softmax",
         *,
         band_sizes=None,
+        tie_phases=False,
         pretrained=None,
         freeze=False,
         **pair,
@@ -436,4 +479,4 @@ class SinuDAEBandSplitRNN(PairSeparator):
             norm_type=norm_type,
             mask_act=mask_act,
         )
-        super().__init__(BandSplitMasker, masker_args, pair, pretrained, freeze)
+        super().__init__(BandSplitMasker, masker_args, pair, pretrained, freeze, tie_phases)

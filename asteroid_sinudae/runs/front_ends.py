@@ -130,6 +130,8 @@ def make_separator(name: str, pair: SinuDAE, masker: dict) -> nn.Module:
     cls, (kind, sizes) = separator_class(name, masker["masker"]), _parse(name)
     arguments = {key: masker[key] for key in (*MASKERS[masker["masker"]], *OF_ALL_MASKERS)}
     check_choice("norm_type", masker["norm_type"], NORMS)
+    if masker["masker"] != "band_split":
+        check(not masker["tie_phases"], "tie_phases", True, "false, unless masker is band_split")
     for key, value in arguments.items():
         if isinstance(value, int) and key != "skip_chan":
             check_positive_int(key, value)
@@ -139,6 +141,7 @@ def make_separator(name: str, pair: SinuDAE, masker: dict) -> nn.Module:
         check(skip >= 0, "skip_chan", skip, "0 or more")
     n_src = len(SOURCES)
     if kind == PAIR:
-        return cls(n_src, pretrained=pair, freeze=True, **arguments)
+        tied = {"tie_phases": True} if masker["tie_phases"] else {}
+        return cls(n_src, pretrained=pair, freeze=True, **tied, **arguments)
     window = {"window": WINDOW} if kind == "stft" else {}
     return cls(n_src, sample_rate=pair.sample_rate, **sizes, **window, **arguments)

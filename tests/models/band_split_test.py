@@ -127,6 +127,80 @@ def test_bands_of_a_pair_are_those_of_its_carriers(tmp_path):
         sinudae.SinuDAEBandSplitRNN(2, **without)
 
 
+# Tied phases
+
+TIED = dict(
+    n_filters=88,
+    kernel_size=64,
+    stride=16,
+    sample_rate=16000,
+    init="multires",
+    bands="64x4:4000:800 32x2:8000",
+    compact=True,
+)
+
+
+def trained_pair():
+    """A pair whose channels are in another order than their parameters, and off their carriers."""
+    torch.manual_seed(3)
+    pair = sinudae.SinuDAE(**TIED)
+    for parameter in pair.parameters():
+        parameter.data += 1e-3 * torch.randn_like(parameter)
+    order = torch.randperm(TIED["n_filters"])
+    for side in (pair.encoder, pair.decoder):
+        side.filterbank.channel_order.copy_(side.filterbank.channel_order[order])
+    return pair
+
+
+def test_channels_of_one_frequency_have_one_mask(tmp_path):
+    model = sinudae.SinuDAEBandSplitRNN(
+        2, pretrained=trained_pair(), freeze=True, tie_phases=True, **MASKER
+    ).eval()
+    start = sinudae.SinuDAE(**TIED).decoder.filterbank  # the frequency and window of each row
+    windows = [window for window, number in start.supports for _ in range(number)]
+    hertz = start.frequency.detach().flatten().square() * 16000
+    keys = [(round(f), w) for f, w in zip(hertz.tolist(), windows, strict=True)]
+    keys = [keys[row] for row in model.encoder.filterbank.channel_order.tolist()]
+    rep = torch.rand(3, len(keys), 7)
+    with torch.no_grad():
+        masks = model.forward_masker(rep)
+        groups = sorted(set(keys))
+        members = [[c for c, key in enumerate(keys) if key == group] for group in groups]
+        energy = torch.stack([rep[:, own].square().sum(1) for own in members], 1)
+        of_groups = model.masker(energy.sqrt())
+    assert masks.shape == (3, 2, len(keys), 7) and {len(own) for own in members} == {2, 4}
+    for number, own in enumerate(members):
+        for channel in own:
+            torch.testing.assert_close(masks[:, :, channel], of_groups[:, :, number])
+
+    torch.save(model.serialize(), tmp_path / "model.pth")
+    wav = torch.randn(2, 1, 500)
+    for loaded in (
+        sinudae.load_model(tmp_path / "model.pth").model,
+        BaseModel.from_pretrained(str(tmp_path / "model.pth")).eval(),
+    ):
+        assert loaded.get_model_args()["tie_phases"] is True
+        assert torch.equal(loaded(wav), model(wav))
+    traced = torch.jit.trace(model, torch.randn(2, 500))
+    torch.testing.assert_close(traced(wav), model(wav))
+
+
+def test_tied_phases_learn_with_their_pair():
+    model = sinudae.SinuDAEBandSplitRNN(2, tie_phases=True, **TIED, **MASKER)
+    wav = torch.randn(1, 1, 500)
+    wav[..., :250] = 0  # energies of zero, at which a root has no gradient
+    model(wav)[:, 0].square().mean().backward()
+    assert all(value.grad.isfinite().all() for value in model.parameters())
+
+
+def test_phases_that_cannot_be_tied():
+    for arguments in (PAIR, {**TIED, "compact": False}):
+        with pytest.raises(ValueError, match="^tie_phases needs a compact pair of the multi-resol"):
+            sinudae.SinuDAEBandSplitRNN(2, tie_phases=True, **arguments, **MASKER)
+    with pytest.raises(ValueError, match="^tie_phases must be True or False, got 1"):
+        sinudae.SinuDAEBandSplitRNN(2, tie_phases=1, **TIED, **MASKER)
+
+
 @pytest.mark.parametrize("n_fft, is_kept", [(MAX_COMPUTED, False), (MAX_COMPUTED + 2, True)])
 def test_a_transform_is_not_in_the_file(tmp_path, monkeypatch, n_fft, is_kept):
     model = make("STFTBandSplitRNN", n_fft=n_fft, stride=n_fft // 4).eval()

@@ -14,6 +14,7 @@ MASKER = dict(
     n_repeats=1,
     bn_chan=4,
     n_bands=3,
+    tie_phases=False,
     hid_size=4,
     rnn_type="GRU",
     n_blocks=2,
@@ -81,6 +82,16 @@ def test_names_that_make_no_sense(names, message):
     [
         ("pair", dict(masker="unet"), "masker must be one of 'band_split', 'conv_tasnet', got 'un"),
         ("free_8_64_16", dict(masker="conv_tasnet"), "masker=conv_tasnet is not for front_ends=fr"),
+        (
+            "pair",
+            dict(tie_phases=True),
+            "tie_phases needs a compact pair of the multi-resolution i",
+        ),
+        (
+            "pair",
+            dict(tie_phases=True, masker="conv_tasnet"),
+            "tie_phases must be false, unless masker is band_split",
+        ),
         ("pair", dict(norm_type="BN"), "norm_type must be one of 'gLN', 'fgLN', 'cLN', 'cgLN', "),
         ("stft_64_16", dict(n_bands=0), "n_bands must be an integer of at least 1, got 0"),
         ("pair", dict(masker="conv_tasnet", conv_kernel_size=4), "conv_kernel_size must be odd"),
