@@ -34,6 +34,7 @@ from .run_results import (
     read_metrics,
     read_table,
     result_in_words,
+    separators_table,
 )
 from .separation import plot_separation
 
@@ -73,4 +74,5 @@ __all__ = [
     "read_metrics",
     "read_table",
     "result_in_words",
+    "separators_table",
 ]

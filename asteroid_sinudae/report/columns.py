@@ -51,6 +51,13 @@ KINDS = (
         True,
     ),
     Column(r".*(difference|, minus ).*", "", 1),
+    # Masks that know the sources are in the same table: the highest is not the best separator.
+    Column(
+        r"SI-SDR vocals \(dB\)", "the vocals that were estimated, against the true ones", 0, True
+    ),
+    Column(r"SI-SDR accompaniment \(dB\)", "the same of all that is not vocals", 0, True),
+    Column(r"SI-SDRi vocals \(dB\)", "how far the estimate is above the mixture as it is"),
+    Column(r"SI-SDRi accompaniment \(dB\)", "the same of all that is not vocals"),
     Column(r".*IQR.*", "distance of the quartiles of all segments"),
     Column(r"SI-SDR.* in paper \(dB\)", "", 0, True),
     Column(

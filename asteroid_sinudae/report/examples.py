@@ -3,15 +3,17 @@
 import logging
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import soundfile
 import torch
+from torch import nn
 
 from ..data.tracks import SAMPLE_RATE, Track
+from ..evaluation.estimates import check_finite, named, separated_estimates
 from ..masks import decode_masked, encode_sources, make_mask
 from ..metrics import is_silent, si_sdr
 from ..models.representation import Representation
@@ -21,6 +23,8 @@ from .page import Example, Player, PlayerGroup
 from .pictures import map_pictures
 
 logger = logging.getLogger(__name__)
+
+INFORMED, BLIND = "mask knows the sources", "hears the mixture only"
 
 
 @dataclass(frozen=True)
@@ -162,17 +166,24 @@ def make_example(
     excerpt: Excerpt,
     representations: dict[str, Representation],
     threshold: float = 0.5,
+    separators: Mapping[str, nn.Module] | None = None,
 ) -> Example:
     """Make the players of an excerpt through all representations, and heat maps of learned ones.
+
+    Estimates of separators stand beside those of masks.
 
     Args:
         number (int): Number of the example on the page, which its files' names contain.
         excerpt (Excerpt): An excerpt whose voice and mixture are not silent.
         representations (dict): Representations, by their names in tables.
         threshold (float): Threshold of :func:`.binary_mask`.
+        separators (mapping, optional): Separators of the :data:`SOURCES`, by their names.
 
     Returns:
         Example
+
+    Raises:
+        ValueError: naming the separator whose estimates are not finite.
     """
     vocals, accompaniment = excerpt.read()
     mixture = vocals + accompaniment
@@ -185,13 +196,16 @@ def make_example(
         estimates = decode_masked(representation, encoded, [mask], length, unmasked=as_encoded)
         of_mixture.append(_player(number, f"Mixture by {name}", estimates[0], mixture))
         of_vocals.append(_player(number, f"Voice by {name}", estimates[1], vocals))
-        masked.append(_player(number, f"Voice masked by {name}", estimates[2], vocals))
+        label = f"Voice masked by {name}"
+        masked.append(_player(number, label, estimates[2], vocals, INFORMED))
         if isinstance(representation, SinuDAE):
             signals = {"mixture": mixture, "voice": vocals}
             pictures += map_pictures(f"{number}-{_slug(name)}", name, representation, signals)
+    separated = _separated_players(number, separators or {}, mixture, vocals)
     row = [
         _player(number, "True voice", vocals),
         *masked,
+        *separated,
         _player(number, "Mixture", mixture, vocals),
     ]
     return Example(
@@ -199,8 +213,7 @@ def make_example(
         groups=[
             PlayerGroup(
                 "Voice out of the mixture",
-                f"By the binary mask of the true sources at threshold {threshold:g}; SI-SDR "
-                "against the true voice.",
+                _how(threshold, bool(separated)),
                 row,
             ),
             PlayerGroup(
@@ -220,14 +233,44 @@ def make_example(
     )
 
 
+def _separated_players(
+    number: int, separators: Mapping[str, nn.Module], mixture: torch.Tensor, vocals: torch.Tensor
+) -> list[Player]:
+    """Make a player of each separator's estimate of the vocals of a mixture."""
+    players = []
+    for name, separator in separators.items():
+        estimates = separated_estimates(separator, mixture)
+        with named(name):
+            check_finite("estimates", *estimates.values())
+        label = f"Voice separated by {name}"
+        players.append(_player(number, label, estimates["vocals"], vocals, BLIND))
+    return players
+
+
+def _how(threshold: float, has_separators: bool) -> str:
+    """Say how the voice was taken out of the mixture."""
+    mask = f"the binary mask of the true sources at threshold {threshold:g}"
+    if not has_separators:
+        return f"By {mask}; SI-SDR against the true voice."
+    return (
+        f"Masked: by {mask}. Separated: by a trained model, from the mixture alone. SI-SDR against "
+        "the true voice."
+    )
+
+
 def _player(
-    number: int, label: str, wav: torch.Tensor, target: torch.Tensor | None = None
+    number: int,
+    label: str,
+    wav: torch.Tensor,
+    target: torch.Tensor | None = None,
+    note: str = "",
 ) -> Player:
     return Player(
         f"{number}-{_slug(label)}",
         label,
         wav[0, 0],
         None if target is None else si_sdr(wav, target).item(),
+        note,
     )
 
 

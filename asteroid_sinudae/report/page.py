@@ -38,12 +38,14 @@ class Player:
         label (str): Words for the signal.
         audio (:class:`torch.Tensor`): shape `(time,)`; full scale is 1.
         si_sdr (float, optional): SI-SDR in dB; None if there is nothing to compare with.
+        note (str): A few words on what it was made from; may be empty.
     """
 
     name: str
     label: str
     audio: torch.Tensor
     si_sdr: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -162,17 +162,47 @@ def medians_table(metrics: dict, segments: pd.DataFrame | None = None) -> Table:
     """
     medians = pd.DataFrame.from_dict(metrics["medians"], orient="index")
     medians = with_readability(medians, metrics.get("readability"))
-    columns = {
+    columns = _formatted(medians)
+    if segments is not None and segments["track"].nunique() > 1:
+        columns = _with_differences(columns, mask_intervals(segments, STFT_NAME), medians)
+    rows = _with_names(medians.index, columns)
+    return with_meanings(f"Medians {_over(metrics)}", ["Representation", *columns], rows)
+
+
+def separators_table(metrics: dict) -> Table:
+    """Make the table of the medians of separators and of masks, one row for each.
+
+    Args:
+        metrics (dict): The result of :meth:`.Run.read_metrics` in a folder of separators.
+
+    Returns:
+        Table
+    """
+    medians = pd.DataFrame.from_dict(metrics["medians"], orient="index")
+    columns = _formatted(medians)
+    caption = (
+        "Separators, which hear the mixture only, beside masks that know the sources: medians "
+        f"{_over(metrics)}"
+    )
+    return with_meanings(caption, ["Estimates", *columns], _with_names(medians.index, columns))
+
+
+def _over(metrics: dict) -> str:
+    """Say over what medians were taken."""
+    return f"over {metrics['segments']} segments of {metrics['test_tracks']} test tracks"
+
+
+def _formatted(medians: pd.DataFrame) -> dict[str, list[str]]:
+    """Format medians for people, by the title of their column."""
+    return {
         metric_title(name): [format_cell(f"{value:.6f}") for value in medians[name]]
         for name in map(str, medians)
     }
-    if segments is not None and segments["track"].nunique() > 1:
-        columns = _with_differences(columns, mask_intervals(segments, STFT_NAME), medians)
-    rows = [
-        [str(name), *cells] for name, *cells in zip(medians.index, *columns.values(), strict=True)
-    ]
-    caption = f"Medians over {metrics['segments']} segments of {metrics['test_tracks']} test tracks"
-    return with_meanings(caption, ["Representation", *columns], rows)
+
+
+def _with_names(names: pd.Index, columns: dict[str, list[str]]) -> list[list[str]]:
+    """Make the rows of a table out of its columns, each row beginning with its name."""
+    return [[str(name), *cells] for name, *cells in zip(names, *columns.values(), strict=True)]
 
 
 def _with_differences(

@@ -50,6 +50,7 @@ class Metrics(TypedDict):
     finished: str
     training: NotRequired[Training]
     readability: NotRequired[dict[str, Readability]]  # by representation; new in version 0.2
+    separators: NotRequired[dict[str, dict[str, Any]]]  # trainings by front-end, of stage 7
 
 
 class ModelTraining(TypedDict):
@@ -197,14 +198,14 @@ class Run:
         """
         path = self.metrics_file
         if not path.is_file():
-            raise FileNotFoundError(f"{path} not found: evaluate the run first (stage 3)")
+            raise FileNotFoundError(f"{path} not found: evaluate the run first (stage 3, or 7)")
         try:
             metrics: dict[str, Any] = validated_json(kind, path.read_bytes(), str(path))
             metrics.setdefault("evaluated", next(iter(metrics["medians"])))
             if metrics["evaluated"] not in metrics["medians"]:
                 raise ValueError(f"{path}: medians has no {metrics['evaluated']!r}, as evaluated")
         except ValueError as error:
-            raise ValueError(f"{error}: evaluate again (stage 3)") from error
+            raise ValueError(f"{error}: evaluate again (stage 3, or 7)") from error
         return metrics
 
     def read_segments(self, *columns: str) -> pd.DataFrame:
@@ -221,6 +222,13 @@ class Run:
             segments = segments.rename(columns={FORMER["representation"]: "representation"})
         check_columns(segments, ["representation"], self.segments_file)
         return segments
+
+
+def check_belonging(metrics_file: Path, model_file: Path, training: dict, told: dict) -> None:
+    """Raise a ValueError if an evaluation tells of another training than the model's file."""
+    keys = ("steps", "epochs", "seconds")
+    if not told or any(training.get(key) != told.get(key) for key in keys):
+        raise ValueError(f"{metrics_file} is of another training than {model_file}: evaluate again")
 
 
 def read_csv(path: Path, *columns: str) -> pd.DataFrame:

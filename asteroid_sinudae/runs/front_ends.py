@@ -71,6 +71,20 @@ def _parse(name: str) -> tuple[str, dict[str, int]]:
     return kind, dict(zip(SIZES[kind], map(int, numbers), strict=True))
 
 
+def is_front_end(name: str) -> bool:
+    """Tell whether this is the name of a front-end.
+
+    Examples
+        >>> is_front_end("stft_2048_512"), is_front_end("logs")
+        (True, False)
+    """
+    try:
+        _parse(name)
+    except ValueError:
+        return False
+    return True
+
+
 def title(name: str, of_pair: str) -> str:
     """Return the name of a front-end in tables and files, where the pair has the name `of_pair`.
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..data.tracks import Manifest
 from ..models.representation import Representation
@@ -92,8 +93,13 @@ def stft_sizes(conf: dict) -> dict:
 
 def _load_dae(source: Path | str, manifest: Manifest) -> SinuDAE:
     dae = SinuDAE.from_pretrained(source)
-    if dae.sample_rate != manifest.sample_rate:
-        raise ValueError(
-            f"{source} is for {dae.sample_rate} Hz, the data has {manifest.sample_rate} Hz"
-        )
+    check_rate(source, dae, manifest.sample_rate)
     return dae
+
+
+def check_rate(source: Path | str, model: nn.Module, sample_rate: float) -> None:
+    """Raise a ValueError that names `source` if its model is for another rate than the data's."""
+    if model.sample_rate != sample_rate:
+        raise ValueError(
+            f"{source} is for {model.sample_rate:.10g} Hz, the data has {sample_rate:.10g} Hz"
+        )

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from utils import bsseval, scripts
 
-from asteroid_sinudae import STFT, Representation, report
+from asteroid_sinudae import STFT, Representation, SinuDAE, report
 from asteroid_sinudae.data.tracks import SOURCES, Manifest
 from asteroid_sinudae.evaluation.blind import evaluate_separation
 from asteroid_sinudae.evaluation.bootstrap import median_intervals
@@ -29,11 +29,11 @@ from asteroid_sinudae.evaluation.tables import (
     terminal_text,
     texts,
 )
-from asteroid_sinudae.models.model_files import load_model, model_digest
 from asteroid_sinudae.runs import front_ends
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.runs.representations import OF_TABLE, load_representations, pair_name
+from asteroid_sinudae.runs.separators import check_alike, load_separator
 from asteroid_sinudae.utils.files import atomic_path, write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -46,52 +46,26 @@ def short_title(column: str) -> str:
     return title.replace("vocals", "voc.").replace("accompaniment", "acc.")
 
 
-def load_separators(exp_dir: Path, pair: str) -> tuple[dict[str, nn.Module], dict]:
+def load_separators(exp_dir: Path, pair: SinuDAE) -> tuple[dict[str, nn.Module], dict]:
     """Load the separators of a folder, and how each was trained, by the names of front-ends.
 
     Args:
         exp_dir (Path): Folder of the separators.
-        pair (str): Digest of the pair that one of them must have been trained on.
+        pair (SinuDAE): The pair that one of them must have been trained on.
 
     Raises:
         FileNotFoundError: if there is none, or one of those that were asked for is not there.
-        ValueError: if one is refused, was trained on another pair, or not as the others.
+        ValueError: if one is refused, was trained beside another pair, or not as the others.
     """
     separators, trainings, names = {}, {}, [front_ends.PAIR]
     while names:
         name = names.pop(0)
-        run = Run(exp_dir / name)
-        if not run.model_file.is_file():
-            raise FileNotFoundError(f"{run.model_file} not found: train separators first (stage 6)")
-        separators[name] = load_model(run.model_file).model
-        trainings[name] = run.read_training()
-        conf = trainings[name].get("conf", {})
-        if conf.get("run", {}).get("pair") != pair:
-            raise ValueError(
-                f"{run.model_file} was trained beside another pair than this: train the separators "
-                "again (stage 6)"
-            )
+        separators[name], trainings[name] = load_separator(Run(exp_dir / name), pair)
         if name == front_ends.PAIR:
-            asked = front_ends.front_ends(conf["front_end"]["front_ends"])
+            asked = front_ends.front_ends(trainings[name]["conf"]["front_end"]["front_ends"])
             names = [other for other in asked if other != name]
-    first, *others = (shared_of(training) for training in trainings.values())
-    for name, other in zip(list(trainings)[1:], others, strict=True):
-        if other != first:
-            raise ValueError(
-                f"the separators in {exp_dir} were not trained alike, {front_ends.PAIR} for "
-                f"{first['steps']} updates and {name} for {other['steps']}: train both again "
-                "(stage 6)"
-            )
+    check_alike(exp_dir, trainings)
     return separators, trainings
-
-
-def shared_of(training: dict) -> dict:
-    """Return what separators that are compared must share of their trainings."""
-    conf = {group: dict(values) for group, values in training["conf"].items()}
-    conf.pop("front_end")
-    for key in ("front_end", "initial_model", "precision"):
-        conf["run"].pop(key, None)
-    return {"steps": training["steps"], **conf}
 
 
 def estimators_by_name(
@@ -209,7 +183,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     pair_conf = pair_run.read_conf(scripts.base_conf(), OF_TABLE)
     of_pair = pair_name(pair_conf)
     pair = load_representations(pair_run, pair_conf, manifest)[of_pair]
-    separators, trainings = load_separators(run.folder, model_digest(pair))
+    separators, trainings = load_separators(run.folder, pair)
     representations = {of_pair: pair}
     for name in separators:
         if arguments := front_ends.stft_arguments(name):

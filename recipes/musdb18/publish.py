@@ -19,7 +19,7 @@ from asteroid_sinudae.models.base_model import SafeModel
 from asteroid_sinudae.models.model_files import find_class, in_half_precision
 from asteroid_sinudae.runs import front_ends
 from asteroid_sinudae.runs.cards import make_card, make_infos
-from asteroid_sinudae.runs.folder import Run
+from asteroid_sinudae.runs.folder import Run, check_belonging
 from asteroid_sinudae.utils.checks import check
 from asteroid_sinudae.utils.files import load_safely, save_atomically, write_text
 
@@ -123,13 +123,6 @@ def read_package(run: Run, classes: tuple[type[SafeModel], ...]) -> dict:
     if not training or training["steps"] == 0:
         raise ValueError(f"{path} is untrained, expected a model that the recipe has trained")
     return package
-
-
-def check_belonging(metrics_file: Path, model_file: Path, training: dict, told: dict) -> None:
-    """Raise a ValueError if an evaluation tells of another training than the model's file."""
-    keys = ("steps", "epochs", "seconds")
-    if not told or any(training.get(key) != told.get(key) for key in keys):
-        raise ValueError(f"{metrics_file} is of another training than {model_file}: evaluate again")
 
 
 def check_size(package: dict) -> None:

@@ -1,14 +1,21 @@
 """Write the results page of an evaluated run: audio, representations, kernels, tables.
 
+With --separators, estimates of separators, which hear the mixture only, stand beside those of masks
+that know the sources.
+
 It is one folder that needs no server and no network: open its index.html in a browser.
 """
 
+from pathlib import Path
+
+from torch import nn
 from utils import scripts
 
 from asteroid_sinudae import SinuDAE, report
 from asteroid_sinudae.data.tracks import SAMPLE_RATE, Manifest
 from asteroid_sinudae.filterbanks.bands import parse_bands
 from asteroid_sinudae.models.pretrained import describe_sizes
+from asteroid_sinudae.runs import front_ends, separators
 from asteroid_sinudae.runs.conf import type_of
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.representations import (
@@ -18,6 +25,7 @@ from asteroid_sinudae.runs.representations import (
     pair_name,
     pretrained_names,
 )
+from asteroid_sinudae.utils.checks import check
 from asteroid_sinudae.utils.progress import progress
 from asteroid_sinudae.utils.schema import validated
 
@@ -27,6 +35,13 @@ def main() -> None:
     parser.add_folders(scripts.RUN_FOLDERS)
     parser.add_argument(
         "--tables", type=scripts.path, nargs="+", default=[], help="CSV files to show"
+    )
+    parser.add_argument(
+        "--separators",
+        type=scripts.path,
+        nargs="+",
+        default=[],
+        help="to hear as well: a folder of them (stage 6), or names of those of the package",
     )
     parser.add_argument("--n_examples", type=int, default=4, help="excerpts of test tracks")
     parser.add_argument("--example_seconds", type=float, default=6.0, help="length of an excerpt")
@@ -42,7 +57,7 @@ def main() -> None:
     report.check_output(output)
     metrics = run.read_metrics()
     segments = run.read_segments("track") if run.segments_file.is_file() else None
-    tables = [report.medians_table(metrics, segments), *map(report.read_table, args.tables)]
+    further_tables = [report.read_table(path) for path in args.tables]
     losses = report.read_losses(run.folder)
     manifest = Manifest.load(args.data_dir)
     conf = validated(
@@ -52,6 +67,8 @@ def main() -> None:
     representations = load_representations(run, conf, manifest, pretrained=beside)
     name = pair_name(conf)
     dae = representations[name]
+    heard, of_separators = load_separators(args.separators, name, dae)
+    tables = [report.medians_table(metrics, segments), *of_separators, *further_tables]
     tracks, seconds = manifest.subset("test"), args.example_seconds
     if args.examples:
         excerpts = [report.named_excerpt(text, tracks, seconds) for text in args.examples]
@@ -59,7 +76,7 @@ def main() -> None:
         excerpts = report.choose_excerpts(tracks, args.n_examples, seconds, args.seed)
 
     examples = [
-        report.make_example(number, excerpt, representations)
+        report.make_example(number, excerpt, representations, separators=heard)
         for number, excerpt in enumerate(progress(excerpts, "Examples"), start=1)
     ]
     page = report.Page(
@@ -76,6 +93,34 @@ def main() -> None:
     )
     report.build_page(page, output)
     print(f"{output / 'index.html'}: the results page")
+
+
+def load_separators(
+    places: list[Path], of_pair: str, pair: SinuDAE
+) -> tuple[dict[str, nn.Module], list[report.Table]]:
+    """Load separators, by their names on the page, and the tables of their medians.
+
+    Args:
+        places (list of Path): Folders of separators, and names of those of the package.
+        of_pair (str): Name of the pair on the page.
+        pair (SinuDAE): The pair of the run, on which those of a folder must have been trained.
+
+    Raises:
+        FileNotFoundError: if there are none in a folder.
+        ValueError: if one is refused, or two have the same name.
+    """
+    found, tables = {}, []
+    for place in places:
+        if place.is_dir():
+            models, trainings = separators.load_all(place, pair)
+            own = {front_ends.title(each, of_pair): model for each, model in models.items()}
+            metrics = separators.read_evaluation(place, trainings)
+            tables += [report.separators_table(metrics)] if metrics else []
+        else:
+            own = {str(place): separators.load_named(str(place), pair.sample_rate)}
+        check(not own.keys() & found.keys(), "separators", str(place), "each front-end only once")
+        found |= own
+    return found, tables
 
 
 def comparison(name: str, representations: dict, excerpt: report.Excerpt) -> list[report.Picture]:

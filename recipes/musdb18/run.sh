@@ -60,9 +60,7 @@ GIVEN=("$@")
 . "${RECIPE}utils/parse_options.sh"
 CDPATH='' cd -- "$RECIPE"
 
-for word in "${GIVEN[@]}"; do
-  [[ -n $word ]] || fail 2 "an option has an empty value, which none takes: leave the option out"
-done
+refuse_empty "${GIVEN[@]}"
 NUMBER='[1-9][0-9]{0,8}' ROW='[a-z0-9_]{1,100}' DEVICE='([0-9]{1,4}|(GPU|MIG)-[0-9A-Za-z/-]+)'
 check stage '[0-7]' 'a stage, 0 to 7'
 check stop_stage '[0-7]' 'a stage, 0 to 7'
@@ -107,7 +105,7 @@ if [[ -z $data_dir ]]; then
     fail 2 "--musdb18_dir ${musdb18_dir@Q} names no folder: give a --data_dir as well"
 fi
 
-EXP=exp/train_sinudae_$tag HAS_PAGE=1
+EXP=exp/train_sinudae_$tag SEPARATORS=exp/train_separator_$tag HAS_PAGE=1
 if [[ -n $table ]]; then
   OF_TABLE='/^[^ #]/ { is_it = $1 == name } is_it && $1 == "report_row:" { print $2 }'
   [[ -n $rows$report_row ]] || report_row=$(awk -v name="$table:" "$OF_TABLE" local/tables.yml)
@@ -139,10 +137,12 @@ elif begin 2 4 "Stages 2 to 4: $table"; then
 fi
 [[ -z $museval || -z $HAS_PAGE ]] || run 3 "museval" eval_museval.py "${WHERE[@]}" "${PART[@]}"
 [[ -n $table ]] || run 4 "table" compare.py "$EXP" --output "$EXP/table.md"
-set +f # the pattern stands for all tables that are there by now
-[[ -z $HAS_PAGE ]] || run 5 "page" report.py "${WHERE[@]}" ${table:+--tables exp/*/table.csv}
+set +f # the patterns stand for all tables and separators that are there by now
+SHOWN=(${table:+--tables exp/*/table.csv}) TRAINED=("$SEPARATORS"/*/best_model.pth)
 set -f
-BOTH=(--exp_dir "exp/train_separator_$tag" --pair_dir "$EXP" --data_dir "$data_dir")
+[[ -n $table || ! -f ${TRAINED[0]} ]] || SHOWN=(--separators "$SEPARATORS")
+[[ -z $HAS_PAGE ]] || run 5 "page" report.py "${WHERE[@]}" "${SHOWN[@]}"
+BOTH=(--exp_dir "$SEPARATORS" --pair_dir "$EXP" --data_dir "$data_dir")
 run 6 "train separators" train_separator.py --conf "$separator_conf" "${BOTH[@]}" $separator_args
 run 7 "evaluate separators" eval_separator.py "${BOTH[@]}" ${museval:+--museval "${PART[@]}"}
 [[ $BEGAN == true ]] ||

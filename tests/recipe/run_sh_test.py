@@ -199,6 +199,29 @@ def test_script_is_found_from_anywhere(tmp_path, run_sh):
         assert done.returncode == 0 and done.stdout.startswith("Train the denoising auto-encoder")
 
 
+def test_the_page_has_the_separators_that_are_there(tmp_path, run_sh):
+    folder = tmp_path / "recipe"
+    shutil.copytree(RECIPE / "utils", folder / "utils")
+    shutil.copytree(RECIPE / "local", folder / "local")
+    shutil.copy(RECIPE / "run.sh", folder)
+    separators = folder / "exp" / "train_separator_t"
+    (separators / "pair" / "checkpoints").mkdir(parents=True)  # a training that was cut off
+
+    def pages(*options):
+        done, calls = run_sh("--stage", "5", *options, script=folder / "run.sh")
+        assert done.returncode == 0, done.stderr
+        return [call[1:] for call in calls]
+
+    where = ["--exp_dir", "exp/train_sinudae_t", "--data_dir", "data/prepared_excerpt"]
+    assert pages("--tag", "t") == [where]
+    (separators / "pair" / "best_model.pth").touch()
+    assert pages("--tag", "t") == [[*where, "--separators", "exp/train_separator_t"]]
+    other = ["--exp_dir", "exp/train_sinudae_u", *where[2:]]
+    assert pages("--tag", "u") == [other]
+    (page,) = pages("--tag", "t", "--table", "table1")
+    assert "--separators" not in page and "--tables" in page
+
+
 def test_a_stage_that_fails_is_the_last(run_sh, stub):
     stub.write_text(STUB + "[[ $1 != *prepare.py ]] || exit 3\n")
     done, calls = run_sh("--data_dir", "d")

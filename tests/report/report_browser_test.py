@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from small_separators import make_both
 
 from asteroid_sinudae import STFT, SinuDAE, report
 from asteroid_sinudae.data.tracks import Track
@@ -146,6 +147,7 @@ def folder(tmp_path_factory):
         soundfile.write(path, 0.4 * rng.standard_normal(N_SAMPLES), 44100)
     dae = SinuDAE(n_filters=16, kernel_size=256, stride=64)
     representations = {"mod-cos DAE": dae, "STFT": STFT(n_fft=256, stride=64)}
+    separators = {f"{name} with a long name": model for name, model in make_both().items()}
     excerpt = report.named_excerpt("A track@0", [track], seconds=1)
     losses = pd.DataFrame({"neg_snr": [-1.0, -2.0], "neg_snr_epoch": np.nan, "tv": [0.5, 0.4]})
     header = ["Representation", *(f"SI-SDR in column {number} (dB)" for number in range(20))]
@@ -161,7 +163,7 @@ def folder(tmp_path_factory):
                 best={(0, place) for place in range(1, 21)},
             )
         ],
-        examples=[report.make_example(1, excerpt, representations)],
+        examples=[report.make_example(1, excerpt, representations, separators=separators)],
         kernels=report.kernel_pictures(dae, n=4),
         training=report.loss_pictures(losses),
         configuration={"filterbank": dae.get_model_args()},
@@ -196,7 +198,7 @@ IMAGES = "[...document.images].map((i) => [i.complete, i.naturalWidth, i.width, 
 def test_every_sound_plays_and_every_image_is_there(browser, folder):
     browser.open(folder / "index.html")
     heard = browser.evaluate(PLAY_ALL)
-    assert len(heard) == 8
+    assert len(heard) == 10
     for duration, position, error in heard:
         assert error is None
         assert duration == pytest.approx(N_SAMPLES / 44100, abs=1e-3)
@@ -218,7 +220,7 @@ def test_what_is_missing_would_be_noticed(browser, folder, tmp_path):
     (broken / "figures" / "losses.png").write_bytes(b"no image")
     browser.open(broken / "index.html")
     heard = browser.evaluate(PLAY_ALL)
-    assert [error is None for _, _, error in heard] == [number != 3 for number in range(8)]
+    assert [error is None for _, _, error in heard] == [number != 5 for number in range(10)]
     assert 0 in {width for _, width, *_ in browser.evaluate(IMAGES)}
     assert "net::ERR_FILE_NOT_FOUND" in {event.get("errorText") for event in failures(browser)}
 
@@ -308,5 +310,5 @@ def test_readable(browser, folder, size, scheme):
     assert layout["narrow"] == (2 if size == PHONE else 0)
     assert layout["dark"] == (layout["images"] if scheme == "dark" else 0)
     # All signals of an example are in one row of a wide page.
-    assert layout["rows"] == (4 if size == PHONE else 1)
+    assert layout["rows"] == (6 if size == PHONE else 1)
     assert failures(browser) == []

@@ -229,7 +229,7 @@ class TestPage:
         captions = [" ".join(text.split()) for _, text in elements.of("figcaption")]
         for player in players.values():
             value = "" if player.si_sdr is None else f" {player.si_sdr:.1f} dB".replace("-", "−")
-            assert player.label + value in captions
+            assert f"{player.label}{value} {player.note}".strip() in captions
 
     def test_pictures_have_texts_and_sizes(self, elements):
         images = elements.of("img")

@@ -17,6 +17,13 @@ check() { # OPTION PATTERN EXPECTED, before the option is in any arithmetic, pat
   [[ -z ${!1} ]] || matches "${!1}" "$2" || fail 2 "--$1 must be $3, got ${!1@Q}"
 }
 
+refuse_empty() { # WORD...: the options as they were given
+  local word
+  for word in "$@"; do
+    [[ -n $word ]] || fail 2 "an option has an empty value, which none takes: leave the option out"
+  done
+}
+
 begin() { # STAGE LAST TITLE: whether one of the stages is to be run, which is then announced
   ((stage <= $2 && stop_stage >= $1)) || return 1
   echo "$3"
