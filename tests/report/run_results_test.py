@@ -64,7 +64,8 @@ class TestLosses:
         assert report.loss_pictures(losses)[0].caption.endswith("negative SNR, Eq. (4)")
 
     def test_terms_are_those_of_the_objectives(self):
-        weights = dict(sinkhorn_weight=1.0, additivity_weight=1.0, mask_weight=1.0)
+        names = ("sinkhorn", "additivity", "mask", "bandwidth")
+        weights = {f"{name}_weight": 1.0 for name in names}
         reconstruction, *others = make_objectives(**weights)
         assert {each.name: each.label for each in others} == TERMS
         assert reconstruction.name not in TERMS
