@@ -155,8 +155,9 @@ def add_folder(parser: argparse.ArgumentParser, content: str, default: Path | No
     )
     parser.add_argument(
         "--format",
-        default="wav",
-        help="wav (32-bit floats) or flac (24-bit integers, which clip) (default: %(default)s)",
+        default="float",
+        help="float (WAV of 32-bit floats, also called wav), wav16 or wav24 (WAV of integers) or "
+        "flac (24-bit integers); integers clip at full scale (default: %(default)s)",
     )
     add_force(parser)
 

@@ -167,7 +167,7 @@ def separate_file(
     output: str | Path,
     *,
     sources: Sequence[str] | None = None,
-    format: str = "wav",
+    format: str = "float",
     chunk: float = 10.0,
     overlap: float | None = None,
     device: str | None = None,
@@ -182,7 +182,8 @@ def separate_file(
         model, sources, chunk, overlap, device, strict, progress: see :func:`separate`.
         song (str or Path): The audio file.
         output (str or Path): Folder for ``SONG_<source>.wav``, which is made if need be.
-        format (str): ``'wav'``, of 32-bit floats, or ``'flac'``, of 24-bit integers, in which what
+        format (str): ``'float'``, WAV of 32-bit floats, which is also called ``'wav'``; ``'wav16'``
+            or ``'wav24'``, WAV of integers; or ``'flac'``, of 24-bit integers. In integers, what
             exceeds full scale is clipped.
         force (bool): Whether to replace files that exist.
         keep (iterable of Path): Files that are never replaced, beside the model's and the song.
@@ -214,7 +215,7 @@ def mask_file(
     *,
     rule: str = "binary",
     threshold: float | None = None,
-    format: str = "wav",
+    format: str = "float",
     chunk: float = 10.0,
     device: str | None = None,
     strict: bool = False,
@@ -327,8 +328,8 @@ def decode_file(
     Args:
         model (str, Path or SinuDAE): The pair that encoded, its file, or its name.
         encoded (str or Path): The file.
-        output (str or Path): File to write, at the model's sample rate, whose name ends in ``.wav``
-            or ``.flac``, see :func:`separate_file`.
+        output (str or Path): File to write, at the model's sample rate. Its name ends in ``.wav``,
+            for 32-bit floats, or ``.flac``.
         chunk (float): Seconds that are computed at a time; does not affect the result.
         device, force, progress: see :func:`separate_file`.
 
@@ -340,7 +341,7 @@ def decode_file(
             encoded.
     """
     encoded, output = Path(encoded), Path(output)
-    suffixes = tuple(f".{format}" for format in FORMATS)
+    suffixes = tuple(dict.fromkeys(f".{format.suffix}" for format in FORMATS.values()))
     check_output(output, force, [encoded, *_files(model)], suffixes)
     pair = _load_pair(model, device)
     with open_encoded(encoded) as file:
@@ -563,7 +564,8 @@ def _estimate_paths(
     inputs: Iterable[Path],
 ) -> dict[str, Path]:
     """Files of a song's estimates, which :func:`check_output` accepts."""
-    paths = {name: folder / f"{song.stem}_{name}.{format}" for name in names}
+    suffix = FORMATS[format].suffix
+    paths = {name: folder / f"{song.stem}_{name}.{suffix}" for name in names}
     for path in paths.values():
         check_output(path, force, inputs)
     return paths

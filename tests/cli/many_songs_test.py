@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from songs_on_disk import RATE, ffmpeg, noise
 
 from asteroid_sinudae.cli import main
 from asteroid_sinudae.models import registry
+from asteroid_sinudae.songs.audio import FORMATS
 
 ENDS = ("vocals.wav", "accompaniment.wav")
 
@@ -154,8 +156,31 @@ def test_sources_that_there_are_not(separator, capsys, model, sources, message):
 def test_format_that_is_unknown(separator, capsys, command):
     arguments = {"separate": ["song.wav"], "mask": ["song.wav", "vocals.wav", "--stft"]}[command]
     status = main([command, *arguments, "-o", "out", "--format", "mp3"])
-    assert mistake(capsys, status) == "format must be one of 'wav', 'flac', got 'mp3'"
+    assert mistake(capsys, status) == (
+        "format must be one of 'float', 'wav', 'wav16', 'wav24', 'flac', got 'mp3'"
+    )
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("command", ["separate", "mask"])
+@pytest.mark.parametrize(
+    "name, subtype",
+    [("float", "FLOAT"), ("wav", "FLOAT"), ("wav16", "PCM_16"), ("wav24", "PCM_24")],
+)
+def test_formats_of_wav(separator, capsys, command, name, subtype):
+    arguments = {"separate": ["song.wav"], "mask": ["song.wav", "vocals.wav", "--stft"]}[command]
+    assert main([command, *arguments, "-o", "out"]) == 0
+    assert main([command, *arguments, "-o", "out", "--format", name, "--force"]) == 0
+    paths = capsys.readouterr().out.split()
+    assert paths == 2 * [f"out/song_{end}" for end in ENDS]
+    assert {soundfile.info(path).subtype for path in paths} == {subtype}
+
+
+@pytest.mark.parametrize("command", ["separate", "mask"])
+def test_help_names_every_format(capsys, command):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert set(FORMATS) <= set(re.findall(r"\w+", capsys.readouterr().out))
 
 
 def test_flac(separator, capsys):
