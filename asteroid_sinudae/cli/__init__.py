@@ -142,16 +142,16 @@ def add_output(parser: argparse.ArgumentParser, metavar: str, text: str) -> None
     add_force(parser)
 
 
-def add_folder(parser: argparse.ArgumentParser, content: str, default: Path | None = None) -> None:
-    """Add the options for the folder of estimates and for their format."""
+def add_folder(parser: argparse.ArgumentParser, content: str, default: str | None = None) -> None:
+    """Add the options for where estimates are written, and for their format."""
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
         required=default is None,
         default=default,
         metavar="DIR",
-        help=f"folder for {content}",
+        help=f"folder for {content}; or a template of paths, as in 'out/{{song}}/{{source}}', in "
+        "which other braces are doubled",
     )
     parser.add_argument(
         "--format",
@@ -185,7 +185,7 @@ def add_separate(commands: Commands) -> None:
         help="audio file, folder of audio files, or - for one on standard input; the first may be "
         "the MODEL: the file of an Asteroid model, or the name of one",
     )
-    add_folder(parser, "SONG_<source>.wav (default: the current folder)", default=Path())
+    add_folder(parser, "SONG_<source>.wav (default: the current folder)", default=".")
     parser.add_argument(
         "--sources",
         type=lambda text: text.split(","),

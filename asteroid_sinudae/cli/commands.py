@@ -15,18 +15,17 @@ from typing import Any
 
 from ..models import authors_weights, pretrained, registry
 from ..models.model_files import describe_file, load_model
-from ..songs.audio import check_format
 from ..songs.files import (
     best_device,
-    check_folder,
-    check_output,
     decode_file,
     encode_file,
     find_songs,
     mask_file,
     on_device,
     separate_file,
+    wanted_sources,
 )
+from ..songs.outputs import Output, check_output
 from ..utils.errors import one_line
 from ..utils.files import load_safely, save_atomically
 
@@ -37,16 +36,17 @@ MODEL_SUFFIXES = (".pth", ".pt", ".ckpt")
 def separate(args: argparse.Namespace) -> None:
     """Separate songs by a model, and write one file for each source."""
     model, paths = _split_model(args.paths)
-    check_format(args.format)
-    check_folder(args.output)
+    output = Output(args.output, args.format)
     with contextlib.ExitStack() as stack:
         spooled = stack.enter_context(_spooled(paths))
         songs = find_songs(spooled.get(path, path) for path in paths)
         name = model or registry.default_separator()
-        if model is None:
-            print(f"sinudae: note: {name} separates, as no model is named", file=sys.stderr)
         loaded = load_model(name)
         on_device(loaded.model, best_device(args.device))
+        # A model that does not name its sources gives at least one.
+        output.check_different(songs, wanted_sources(loaded, args.sources) or ["source1"])
+        if model is None:
+            print(f"sinudae: note: {name} separates, as no model is named", file=sys.stderr)
         n_failed = 0
         for song in songs:
             try:

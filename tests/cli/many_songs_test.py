@@ -22,16 +22,6 @@ from asteroid_sinudae.songs.audio import FORMATS
 ENDS = ("vocals.wav", "accompaniment.wav")
 
 
-@pytest.fixture
-def separator(songs_folder, tmp_path_factory, monkeypatch):
-    """The working folder, where a package with `separator_vocals` and `pair` is installed."""
-    folder = tmp_path_factory.mktemp("package")
-    shutil.copy("named.pth", folder / "separator_vocals.pth")
-    shutil.copy("dae.pth", folder / "pair.pth")
-    monkeypatch.setattr(registry, "FOLDER", folder)
-    return songs_folder
-
-
 def read(path):
     return soundfile.read(path, dtype="float32")[0]
 
@@ -232,7 +222,7 @@ def test_two_songs_of_one_name(separator, capsys):
     write_songs("a/song.flac")
     message = mistake(capsys, main(["separate", "song.wav", "a/song.flac", "-o", "out"]))
     assert message == (
-        "song.wav and a/song.flac would both be written to song_<source>, expected songs of "
+        "song.wav and a/song.flac would both be written to out/song_vocals.wav, expected songs of "
         "different names"
     )
     assert not Path("out").exists()
