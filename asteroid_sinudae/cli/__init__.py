@@ -142,7 +142,7 @@ def add_output(parser: argparse.ArgumentParser, metavar: str, text: str) -> None
     add_force(parser)
 
 
-def add_folder(parser: argparse.ArgumentParser, content: str, default: str | None = None) -> None:
+def add_folder(parser: argparse.ArgumentParser, text: str, default: str | None = None) -> None:
     """Add the options for where estimates are written, and for their format."""
     parser.add_argument(
         "-o",
@@ -150,8 +150,8 @@ def add_folder(parser: argparse.ArgumentParser, content: str, default: str | Non
         required=default is None,
         default=default,
         metavar="DIR",
-        help=f"folder for {content}; or a template of paths, as in 'out/{{song}}/{{source}}', in "
-        "which other braces are doubled",
+        help=f"{text}; or a template of paths, as in 'out/{{song}}/{{source}}', in which other "
+        "braces are doubled",
     )
     parser.add_argument(
         "--format",
@@ -185,7 +185,11 @@ def add_separate(commands: Commands) -> None:
         help="audio file, folder of audio files, or - for one on standard input; the first may be "
         "the MODEL: the file of an Asteroid model, or the name of one",
     )
-    add_folder(parser, "SONG_<source>.wav (default: the current folder)", default=".")
+    output = (
+        "folder for SONG_<source>.wav (default: the current folder); - writes one source of one "
+        "song to standard output"
+    )
+    add_folder(parser, output, default=".")
     parser.add_argument(
         "--sources",
         type=lambda text: text.split(","),
@@ -217,7 +221,7 @@ def add_mask(commands: Commands) -> None:
         help="file of a SinuDAE, or name of one that comes with the package",
     )
     parser.add_argument("--stft", action="store_true", help="use Asteroid's STFT instead")
-    add_folder(parser, "MIX_vocals.wav and MIX_accompaniment.wav")
+    add_folder(parser, "folder for MIX_vocals.wav and MIX_accompaniment.wav")
     parser.add_argument(
         "--rule",
         choices=RULES,

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,54 +25,100 @@ from ..songs.files import (
     separate_file,
     wanted_sources,
 )
-from ..songs.outputs import Output, check_output
+from ..songs.outputs import Output, check_output, literally
 from ..utils.errors import one_line
 from ..utils.files import load_safely, save_atomically
 
 STDIN = Path("-")
+STDOUT = "-"
 MODEL_SUFFIXES = (".pth", ".pt", ".ckpt")
 
 
 def separate(args: argparse.Namespace) -> None:
     """Separate songs by a model, and write one file for each source."""
     model, paths = _split_model(args.paths)
-    output = Output(args.output, args.format)
     with contextlib.ExitStack() as stack:
+        place = stack.enter_context(_place(args.output))
+        output = Output(place, args.format)
         spooled = stack.enter_context(_spooled(paths))
         songs = find_songs(spooled.get(path, path) for path in paths)
         name = model or registry.default_separator()
         loaded = load_model(name)
         on_device(loaded.model, best_device(args.device))
+        sources = wanted_sources(loaded, args.sources)
+        if args.output == STDOUT:
+            _check_one(songs, sources)
         # A model that does not name its sources gives at least one.
-        output.check_different(songs, wanted_sources(loaded, args.sources) or ["source1"])
+        output.check_different(songs, sources or ["source1"])
         if model is None:
             print(f"sinudae: note: {name} separates, as no model is named", file=sys.stderr)
-        n_failed = 0
-        for song in songs:
-            try:
-                estimates = separate_file(
-                    loaded,
-                    song,
-                    args.output,
-                    sources=args.sources,
-                    format=args.format,
-                    overlap=args.overlap,
-                    strict=args.strict,
-                    keep=[Path(name), *songs],
-                    **_options(args),
-                )
-            except BrokenPipeError:  # nobody reads what is printed
+        options = dict(
+            sources=args.sources,
+            format=args.format,
+            overlap=args.overlap,
+            strict=args.strict,
+            keep=[Path(name), *songs],
+            **_options(args),
+        )
+
+        def separate_one(song: Path) -> None:
+            _deliver(args, separate_file(loaded, song, place, **options).values())
+
+        _for_each(songs, separate_one)
+
+
+def _for_each(songs: list[Path], function: Callable[[Path], None]) -> None:
+    """Call a function for each song. If it fails for some of several, say so, and go on."""
+    n_failed = 0
+    for song in songs:
+        try:
+            function(song)
+        except BrokenPipeError:  # nobody reads what is printed
+            raise
+        except (ValueError, OSError) as error:
+            if len(songs) == 1:
                 raise
-            except (ValueError, OSError) as error:
-                if len(songs) == 1:
-                    raise
-                n_failed += 1
-                print(f"sinudae: {one_line(error)}", file=sys.stderr)
-            else:
-                print(*estimates.values(), sep="\n", flush=True)
+            n_failed += 1
+            print(f"sinudae: {one_line(error)}", file=sys.stderr)
     if n_failed:
         n_done = len(songs) - n_failed
         raise ValueError(f"{n_failed} of {len(songs)} songs failed, {n_done} separated")
+
+
+@contextlib.contextmanager
+def _place(output: str) -> Iterator[str]:
+    """Yield where to write: `output`, or for standard output a template in a temporary folder.
+
+    What is on its way to standard output appears whole or not at all, too.
+    """
+    if output != STDOUT:
+        yield output
+        return
+    if sys.stdout is None or sys.stdout.isatty():
+        raise ValueError("standard output is a terminal or closed, expected a pipe or a file")
+    with tempfile.TemporaryDirectory(prefix="sinudae-") as folder:
+        yield os.path.join(literally(folder), "{song}")
+
+
+def _check_one(songs: list[Path], sources: list[str] | None) -> None:
+    """Raise a ValueError unless there is one source of one song, for standard output."""
+    if len(songs) > 1:
+        raise ValueError(f"standard output takes one song, got {len(songs)}")
+    if sources is not None and len(sources) > 1:
+        raise ValueError(
+            "standard output takes one source, expected --sources with one of "
+            f"{', '.join(sources)}"
+        )
+
+
+def _deliver(args: argparse.Namespace, paths: Iterable[Path]) -> None:
+    """Print the paths of what was written, or copy it to standard output if it belongs there."""
+    if args.output != STDOUT:
+        print(*paths, sep="\n", flush=True)
+        return
+    for path in paths:
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
 
 
 def _split_model(paths: list[Path]) -> tuple[Path | None, list[Path]]:
@@ -117,6 +163,11 @@ def mask(args: argparse.Namespace) -> None:
     """Separate a mixture by a mask that knows the vocals, and write both sources."""
     if args.stft == (args.model is not None):
         raise ValueError("expected either MODEL or --stft")
+    if args.output == STDOUT:
+        raise ValueError(
+            "standard output takes one source, expected a folder or a template for vocals and "
+            "accompaniment"
+        )
     estimates = mask_file(
         args.model,
         args.mixture,
@@ -129,19 +180,20 @@ def mask(args: argparse.Namespace) -> None:
         strict=args.strict,
         **_options(args),
     )
-    print(*estimates.values(), sep="\n")
+    _deliver(args, estimates.values())
 
 
 def encode(args: argparse.Namespace) -> None:
     """Encode a song, and write its representation."""
     options = dict(device=args.device, strict=args.strict, **_options(args))
     options["signal_level"] = args.signal_level
-    print(encode_file(args.model, args.song, args.output, **options))
+    _deliver(args, [encode_file(args.model, args.song, args.output, **options)])
 
 
 def decode(args: argparse.Namespace) -> None:
     """Decode a representation, and write its waveform."""
-    print(decode_file(args.model, args.file, args.output, device=args.device, **_options(args)))
+    options = dict(device=args.device, **_options(args))
+    _deliver(args, [decode_file(args.model, args.file, args.output, **options)])
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -94,6 +94,11 @@ class Output:
         return Path("/".join(name for _, name in parts))
 
 
+def literally(text: str) -> str:
+    """Double the braces of a text, so that it means itself in a template."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 def _fields(text: str) -> tuple[set[str], str]:
     """Names of the fields of a template, and the text after the last one."""
     fields, tail = set(), ""
