@@ -46,11 +46,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     """Import the commands, and run the chosen one."""
-    if args.command == "separate" and "torch" not in sys.modules:
+    if args.command == "separate" and not args.quiet and "torch" not in sys.modules:
         print("sinudae: loading PyTorch and the model", file=sys.stderr, flush=True)  # seconds
     with _without_collection():
         commands = importlib.import_module(".commands", __name__)
-    with _printing_notes():
+    with _printing(logging.WARNING if args.quiet else logging.INFO):
         getattr(commands, args.command)(args)
 
 
@@ -63,17 +63,17 @@ class _Printer(logging.Handler):
 
 
 @contextlib.contextmanager
-def _printing_notes() -> Iterator[None]:
-    """Print what is logged of songs in the block."""
+def _printing(level: int) -> Iterator[None]:
+    """Print what is logged of songs in the block, from a level on."""
     logger, printer = logging.getLogger("asteroid_sinudae.songs"), _Printer()
-    level = logger.level
+    before = logger.level
     logger.addHandler(printer)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     try:
         yield
     finally:
         logger.removeHandler(printer)
-        logger.setLevel(level)
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager
@@ -94,6 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="sinudae", description="A learned, interpretable representation of the singing voice."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.set_defaults(quiet=False)  # of the subcommands without this option
     shtab.add_argument_to(parser, help="print what completes the command in this shell, and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_separate(commands)
@@ -125,6 +126,11 @@ def add_chunk_options(parser: argparse.ArgumentParser) -> None:
         help="length of audio that is in memory at a time, in s (default: %(default)g)",
     )
     parser.add_argument("--device", help="device of PyTorch (default: a GPU if there is one)")
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="print warnings and errors only: no progress, no notes, no paths of what is written",
+    )
 
 
 def add_strict(parser: argparse.ArgumentParser) -> None:
@@ -192,6 +198,7 @@ def add_separate(commands: Commands) -> None:
     add_folder(parser, output, default=".")
     parser.add_argument(
         "--sources",
+        "--stems",
         type=lambda text: text.split(","),
         metavar="NAMES",
         help="sources to write, as in `--sources vocals` (default: all; a pair has none)",

@@ -50,7 +50,7 @@ def separate(args: argparse.Namespace) -> None:
             _check_one(songs, sources)
         # A model that does not name its sources gives at least one.
         output.check_different(songs, sources or ["source1"])
-        if model is None:
+        if model is None and not args.quiet:
             print(f"sinudae: note: {name} separates, as no model is named", file=sys.stderr)
         options = dict(
             sources=args.sources,
@@ -113,12 +113,12 @@ def _check_one(songs: list[Path], sources: list[str] | None) -> None:
 
 def _deliver(args: argparse.Namespace, paths: Iterable[Path]) -> None:
     """Print the paths of what was written, or copy it to standard output if it belongs there."""
-    if args.output != STDOUT:
+    if args.output == STDOUT:
+        for path in paths:
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+    elif not args.quiet:
         print(*paths, sep="\n", flush=True)
-        return
-    for path in paths:
-        with path.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
 
 
 def _split_model(paths: list[Path]) -> tuple[Path | None, list[Path]]:
@@ -198,7 +198,7 @@ def decode(args: argparse.Namespace) -> None:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of all commands on songs."""
-    return dict(chunk=args.chunk, force=args.force, progress=True)
+    return dict(chunk=args.chunk, force=args.force, progress=not args.quiet)
 
 
 def info(args: argparse.Namespace) -> None:

@@ -102,14 +102,16 @@ def test_model_that_is_missing_or_alone(separator, capsys, arguments, message):
 # Sources and formats
 
 
-def test_wanted_sources(separator, capsys):
+@pytest.mark.parametrize("option", ["--sources", "--stems"])
+def test_wanted_sources(separator, capsys, option):
     assert main(["separate", "song.wav", "-o", "all"]) == 0
-    assert main(["separate", "song.wav", "-o", "one", "--sources", "accompaniment"]) == 0
+    assert main(["separate", "song.wav", "-o", "one", option, "accompaniment"]) == 0
     assert os.listdir("one") == ["song_accompaniment.wav"]
     one, all_of_them = (read(f"{folder}/song_accompaniment.wav") for folder in ("one", "all"))
     assert np.array_equal(one, all_of_them)
 
 
+@pytest.mark.parametrize("option", ["--sources", "--stems"])
 @pytest.mark.parametrize(
     "model, sources, message",
     [
@@ -136,8 +138,8 @@ def test_wanted_sources(separator, capsys):
         ),
     ],
 )
-def test_sources_that_there_are_not(separator, capsys, model, sources, message):
-    arguments = ["separate", model, "song.wav", "-o", "out", "--sources", sources]
+def test_sources_that_there_are_not(separator, capsys, model, sources, message, option):
+    arguments = ["separate", model, "song.wav", "-o", "out", option, sources]
     assert mistake(capsys, main(arguments)) == message
     assert not Path("out").exists()
 
