@@ -248,10 +248,34 @@ def asteroid_infer(args: argparse.Namespace) -> None:
     """Run `asteroid-infer` with this package's models, which it would not import by itself."""
     from asteroid.scripts import asteroid_cli  # imported here, because it imports Lightning
 
+    original = asteroid_cli.BaseModel
+    # Only Asteroid's parser knows which of the arguments is the model.
+    asteroid_cli.BaseModel = _ModelByName
     try:
         asteroid_cli.infer(args.arguments)
     except (RuntimeError, pickle.UnpicklingError) as error:  # a wrong rate, folder or model
         raise ValueError(f"asteroid-infer fails: {one_line(error)}") from error
+    finally:
+        asteroid_cli.BaseModel = original
+
+
+class _ModelByName:
+    """Stands in for Asteroid's BaseModel, which would look for our names on the network."""
+
+    @staticmethod
+    def from_pretrained(pretrained_model_conf_or_path: str) -> Any:
+        from asteroid.models.base_models import (
+            BaseModel,
+        )  # here, because it imports all of Asteroid
+
+        name = pretrained_model_conf_or_path
+        source = registry.resolve(name)
+        if isinstance(source, dict):
+            raise ValueError(
+                f"{name} is an untrained structure, which has no file, expected a model's file or "
+                f"one of {', '.join(registry.files())}"
+            )
+        return BaseModel.from_pretrained(str(source))
 
 
 def sha256(path: Path) -> str:
