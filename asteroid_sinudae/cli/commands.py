@@ -26,7 +26,7 @@ from ..songs.files import (
     wanted_sources,
 )
 from ..songs.outputs import Output, check_output, literally
-from ..utils.errors import one_line
+from ..utils.errors import first_sentence, one_line
 from ..utils.files import load_safely, save_atomically
 
 STDIN = Path("-")
@@ -253,6 +253,8 @@ def asteroid_infer(args: argparse.Namespace) -> None:
     asteroid_cli.BaseModel = _ModelByName
     try:
         asteroid_cli.infer(args.arguments)
+    except (NotImplementedError, AssertionError) as error:  # a device that there is not
+        raise ValueError(f"asteroid-infer fails: {first_sentence(error)}") from error
     except (RuntimeError, pickle.UnpicklingError) as error:  # a wrong rate, folder or model
         raise ValueError(f"asteroid-infer fails: {one_line(error)}") from error
     finally:

@@ -23,7 +23,7 @@ from ..models.representation import Representation
 from ..models.sinudae import SinuDAE
 from ..models.stft import STFT
 from ..utils.checks import check
-from ..utils.errors import one_line, printable
+from ..utils.errors import first_sentence, printable
 from . import apply
 from .audio import (
     FORMATS,
@@ -505,8 +505,12 @@ def on_device(model: M, device: str | None) -> M:
     try:
         torch.zeros(1, device=device).item()  # fails on a device that cannot compute
         return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} cannot be used: {one_line(error)}") from error
+    except (RuntimeError, AssertionError, ImportError) as error:
+        gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        expected = " or ".join(["cpu", *(name for name, is_here in gpus.items() if is_here)])
+        reason = first_sentence(error)
+        message = f"device {device!r} cannot be used: {reason}; expected {expected}"
+        raise ValueError(message) from error
 
 
 @contextlib.contextmanager
