@@ -46,11 +46,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     """Import the commands, and run the chosen one."""
-    if args.command == "separate" and "torch" not in sys.modules:
+    if args.command == "separate" and not args.quiet and "torch" not in sys.modules:
         print("sinudae: loading PyTorch and the model", file=sys.stderr, flush=True)  # seconds
     with _without_collection():
         commands = importlib.import_module(".commands", __name__)
-    with _printing_notes():
+    with _printing(logging.WARNING if args.quiet else logging.INFO):
         getattr(commands, args.command)(args)
 
 
@@ -63,17 +63,17 @@ class _Printer(logging.Handler):
 
 
 @contextlib.contextmanager
-def _printing_notes() -> Iterator[None]:
-    """Print what is logged of songs in the block."""
+def _printing(level: int) -> Iterator[None]:
+    """Print what is logged of songs in the block, from a level on."""
     logger, printer = logging.getLogger("asteroid_sinudae.songs"), _Printer()
-    level = logger.level
+    before = logger.level
     logger.addHandler(printer)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     try:
         yield
     finally:
         logger.removeHandler(printer)
-        logger.setLevel(level)
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager
@@ -94,6 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="sinudae", description="A learned, interpretable representation of the singing voice."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.set_defaults(quiet=False)  # of the subcommands without this option
     shtab.add_argument_to(parser, help="print what completes the command in this shell, and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_separate(commands)
@@ -125,6 +126,11 @@ def add_chunk_options(parser: argparse.ArgumentParser) -> None:
         help="length of audio that is in memory at a time, in s (default: %(default)g)",
     )
     parser.add_argument("--device", help="device of PyTorch (default: a GPU if there is one)")
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="print warnings and errors only: no progress, no notes, no paths of what is written",
+    )
 
 
 def add_strict(parser: argparse.ArgumentParser) -> None:
@@ -142,21 +148,22 @@ def add_output(parser: argparse.ArgumentParser, metavar: str, text: str) -> None
     add_force(parser)
 
 
-def add_folder(parser: argparse.ArgumentParser, content: str, default: Path | None = None) -> None:
-    """Add the options for the folder of estimates and for their format."""
+def add_folder(parser: argparse.ArgumentParser, text: str, default: str | None = None) -> None:
+    """Add the options for where estimates are written, and for their format."""
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
         required=default is None,
         default=default,
         metavar="DIR",
-        help=f"folder for {content}",
+        help=f"{text}; or a template of paths, as in 'out/{{song}}/{{source}}', in which other "
+        "braces are doubled",
     )
     parser.add_argument(
         "--format",
-        default="wav",
-        help="wav (32-bit floats) or flac (24-bit integers, which clip) (default: %(default)s)",
+        default="float",
+        help="float (WAV of 32-bit floats, also called wav), wav16 or wav24 (WAV of integers) or "
+        "flac (24-bit integers); integers clip at full scale (default: %(default)s)",
     )
     add_force(parser)
 
@@ -184,9 +191,14 @@ def add_separate(commands: Commands) -> None:
         help="audio file, folder of audio files, or - for one on standard input; the first may be "
         "the MODEL: the file of an Asteroid model, or the name of one",
     )
-    add_folder(parser, "SONG_<source>.wav (default: the current folder)", default=Path())
+    output = (
+        "folder for SONG_<source>.wav (default: the current folder); - writes one source of one "
+        "song to standard output"
+    )
+    add_folder(parser, output, default=".")
     parser.add_argument(
         "--sources",
+        "--stems",
         type=lambda text: text.split(","),
         metavar="NAMES",
         help="sources to write, as in `--sources vocals` (default: all; a pair has none)",
@@ -216,7 +228,7 @@ def add_mask(commands: Commands) -> None:
         help="file of a SinuDAE, or name of one that comes with the package",
     )
     parser.add_argument("--stft", action="store_true", help="use Asteroid's STFT instead")
-    add_folder(parser, "MIX_vocals.wav and MIX_accompaniment.wav")
+    add_folder(parser, "folder for MIX_vocals.wav and MIX_accompaniment.wav")
     parser.add_argument(
         "--rule",
         choices=RULES,

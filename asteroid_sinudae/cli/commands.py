@@ -9,70 +9,116 @@ import shutil
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..models import authors_weights, pretrained, registry
 from ..models.model_files import describe_file, load_model
-from ..songs.audio import check_format
 from ..songs.files import (
     best_device,
-    check_folder,
-    check_output,
     decode_file,
     encode_file,
     find_songs,
     mask_file,
     on_device,
     separate_file,
+    wanted_sources,
 )
-from ..utils.errors import one_line
+from ..songs.outputs import Output, check_output, literally
+from ..utils.errors import first_sentence, one_line
 from ..utils.files import load_safely, save_atomically
 
 STDIN = Path("-")
+STDOUT = "-"
 MODEL_SUFFIXES = (".pth", ".pt", ".ckpt")
 
 
 def separate(args: argparse.Namespace) -> None:
     """Separate songs by a model, and write one file for each source."""
     model, paths = _split_model(args.paths)
-    check_format(args.format)
-    check_folder(args.output)
     with contextlib.ExitStack() as stack:
+        place = stack.enter_context(_place(args.output))
+        output = Output(place, args.format)
         spooled = stack.enter_context(_spooled(paths))
         songs = find_songs(spooled.get(path, path) for path in paths)
         name = model or registry.default_separator()
-        if model is None:
-            print(f"sinudae: note: {name} separates, as no model is named", file=sys.stderr)
         loaded = load_model(name)
         on_device(loaded.model, best_device(args.device))
-        n_failed = 0
-        for song in songs:
-            try:
-                estimates = separate_file(
-                    loaded,
-                    song,
-                    args.output,
-                    sources=args.sources,
-                    format=args.format,
-                    overlap=args.overlap,
-                    strict=args.strict,
-                    keep=[Path(name), *songs],
-                    **_options(args),
-                )
-            except BrokenPipeError:  # nobody reads what is printed
+        sources = wanted_sources(loaded, args.sources)
+        if args.output == STDOUT:
+            _check_one(songs, sources)
+        # A model that does not name its sources gives at least one.
+        output.check_different(songs, sources or ["source1"])
+        if model is None and not args.quiet:
+            print(f"sinudae: note: {name} separates, as no model is named", file=sys.stderr)
+        options = dict(
+            sources=args.sources,
+            format=args.format,
+            overlap=args.overlap,
+            strict=args.strict,
+            keep=[Path(name), *songs],
+            **_options(args),
+        )
+
+        def separate_one(song: Path) -> None:
+            _deliver(args, separate_file(loaded, song, place, **options).values())
+
+        _for_each(songs, separate_one)
+
+
+def _for_each(songs: list[Path], function: Callable[[Path], None]) -> None:
+    """Call a function for each song. If it fails for some of several, say so, and go on."""
+    n_failed = 0
+    for song in songs:
+        try:
+            function(song)
+        except BrokenPipeError:  # nobody reads what is printed
+            raise
+        except (ValueError, OSError) as error:
+            if len(songs) == 1:
                 raise
-            except (ValueError, OSError) as error:
-                if len(songs) == 1:
-                    raise
-                n_failed += 1
-                print(f"sinudae: {one_line(error)}", file=sys.stderr)
-            else:
-                print(*estimates.values(), sep="\n", flush=True)
+            n_failed += 1
+            print(f"sinudae: {one_line(error)}", file=sys.stderr)
     if n_failed:
         n_done = len(songs) - n_failed
         raise ValueError(f"{n_failed} of {len(songs)} songs failed, {n_done} separated")
+
+
+@contextlib.contextmanager
+def _place(output: str) -> Iterator[str]:
+    """Yield where to write: `output`, or for standard output a template in a temporary folder.
+
+    What is on its way to standard output appears whole or not at all, too.
+    """
+    if output != STDOUT:
+        yield output
+        return
+    if sys.stdout is None or sys.stdout.isatty():
+        raise ValueError("standard output is a terminal or closed, expected a pipe or a file")
+    with tempfile.TemporaryDirectory(prefix="sinudae-") as folder:
+        yield os.path.join(literally(folder), "{song}")
+
+
+def _check_one(songs: list[Path], sources: list[str] | None) -> None:
+    """Raise a ValueError unless there is one source of one song, for standard output."""
+    if len(songs) > 1:
+        raise ValueError(f"standard output takes one song, got {len(songs)}")
+    if sources is not None and len(sources) > 1:
+        raise ValueError(
+            "standard output takes one source, expected --sources with one of "
+            f"{', '.join(sources)}"
+        )
+
+
+def _deliver(args: argparse.Namespace, paths: Iterable[Path]) -> None:
+    """Print the paths of what was written, or copy it to standard output if it belongs there."""
+    if args.output == STDOUT:
+        for path in paths:
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+    elif not args.quiet:
+        print(*paths, sep="\n", flush=True)
 
 
 def _split_model(paths: list[Path]) -> tuple[Path | None, list[Path]]:
@@ -117,6 +163,11 @@ def mask(args: argparse.Namespace) -> None:
     """Separate a mixture by a mask that knows the vocals, and write both sources."""
     if args.stft == (args.model is not None):
         raise ValueError("expected either MODEL or --stft")
+    if args.output == STDOUT:
+        raise ValueError(
+            "standard output takes one source, expected a folder or a template for vocals and "
+            "accompaniment"
+        )
     estimates = mask_file(
         args.model,
         args.mixture,
@@ -129,24 +180,25 @@ def mask(args: argparse.Namespace) -> None:
         strict=args.strict,
         **_options(args),
     )
-    print(*estimates.values(), sep="\n")
+    _deliver(args, estimates.values())
 
 
 def encode(args: argparse.Namespace) -> None:
     """Encode a song, and write its representation."""
     options = dict(device=args.device, strict=args.strict, **_options(args))
     options["signal_level"] = args.signal_level
-    print(encode_file(args.model, args.song, args.output, **options))
+    _deliver(args, [encode_file(args.model, args.song, args.output, **options)])
 
 
 def decode(args: argparse.Namespace) -> None:
     """Decode a representation, and write its waveform."""
-    print(decode_file(args.model, args.file, args.output, device=args.device, **_options(args)))
+    options = dict(device=args.device, **_options(args))
+    _deliver(args, [decode_file(args.model, args.file, args.output, **options)])
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of all commands on songs."""
-    return dict(chunk=args.chunk, force=args.force, progress=True)
+    return dict(chunk=args.chunk, force=args.force, progress=not args.quiet)
 
 
 def info(args: argparse.Namespace) -> None:
@@ -196,10 +248,36 @@ def asteroid_infer(args: argparse.Namespace) -> None:
     """Run `asteroid-infer` with this package's models, which it would not import by itself."""
     from asteroid.scripts import asteroid_cli  # imported here, because it imports Lightning
 
+    original = asteroid_cli.BaseModel
+    # Only Asteroid's parser knows which of the arguments is the model.
+    asteroid_cli.BaseModel = _ModelByName
     try:
         asteroid_cli.infer(args.arguments)
+    except (NotImplementedError, AssertionError) as error:  # a device that there is not
+        raise ValueError(f"asteroid-infer fails: {first_sentence(error)}") from error
     except (RuntimeError, pickle.UnpicklingError) as error:  # a wrong rate, folder or model
         raise ValueError(f"asteroid-infer fails: {one_line(error)}") from error
+    finally:
+        asteroid_cli.BaseModel = original
+
+
+class _ModelByName:
+    """Stands in for Asteroid's BaseModel, which would look for our names on the network."""
+
+    @staticmethod
+    def from_pretrained(pretrained_model_conf_or_path: str) -> Any:
+        from asteroid.models.base_models import (
+            BaseModel,
+        )  # here, because it imports all of Asteroid
+
+        name = pretrained_model_conf_or_path
+        source = registry.resolve(name)
+        if isinstance(source, dict):
+            raise ValueError(
+                f"{name} is an untrained structure, which has no file, expected a model's file or "
+                f"one of {', '.join(registry.files())}"
+            )
+        return BaseModel.from_pretrained(str(source))
 
 
 def sha256(path: Path) -> str:

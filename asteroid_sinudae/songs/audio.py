@@ -53,14 +53,18 @@ class Format(NamedTuple):
     """A format that estimates are written in, and what libsndfile's files of it can have."""
 
     subtype: str
-    channels: int
-    sample_rate: int
-    peak: float  # largest sample
+    bits: int  # of a sample
+    suffix: str = "wav"
+    channels: int = MAX_CHANNELS
+    sample_rate: int = 2**31 - 1
 
 
 FORMATS = {
-    "wav": Format("FLOAT", MAX_CHANNELS, 2**31 - 1, math.inf),
-    "flac": Format("PCM_24", 8, 655_350, 1.0),
+    "float": Format("FLOAT", 32),
+    "wav": Format("FLOAT", 32),  # another name of the same
+    "wav16": Format("PCM_16", 16),
+    "wav24": Format("PCM_24", 24),
+    "flac": Format("PCM_24", 24, suffix="flac", channels=8, sample_rate=655_350),
 }
 
 
@@ -413,38 +417,39 @@ def check_format(format: str) -> None:
 
 
 def write_audio(
-    paths: Sequence[Path], pieces: Stream, sample_rate: int, length: int, format: str = "wav"
+    paths: Sequence[Path], pieces: Stream, sample_rate: int, length: int, format: str = "float"
 ) -> None:
     """Write a stream of several sources as audio files that appear whole or not at all.
 
-    WAV files hold 32-bit floats, because estimates may exceed full scale, where integers clip. One
-    of more than 4 GB is written as RF64, the extension of WAV for large files. FLAC files hold
-    24-bit integers; it is logged if samples are clipped.
+    Estimates may exceed full scale, where integers clip and 32-bit floats do not; it is logged if
+    samples are clipped. Integers are the nearest ones, without dither. A WAV file of more than 4 GB
+    is written as RF64, the extension of WAV for large files.
 
     Args:
         paths (sequence of Path): One file for each source.
         pieces (iterable of :class:`torch.Tensor`): A stream, shapes `(channels, n_src, time)`.
         sample_rate (int): Sample rate in Hz.
         length (int): Number of samples of the stream.
-        format (str): ``'wav'`` or ``'flac'``.
+        format (str): A key of :data:`FORMATS`.
 
     Raises:
-        ValueError: if such files cannot have such a rate or so many channels.
+        ValueError: if there is no such format, or if its files cannot have such a rate or so many
+            channels.
         OSError: naming the files, if one cannot be written.
     """
     check_format(format)
-    limits = FORMATS[format]
+    form = FORMATS[format]
     remaining = iter(pieces)
     first = next(remaining)
     channels = first.shape[0]
     names = ", ".join(map(str, paths))
-    most, highest = limits.channels, limits.sample_rate
-    check(channels <= most, f"channels of {names}", channels, f"at most {most}")
-    expected = f"1 to {highest} Hz, which a {format.upper()} file can have"
-    check(1 <= sample_rate <= highest, f"sample_rate of {names}", sample_rate, expected)
-    is_large = format == "wav" and 4 * channels * length > MAX_WAV
-    container = "RF64" if is_large else format.upper()
-    options: dict[str, Any] = dict(channels=channels, subtype=limits.subtype, format=container)
+    check(channels <= form.channels, f"channels of {names}", channels, f"at most {form.channels}")
+    kind = form.suffix.upper()
+    expected = f"1 to {form.sample_rate} Hz, which a {kind} file can have"
+    check(1 <= sample_rate <= form.sample_rate, f"sample_rate of {names}", sample_rate, expected)
+    is_large = kind == "WAV" and form.bits // 8 * channels * length > MAX_WAV
+    container = "RF64" if is_large else kind
+    options: dict[str, Any] = dict(channels=channels, subtype=form.subtype, format=container)
     n_clipped = dict.fromkeys(paths, 0)
     try:
         with contextlib.ExitStack() as stack:
@@ -456,8 +461,10 @@ def write_audio(
                 files.append(stack.enter_context(file))
             for piece in itertools.chain([first], remaining):
                 for path, file, samples in zip(paths, files, piece.unbind(1), strict=True):
+                    if form.subtype != "FLOAT":
+                        n_clipped[path] += int((samples.abs() > 1).sum())
+                        samples = _rounded(samples, form.bits)
                     file.write(samples.T.numpy())  # (time, channels)
-                    n_clipped[path] += int((samples.abs() > limits.peak).sum())
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         raise OSError(f"cannot write {names}: {reason}, is the disk full?") from error
@@ -465,6 +472,15 @@ def write_audio(
         if number:
             message = "%s has %d samples beyond full scale, which are clipped"
             logger.warning(message, printable(path), number)
+
+
+def _rounded(samples: torch.Tensor, bits: int) -> torch.Tensor:
+    """Round to the nearest integers, in units of full scale; libsndfile rounds down in WAV files.
+
+    It still clips the one step that integers lack at the positive end.
+    """
+    scale = 2.0 ** (bits - 1)
+    return (samples.clamp(-1, 1) * scale).round() / scale
 
 
 def rate_ratio(old: float, new: float) -> Fraction:

@@ -8,7 +8,6 @@ information, what is wrong with it (it breaks off) as a warning.
 import contextlib
 import itertools
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias, TypeVar, overload
@@ -24,18 +23,18 @@ from ..models.representation import Representation
 from ..models.sinudae import SinuDAE
 from ..models.stft import STFT
 from ..utils.checks import check
-from ..utils.errors import one_line, printable
+from ..utils.errors import first_sentence, printable
 from . import apply
 from .audio import (
     FORMATS,
     AudioFile,
-    check_format,
     from_waveform,
     length_difference,
     open_audio,
     write_audio,
 )
 from .encoded_file import open_encoded, write_encoded
+from .outputs import Output, check_output
 from .streams import Progress, Stream, with_progress
 
 # Of the audio files in a folder; files that are named one by one may have any suffix.
@@ -167,7 +166,7 @@ def separate_file(
     output: str | Path,
     *,
     sources: Sequence[str] | None = None,
-    format: str = "wav",
+    format: str = "float",
     chunk: float = 10.0,
     overlap: float | None = None,
     device: str | None = None,
@@ -181,8 +180,11 @@ def separate_file(
     Args:
         model, sources, chunk, overlap, device, strict, progress: see :func:`separate`.
         song (str or Path): The audio file.
-        output (str or Path): Folder for ``SONG_<source>.wav``, which is made if need be.
-        format (str): ``'wav'``, of 32-bit floats, or ``'flac'``, of 24-bit integers, in which what
+        output (str or Path): Folder for ``SONG_<source>.wav``; or a template of paths, such as
+            ``"out/{song}/{source}"``, to which the format's suffix is added if it has none. Other
+            braces are doubled in both. Folders are made if need be.
+        format (str): ``'float'``, WAV of 32-bit floats, which is also called ``'wav'``; ``'wav16'``
+            or ``'wav24'``, WAV of integers; or ``'flac'``, of 24-bit integers. In integers, what
             exceeds full scale is clipped.
         force (bool): Whether to replace files that exist.
         keep (iterable of Path): Files that are never replaced, beside the model's and the song.
@@ -194,14 +196,12 @@ def separate_file(
         FileNotFoundError, ValueError, OSError: as :func:`separate` does; also for files that exist
             or cannot be written.
     """
-    song, output = Path(song), Path(output)
-    check_format(format)
-    check_folder(output)
+    song, where = Path(song), Output(output, format)
     loaded = _load(model, device)
     inputs = [song, *keep, *_files(model)]
     with _open(song, strict) as audio:
         names, pieces = _separated(loaded, audio, sources, chunk, overlap, progress)
-        paths = _estimate_paths(output, song, names, format, force, inputs)
+        paths = where.paths(song, names, force, inputs)
         write_audio([*paths.values()], pieces, round(audio.sample_rate), audio.length, format)
     return paths
 
@@ -214,7 +214,7 @@ def mask_file(
     *,
     rule: str = "binary",
     threshold: float | None = None,
-    format: str = "wav",
+    format: str = "float",
     chunk: float = 10.0,
     device: str | None = None,
     strict: bool = False,
@@ -228,7 +228,8 @@ def mask_file(
             representation; None for :class:`.STFT` at the mixture's rate.
         mixture, vocals (str or Path): The audio files, of as many channels. The vocals may have
             another rate, and be up to 2048 samples longer or shorter.
-        output (str or Path): Folder for ``MIX_vocals.wav`` and ``MIX_accompaniment.wav``.
+        output (str or Path): Folder for ``MIX_vocals.wav`` and ``MIX_accompaniment.wav``, or a
+            template, in which the song is the mixture.
         rule (str): ``'binary'``, ``'ratio'`` or ``'energy_ratio'``.
         threshold (float, optional): Threshold of the rule, 0.5 by default; `ratio` has none.
         chunk (float): Seconds that are computed at a time; does not affect the result.
@@ -241,9 +242,7 @@ def mask_file(
         FileNotFoundError, ValueError, OSError: as :func:`separate_file` does; also if the files do
             not belong together.
     """
-    mixture, vocals, output = Path(mixture), Path(vocals), Path(output)
-    check_format(format)
-    check_folder(output)
+    mixture, vocals, where = Path(mixture), Path(vocals), Output(output, format)
     with _open(mixture, strict) as audio, _open(vocals, strict) as other:
         inputs = [mixture, vocals]
         by: Representation
@@ -258,7 +257,7 @@ def mask_file(
                 on_device(by.eval(), device)
         pieces: Stream = apply.masked(by, audio, other, threshold, chunk, rule)
         names = ("vocals", "accompaniment")
-        paths = _estimate_paths(output, mixture, names, format, force, inputs)
+        paths = where.paths(mixture, names, force, inputs)
         _note_resampling(audio, by)
         _note_differences(other, audio)
         rate = round(audio.sample_rate)
@@ -327,8 +326,8 @@ def decode_file(
     Args:
         model (str, Path or SinuDAE): The pair that encoded, its file, or its name.
         encoded (str or Path): The file.
-        output (str or Path): File to write, at the model's sample rate, whose name ends in ``.wav``
-            or ``.flac``, see :func:`separate_file`.
+        output (str or Path): File to write, at the model's sample rate. Its name ends in ``.wav``,
+            for 32-bit floats, or ``.flac``.
         chunk (float): Seconds that are computed at a time; does not affect the result.
         device, force, progress: see :func:`separate_file`.
 
@@ -340,7 +339,7 @@ def decode_file(
             encoded.
     """
     encoded, output = Path(encoded), Path(output)
-    suffixes = tuple(f".{format}" for format in FORMATS)
+    suffixes = tuple(dict.fromkeys(f".{format.suffix}" for format in FORMATS.values()))
     check_output(output, force, [encoded, *_files(model)], suffixes)
     pair = _load_pair(model, device)
     with open_encoded(encoded) as file:
@@ -355,8 +354,7 @@ def find_songs(paths: Iterable[Path]) -> list[Path]:
     """Replace folders by the audio files in them, in alphabetical order, without those deeper down.
 
     Raises:
-        ValueError: if a folder has no audio files, by their suffixes; or naming two songs whose
-            estimates would have the same names.
+        ValueError: if a folder has no audio files, by their suffixes.
     """
     songs: list[Path] = []
     for path in paths:
@@ -369,14 +367,6 @@ def find_songs(paths: Iterable[Path]) -> list[Path]:
                 f"{path} has no audio files, expected names that end in {', '.join(SUFFIXES)}"
             )
         songs.extend(found)
-    stems: dict[str, Path] = {}
-    for song in songs:
-        other = stems.setdefault(song.stem, song)
-        if other is not song:
-            raise ValueError(
-                f"{other} and {song} would both be written to {song.stem}_<source>, expected songs "
-                "of different names"
-            )
     return songs
 
 
@@ -384,7 +374,19 @@ def _is_song(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def known_sources(loaded: LoadedModel) -> list[str] | None:
+def wanted_sources(loaded: LoadedModel, sources: Sequence[str] | None) -> list[str] | None:
+    """Names of the sources that are wanted of a model, all of them if `sources` is None.
+
+    Returns None if only the model's output tells how many they are. Raises ValueError if the model
+    is known to lack one.
+    """
+    names = _known_sources(loaded)
+    if names is None:
+        return None if sources is None else list(sources)
+    return _wanted(loaded, names, sources)
+
+
+def _known_sources(loaded: LoadedModel) -> list[str] | None:
     """Names of what a model gives, None if only its output tells how many they are."""
     if isinstance(loaded.model, SinuDAE):
         return source_names(loaded.model, loaded.infos, 1)
@@ -410,7 +412,7 @@ def _separated(
     model, infos = loaded
     # Sources without names may come in any order.
     pieces = apply.separated(model, audio, chunk, overlap, keep_order="sources" not in infos)
-    names = known_sources(loaded)
+    names = _known_sources(loaded)
     if names is None:
         first = next(pieces)
         names = source_names(model, infos, first.shape[1])
@@ -503,8 +505,12 @@ def on_device(model: M, device: str | None) -> M:
     try:
         torch.zeros(1, device=device).item()  # fails on a device that cannot compute
         return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} cannot be used: {one_line(error)}") from error
+    except (RuntimeError, AssertionError, ImportError) as error:
+        gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        expected = " or ".join(["cpu", *(name for name, is_here in gpus.items() if is_here)])
+        reason = first_sentence(error)
+        message = f"device {device!r} cannot be used: {reason}; expected {expected}"
+        raise ValueError(message) from error
 
 
 @contextlib.contextmanager
@@ -552,49 +558,3 @@ def _note_differences(vocals: AudioFile, mixture: AudioFile) -> None:
         logger.info("%s is %d samples longer than %s, cut at the end", *names)
     if number < 0:
         logger.info("%s is %d samples shorter than %s, zeros are added", *names)
-
-
-def _estimate_paths(
-    folder: Path,
-    song: Path,
-    names: Iterable[str],
-    format: str,
-    force: bool,
-    inputs: Iterable[Path],
-) -> dict[str, Path]:
-    """Files of a song's estimates, which :func:`check_output` accepts."""
-    paths = {name: folder / f"{song.stem}_{name}.{format}" for name in names}
-    for path in paths.values():
-        check_output(path, force, inputs)
-    return paths
-
-
-def check_folder(folder: Path) -> None:
-    """Raise a ValueError if `folder` exists and is not a folder."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file, expected a folder to write into")
-
-
-def check_output(
-    out: Path, force: bool, inputs: Iterable[Path], suffixes: Sequence[str] = ("",)
-) -> None:
-    """Raise a ValueError if `out` cannot be written, or would replace a file.
-
-    Args:
-        out (Path): The file to write.
-        force (bool): Whether to replace a file that exists.
-        inputs (iterable of Path): Files that are read, which are never replaced.
-        suffixes (sequence of str): The endings of the file's name that are allowed.
-    """
-    if not out.name.endswith(tuple(suffixes)):
-        expected = f"a name that ends in {' or '.join(suffixes)}"
-        raise ValueError(f"{out} is to be written, expected {expected}")
-    if out.is_dir():
-        raise ValueError(f"{out} is a folder, expected a file to write")
-    # A link, also a hard one, is the file itself; os.path.exists accepts links in a circle.
-    if os.path.exists(out) and any(
-        os.path.exists(path) and os.path.samefile(out, path) for path in inputs
-    ):
-        raise ValueError(f"{out} is also to be read, expected another file to write")
-    if os.path.lexists(out) and not force:  # also a link that leads nowhere
-        raise ValueError(f"{out} exists already, expected a new file, or --force")

@@ -35,6 +35,17 @@ def one_line(error: BaseException) -> str:
     return " ".join(message.split())
 
 
+def first_sentence(error: BaseException) -> str:
+    """Return how the message of an exception begins, as those of PyTorch may go on for pages.
+
+    Examples
+        >>> first_sentence(RuntimeError("Found no driver. Please check that you have one"))
+        'Found no driver'
+    """
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return line.partition(". ")[0].rstrip(".")
+
+
 def printable(text: str | Path) -> str:
     """Return a path, or a message with paths, as valid UTF-8, with escapes for other bytes."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")

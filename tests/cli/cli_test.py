@@ -1,6 +1,7 @@
 """The command `sinudae`: what it writes and says, and one line for each mistake."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from songs_on_disk import RATE, noise
 import asteroid_sinudae
 from asteroid_sinudae import SinuDAE, masks, pretrained
 from asteroid_sinudae.cli import RULES, main
+from asteroid_sinudae.models import registry
 from asteroid_sinudae.utils.files import load_safely
 
 
@@ -253,6 +255,71 @@ def test_asteroid_infer(songs_folder, capsys, model, n_sources):
     estimates = [f"mono_est{number}.wav" for number in range(1, n_sources + 1)]
     assert sorted(os.listdir("out")) == estimates
     assert soundfile.info("out/mono_est1.wav").frames == RATE
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*address, **options):
+        raise AssertionError(f"asked for {address}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_asteroid_infer_by_name(separator, capsys, no_network, first):
+    """The name may also come last, where Asteroid's usage has it; and a folder may be called so."""
+    soundfile.write("mono.wav", noise(RATE, 1), RATE)
+    Path("separator_vocals").mkdir()
+    options = ["--files", "mono.wav", "-o", "separator_vocals"]
+    arguments = ["separator_vocals", *options] if first else [*options, "separator_vocals"]
+    assert main(["asteroid-infer", *arguments]) == 0
+    assert sorted(os.listdir("separator_vocals")) == ["mono_est1.wav", "mono_est2.wav"]
+    assert main(["asteroid-infer", "named.pth", "--files", "mono.wav"]) == 0
+    by_file, by_name = (
+        soundfile.read(f"{folder}/mono_est1.wav")[0] for folder in (".", "separator_vocals")
+    )
+    assert by_file.any() and np.array_equal(by_file, by_name)
+
+
+@pytest.mark.parametrize("name", registry.files())
+def test_asteroid_infer_with_what_comes_with_the_package(folder, no_network, name):
+    soundfile.write("mono.wav", noise(10_000, 1), 44100)
+    assert main(["asteroid-infer", name, "--files", "mono.wav"]) == 0
+    estimate, expected = (soundfile.read(f"mono{end}.wav")[0] for end in ("_est1", ""))
+    assert np.vdot(estimate, expected) > 0.5 * np.vdot(expected, expected)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        (
+            "multires_c800_s256",
+            "multires_c800_s256 is an untrained structure, which has no file, expected a model's "
+            "file or one of pair, separator_vocals",
+        ),
+        ("sinudae_c8", "'sinudae_c8' is neither a file nor the name of a model, expected one of "),
+    ],
+)
+def test_names_that_asteroid_infer_has_no_file_of(separator, capsys, no_network, name, message):
+    soundfile.write("mono.wav", noise(RATE, 1), RATE)
+    status = main(["asteroid-infer", name, "--files", "mono.wav"])
+    assert mistake(capsys, status).startswith(message)
+
+
+def test_asteroid_still_gets_names_of_its_own(songs_folder, capsys, monkeypatch):
+    """As they are: it looks for them elsewhere."""
+    from asteroid.models import base_models
+
+    asked = []
+    monkeypatch.setattr(
+        base_models, "cached_download", lambda name: asked.append(name) or "asteroid.pth"
+    )
+    soundfile.write("mono.wav", noise(RATE, 1), RATE)
+    names = ["mpariente/ConvTasNet_WHAM!_sepclean", "https://example.org//model.pth?download=1"]
+    for name in names:
+        assert main(["asteroid-infer", name, "--files", "mono.wav", "-f"]) == 0
+    assert asked == names
 
 
 def test_asteroid_infer_by_overlap_add(songs_folder, capsys):

@@ -1,5 +1,7 @@
 """Working folders of the command line."""
 
+import shutil
+
 import pytest
 import soundfile
 import torch
@@ -7,6 +9,7 @@ from command_line import SIZES, save, save_encoder
 from songs_on_disk import RATE, noise
 
 from asteroid_sinudae import SinuDAE, SinuDAEConvTasNet
+from asteroid_sinudae.models import registry
 
 # isort: split
 
@@ -37,3 +40,13 @@ def songs_folder(folder):
     for name in "song", "vocals":
         soundfile.write(f"{name}.wav", noise(2 * RATE), RATE, subtype="FLOAT")
     return folder
+
+
+@pytest.fixture
+def separator(songs_folder, tmp_path_factory, monkeypatch):
+    """The working folder, where a package with `separator_vocals` and `pair` is installed."""
+    folder = tmp_path_factory.mktemp("package")
+    shutil.copy("named.pth", folder / "separator_vocals.pth")
+    shutil.copy("dae.pth", folder / "pair.pth")
+    monkeypatch.setattr(registry, "FOLDER", folder)
+    return songs_folder

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,18 +17,9 @@ from songs_on_disk import RATE, ffmpeg, noise
 
 from asteroid_sinudae.cli import main
 from asteroid_sinudae.models import registry
+from asteroid_sinudae.songs.audio import FORMATS
 
 ENDS = ("vocals.wav", "accompaniment.wav")
-
-
-@pytest.fixture
-def separator(songs_folder, tmp_path_factory, monkeypatch):
-    """The working folder, where a package with `separator_vocals` and `pair` is installed."""
-    folder = tmp_path_factory.mktemp("package")
-    shutil.copy("named.pth", folder / "separator_vocals.pth")
-    shutil.copy("dae.pth", folder / "pair.pth")
-    monkeypatch.setattr(registry, "FOLDER", folder)
-    return songs_folder
 
 
 def read(path):
@@ -110,14 +102,16 @@ def test_model_that_is_missing_or_alone(separator, capsys, arguments, message):
 # Sources and formats
 
 
-def test_wanted_sources(separator, capsys):
+@pytest.mark.parametrize("option", ["--sources", "--stems"])
+def test_wanted_sources(separator, capsys, option):
     assert main(["separate", "song.wav", "-o", "all"]) == 0
-    assert main(["separate", "song.wav", "-o", "one", "--sources", "accompaniment"]) == 0
+    assert main(["separate", "song.wav", "-o", "one", option, "accompaniment"]) == 0
     assert os.listdir("one") == ["song_accompaniment.wav"]
     one, all_of_them = (read(f"{folder}/song_accompaniment.wav") for folder in ("one", "all"))
     assert np.array_equal(one, all_of_them)
 
 
+@pytest.mark.parametrize("option", ["--sources", "--stems"])
 @pytest.mark.parametrize(
     "model, sources, message",
     [
@@ -144,8 +138,8 @@ def test_wanted_sources(separator, capsys):
         ),
     ],
 )
-def test_sources_that_there_are_not(separator, capsys, model, sources, message):
-    arguments = ["separate", model, "song.wav", "-o", "out", "--sources", sources]
+def test_sources_that_there_are_not(separator, capsys, model, sources, message, option):
+    arguments = ["separate", model, "song.wav", "-o", "out", option, sources]
     assert mistake(capsys, main(arguments)) == message
     assert not Path("out").exists()
 
@@ -154,8 +148,31 @@ def test_sources_that_there_are_not(separator, capsys, model, sources, message):
 def test_format_that_is_unknown(separator, capsys, command):
     arguments = {"separate": ["song.wav"], "mask": ["song.wav", "vocals.wav", "--stft"]}[command]
     status = main([command, *arguments, "-o", "out", "--format", "mp3"])
-    assert mistake(capsys, status) == "format must be one of 'wav', 'flac', got 'mp3'"
+    assert mistake(capsys, status) == (
+        "format must be one of 'float', 'wav', 'wav16', 'wav24', 'flac', got 'mp3'"
+    )
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("command", ["separate", "mask"])
+@pytest.mark.parametrize(
+    "name, subtype",
+    [("float", "FLOAT"), ("wav", "FLOAT"), ("wav16", "PCM_16"), ("wav24", "PCM_24")],
+)
+def test_formats_of_wav(separator, capsys, command, name, subtype):
+    arguments = {"separate": ["song.wav"], "mask": ["song.wav", "vocals.wav", "--stft"]}[command]
+    assert main([command, *arguments, "-o", "out"]) == 0
+    assert main([command, *arguments, "-o", "out", "--format", name, "--force"]) == 0
+    paths = capsys.readouterr().out.split()
+    assert paths == 2 * [f"out/song_{end}" for end in ENDS]
+    assert {soundfile.info(path).subtype for path in paths} == {subtype}
+
+
+@pytest.mark.parametrize("command", ["separate", "mask"])
+def test_help_names_every_format(capsys, command):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert set(FORMATS) <= set(re.findall(r"\w+", capsys.readouterr().out))
 
 
 def test_flac(separator, capsys):
@@ -207,7 +224,7 @@ def test_two_songs_of_one_name(separator, capsys):
     write_songs("a/song.flac")
     message = mistake(capsys, main(["separate", "song.wav", "a/song.flac", "-o", "out"]))
     assert message == (
-        "song.wav and a/song.flac would both be written to song_<source>, expected songs of "
+        "song.wav and a/song.flac would both be written to out/song_vocals.wav, expected songs of "
         "different names"
     )
     assert not Path("out").exists()
