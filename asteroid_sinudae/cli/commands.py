@@ -42,7 +42,7 @@ def separate(args: argparse.Namespace) -> None:
         output = Output(place, args.format)
         spooled = stack.enter_context(_spooled(paths))
         songs = find_songs(spooled.get(path, path) for path in paths)
-        name = model or registry.default_separator()
+        name = model or registry.DEFAULT_SEPARATOR
         loaded = load_model(name)
         on_device(loaded.model, best_device(args.device))
         sources = wanted_sources(loaded, args.sources)

@@ -16,7 +16,6 @@ from .registry import (
     MAX_BYTES,
     STRUCTURES,
     card_path,
-    default_separator,
     model_path,
     resolve,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "available",
     "card",
     "card_path",
-    "default_separator",
     "describe_sizes",
     "facts",
     "model_path",

@@ -7,7 +7,7 @@ from ..utils.checks import check
 
 FOLDER = Path(__file__).parents[1] / "pretrained_models"
 MAX_BYTES = 16_000_000  # size of a model's file
-DEFAULT_SEPARATOR = "separator_vocals"  # what separates where no model is named, once it ships
+DEFAULT_SEPARATOR = "separator_vocals"  # what separates where no model is named
 # Arguments of :class:`.SinuDAE` that make a useful model without any training. Bands that are given
 # are the best that recipes/musdb18/search_layouts.py has found on the train songs so far.
 STRUCTURES = {
@@ -66,19 +66,6 @@ def resolve(model: str | Path) -> str | Path | dict:
     raise ValueError(
         f"{name!r} is neither a file nor the name of a model, expected {one_of_the_names()}"
     )
-
-
-def default_separator() -> str:
-    """Return the name of the separator that is used where no model is named.
-
-    Raises ValueError if no separator comes with this version.
-    """
-    if DEFAULT_SEPARATOR not in files():
-        raise ValueError(
-            "no separator comes with this version of asteroid_sinudae, expected the file of one: "
-            "`sinudae separate separator.pth song.wav` (recipes/musdb18/run.sh trains separators)"
-        )
-    return DEFAULT_SEPARATOR
 
 
 def model_path(folder: Path, name: str) -> Path:

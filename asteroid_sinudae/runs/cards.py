@@ -15,9 +15,9 @@ LICENCE = (
 )
 
 REACH = (  # of a separator
-    "what it has heard is all that it knows: a voice in front of a band of the same kind comes out "
-    "clearly, others with much of the band. Separators that were trained on whole songs, hours of "
-    "them, are better by several dB (docs/results.md)"
+    "it has heard minutes of music, not hours: much of the band stays with the voice, more where "
+    "both are unlike what it has heard. Published separators, trained on whole songs, are several "
+    "dB better (docs/results.md)"
 )
 
 

@@ -465,7 +465,7 @@ def _pieces_of_file(
 
 def _load(model: AnyModel | None, device: str | None) -> LoadedModel:
     if model is None:
-        model = registry.default_separator()
+        model = registry.DEFAULT_SEPARATOR
     if isinstance(model, str | Path):
         loaded, device = load_model(model), best_device(device)
     elif isinstance(model, LoadedModel):

@@ -286,8 +286,11 @@ def test_asteroid_infer_by_name(separator, capsys, no_network, first):
 def test_asteroid_infer_with_what_comes_with_the_package(folder, no_network, name):
     soundfile.write("mono.wav", noise(10_000, 1), 44100)
     assert main(["asteroid-infer", name, "--files", "mono.wav"]) == 0
-    estimate, expected = (soundfile.read(f"mono{end}.wav")[0] for end in ("_est1", ""))
-    assert np.vdot(estimate, expected) > 0.5 * np.vdot(expected, expected)
+    expected = soundfile.read("mono.wav")[0]
+    # Estimates of a separator are scaled one by one; each has a part of the mixture.
+    for path in Path().glob("mono_est*.wav"):
+        estimate = soundfile.read(path)[0]
+        assert np.vdot(estimate, expected) > 0.1 * np.vdot(expected, expected)
 
 
 @pytest.mark.parametrize(

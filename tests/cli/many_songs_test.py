@@ -16,7 +16,6 @@ from helpers import environment
 from songs_on_disk import RATE, ffmpeg, noise
 
 from asteroid_sinudae.cli import main
-from asteroid_sinudae.models import registry
 from asteroid_sinudae.songs.audio import FORMATS
 
 ENDS = ("vocals.wav", "accompaniment.wav")
@@ -53,13 +52,6 @@ def test_song_without_a_model(separator, capsys):
 def test_current_folder_is_the_default(separator, capsys):
     assert main(["separate", "song.wav"]) == 0
     assert capsys.readouterr().out.split() == [f"song_{end}" for end in ENDS]
-
-
-def test_no_separator_ships(songs_folder, capsys, monkeypatch):
-    monkeypatch.setattr(registry, "FOLDER", songs_folder / "none")
-    message = mistake(capsys, main(["separate", "song.wav", "vocals.wav", "-o", "out"]))
-    assert message.startswith("no separator comes with this version of asteroid_sinudae, expected")
-    assert "sinudae separate separator.pth song.wav" in message and not Path("out").exists()
 
 
 @pytest.mark.parametrize("name", ["best", "best.model", "best.wav"])

@@ -1,6 +1,7 @@
 """Models that come with the package: names and files, whatever ships, and storage in half."""
 
 import hashlib
+import re
 
 import pytest
 import torch
@@ -131,7 +132,7 @@ def separator(request, names):
     metrics = {"medians": MEDIANS, "evaluated": "ours", "segments": 150, "test_tracks": 50, **made}
     package["infos"]["sources"] = SOURCES
     package["infos"]["training"] = {"conf": {}, "steps": 2500, "seconds": 60.0, **made}
-    package["infos"] = make_infos(package, metrics, "94 songs", {"rounding": 70.0})
+    package["infos"] = make_infos(package, metrics, "94 songs", {"rounding": 70.0, "cost": 0.0})
     torch.save(package, names / "separator_vocals.pth")
     card = make_card("separator_vocals", package, sha256="abc")
     (names / "separator_vocals.md").write_text(card)
@@ -170,7 +171,6 @@ def test_separator_by_name(separator):
     twin = type(separator).from_pretrained("separator_vocals")
     assert twin.state_dict().keys() == separator.state_dict().keys()
     assert all(map(torch.equal, twin.state_dict().values(), loaded.model.state_dict().values()))
-    assert pretrained.default_separator() == "separator_vocals"
 
 
 def test_name_of_another_kind_of_model(separator):
@@ -191,12 +191,6 @@ def test_model_without_figures(names):
         "figures": "its file does not tell",
         "licence": "its file does not tell",
     }
-
-
-def test_no_separator_ships_yet(names):
-    message = "^no separator comes with this version of asteroid_sinudae, expected the file of one"
-    with pytest.raises(ValueError, match=message):
-        pretrained.default_separator()
 
 
 @pytest.mark.parametrize(
@@ -344,3 +338,27 @@ def test_shipped_file_and_its_card(path):
         assert package["state_dict"]["decoder.filterbank.frequency"].dtype == torch.float32
     else:
         assert package["infos"]["sources"]
+
+
+SEPARATORS = [name for name in pretrained.available() if name not in PAIRS]
+
+
+def test_the_default_separator_ships():
+    assert pretrained.DEFAULT_SEPARATOR in SEPARATORS
+
+
+@pytest.mark.parametrize("name", SEPARATORS)
+def test_shipped_separator_separates(name):
+    facts = pretrained.facts(name)
+    assert facts["does"] == "separates vocals and accompaniment"
+    assert re.search(
+        r"vocals \d\.\d \(\+\d\.\d from the mixture\), accompaniment ", facts["figures"]
+    )
+    model, infos = load_model(name)
+    wav = 0.1 * torch.randn(1, 1, 20_001, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        estimates = model(wav)
+    assert estimates.shape == (1, 2, 20_001) and estimates.std() > 1e-3
+    # The masks of both sources sum to one.
+    assert si_sdr(estimates.sum(1, keepdim=True), wav) > 40
+    assert infos["sources"] == ["vocals", "accompaniment"]

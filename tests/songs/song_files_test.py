@@ -160,8 +160,6 @@ def test_model_of_another_kind():
         sinudae.separate(7, torch.randn(100))
     with pytest.raises(ValueError, match="^'vocal' is neither a file nor the name of a model"):
         sinudae.separate("vocal", torch.randn(100))
-    with pytest.raises(ValueError, match="^no separator comes with this version"):
-        sinudae.separate(None, torch.randn(100))
 
 
 @pytest.mark.parametrize(
