@@ -78,7 +78,7 @@ def _shared_of(training: dict) -> dict:
     """Return what separators that are compared must share of their trainings."""
     conf = {group: dict(values) for group, values in training["conf"].items()}
     conf.pop("front_end")
-    conf["masker"].pop("tie_phases", None)  # of the pair only
+    conf.get("masker", {}).pop("tie_phases", None)  # of the pair only
     for key in ("front_end", "initial_model", "precision"):
         conf["run"].pop(key, None)
     return {"steps": training["steps"], **conf}

@@ -418,6 +418,8 @@ def test_what_may_change_when_a_run_is_continued():
         "checkpoint_minutes",
         "devices",
         "num_nodes",
+        "front_ends",
+        "valid_every",
         "pretrained",
     }
 
