@@ -78,7 +78,10 @@ def test_an_impulse_is_loudest_in_the_nearest_frame(case):
     assert n_checked > 15
 
 
-@pytest.mark.parametrize("name", sorted(pretrained.available()))
+PAIRS = [name for name, line in pretrained.available().items() if line.startswith("encodes")]
+
+
+@pytest.mark.parametrize("name", PAIRS)
 def test_models_that_ship(name):
     dae = SinuDAE.from_pretrained(name).eval()
     rate, stride = dae.sample_rate, dae.encoder.stride
