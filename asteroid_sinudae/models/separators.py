@@ -84,10 +84,24 @@ class PairSeparator(SafeModel, BaseEncoderMaskerDecoder):
         if self.group_of_row is None:
             return super().forward_masker(tf_rep)
         group = self.group_of_row[self.encoder.filterbank.channel_order]  # of each channel
-        energy = tf_rep.new_zeros(tf_rep.shape[0], self.n_masked, tf_rep.shape[2])
-        energy = energy.index_add(1, group, tf_rep.square())  # (batch, groups, frames)
+        energy = _sum_groups(tf_rep.square(), group, self.n_masked)  # (batch, groups, frames)
         masks = super().forward_masker((energy + TINY).sqrt())  # (batch, n_src, groups, frames)
         return masks.index_select(2, group)
+
+
+def _sum_groups(energy: torch.Tensor, group: torch.Tensor, number: int) -> torch.Tensor:
+    """Sum the channels of each group: `(batch, channels, frames)` -> `(batch, number, frames)`.
+
+    Args:
+        energy (:class:`torch.Tensor`): shape `(batch, channels, frames)`.
+        group (:class:`torch.Tensor`): number of each channel's group, shape `(channels,)`.
+        number (int): Number of groups.
+    """
+    if torch.onnx.is_in_onnx_export():  # its index_add keeps one channel of each group
+        numbers = torch.arange(number, device=group.device)
+        return (group == numbers[:, None]).to(energy.dtype) @ energy
+    sums = energy.new_zeros(energy.shape[0], number, energy.shape[2])
+    return sums.index_add(1, group, energy)
 
 
 def with_band_sizes(masker_args: dict, frequencies: torch.Tensor | None) -> dict:

@@ -193,6 +193,26 @@ def test_tied_phases_learn_with_their_pair():
     assert all(value.grad.isfinite().all() for value in model.parameters())
 
 
+@models
+@pytest.mark.parametrize("is_tied", [False, True])
+@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.filterwarnings("ignore")
+def test_onnx(tmp_path, name, is_tied, dynamo):
+    if is_tied and name != "SinuDAEBandSplitRNN":
+        pytest.skip("has no phases to tie")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    tied = {**TIED, "tie_phases": True} if is_tied else {}
+    model, path = make(name, **tied).eval(), tmp_path / "model.onnx"
+    wav = torch.randn(2, 400)
+    options = {} if dynamo else {"dynamic_axes": {"wav": {0: "batch", 1: "time"}}}
+    torch.onnx.export(model, (wav,), path, input_names=["wav"], dynamo=dynamo, **options)
+    session = onnxruntime.InferenceSession(path)
+    for other in (wav, torch.randn(2, 400), *([] if dynamo else [torch.randn(3, 711)])):
+        (found,) = session.run(None, {"wav": other.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(found), model(other), rtol=0, atol=1e-4)
+
+
 def test_phases_that_cannot_be_tied():
     for arguments in (PAIR, {**TIED, "compact": False}):
         with pytest.raises(ValueError, match="^tie_phases needs a compact pair of the multi-resol"):
