@@ -156,6 +156,7 @@ class TestScript:
         assert sum(text.startswith("Separators, which hear the mixture only") for text in tables)
         assert "mod-cos DAE, separator" in [text for _, text in page.of("th")]
 
+    @pytest.mark.slow
     def test_separators_that_are_there_without_an_evaluation(self, options, separators_dir):
         (separators_dir / "pair" / "best_model.pth").unlink()
         call("report.py", separators=separators_dir, **options)
