@@ -143,7 +143,7 @@ def test_full_disk(spool, capsys):
     assert mistake(capsys, status).startswith("cannot write ")
 
 
-@pytest.mark.parametrize("output", ["/dev/full", "pipe"])
+@pytest.mark.parametrize("output", [pytest.param("/dev/full", marks=pytest.mark.slow), "pipe"])
 def test_output_that_is_not_read(spool, output):
     """A reader that has ended, as `head` has, and a disk that is full."""
     reader, writer = os.pipe()
