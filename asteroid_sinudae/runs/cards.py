@@ -16,8 +16,8 @@ LICENCE = (
 
 REACH = (  # of a separator
     "it has heard minutes of music, not hours: much of the band stays with the voice, more where "
-    "both are unlike what it has heard. Published separators, trained on whole songs, are several "
-    "dB better (docs/results.md)"
+    "both are unlike what it has heard. Published separators, trained on whole songs, reach more "
+    "(docs/results.md)"
 )
 
 

@@ -279,20 +279,20 @@ def train(
     del checkpoint  # which is as large as model and optimiser
     if not is_untrained:
         _fit(trainer, system, path)
-    with system.final_weights():
+    with system.final_weights():  # what is serialized shares their memory
         check_finite_weights(system.model, f"after {trainer.global_step} updates")
-        package = system.model.serialize()
-    if trainer.is_global_zero:
-        package["infos"].update(infos or {})
-        package["infos"]["training"] = {
-            "conf": system.config,
-            "steps": trainer.global_step,
-            "epochs": trainer.current_epoch,
-            "seconds": timer.time_elapsed("train"),
-            **provenance(system.device),
-        }
-        save_atomically(package, run.model_file)
-        print(f"{run.model_file}: the model after {trainer.global_step} updates")
+        if trainer.is_global_zero:
+            package = system.model.serialize()
+            package["infos"].update(infos or {})
+            package["infos"]["training"] = {
+                "conf": system.config,
+                "steps": trainer.global_step,
+                "epochs": trainer.current_epoch,
+                "seconds": timer.time_elapsed("train"),
+                **provenance(system.device),
+            }
+            save_atomically(package, run.model_file)
+            print(f"{run.model_file}: the model after {trainer.global_step} updates")
 
 
 def _precision(system: System, conf: dict, checkpoint: dict, path: Path | None) -> str:

@@ -30,7 +30,7 @@ MAY_CHANGE = (
     "valid_every",
 )
 # Values that those keys had, as it were, which older checkpoints do not have.
-SINCE = {"init_from": "", "bandwidth_weight": 0.0}
+SINCE = {"init_from": "", "bandwidth_weight": 0.0, "tie_phases": False}
 # Facts of a run that older checkpoints do not tell, so that nothing can be said of them.
 UNTOLD = ("train_data",)
 

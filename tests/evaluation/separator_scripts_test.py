@@ -134,6 +134,18 @@ def test_continued_training_ends_where_a_whole_one_ends(tmp_path, options, conf)
         call("eval_separator.py", **options)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_model_is_the_average_of_the_weights(options, conf, name):
+    call("train_separator.py", conf=conf, front_ends=name, ema_decay=0.5, **options)
+    folder = options["exp_dir"] / name
+    state = load_safely(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    averaged = [v for key, v in state.items() if key.startswith("averaged.module.")]
+    found = [v for key, v in package_of(options, name)["state_dict"].items() if "masker." in key]
+    last = [value for key, value in state.items() if key.startswith("model.masker.")]
+    assert len(averaged) == len(found) and all(map(torch.equal, averaged, found))
+    assert not all(map(torch.equal, averaged, last))
+
+
 def test_both_train_in_bf16(options, conf):
     call("train_separator.py", conf=conf, precision="bf16", **options)
     for name in NAMES:
