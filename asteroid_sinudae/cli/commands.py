@@ -266,9 +266,8 @@ class _ModelByName:
 
     @staticmethod
     def from_pretrained(pretrained_model_conf_or_path: str) -> Any:
-        from asteroid.models.base_models import (
-            BaseModel,
-        )  # here, because it imports all of Asteroid
+        # Here, because it imports all of Asteroid.
+        from asteroid.models.base_models import BaseModel
 
         name = pretrained_model_conf_or_path
         source = registry.resolve(name)

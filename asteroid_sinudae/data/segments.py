@@ -174,8 +174,8 @@ class RemixedSegments(_Segments):
     Item ``n`` of seed ``s`` is always the same, so that a continued training hears what an
     uninterrupted one hears. Songs are drawn by their length, and places in them evenly. Levels are
     evenly distributed in dB, and signs are drawn too. Where a drawn place has no vocals, another is
-    drawn, except for one item in ten; in one item in ten the accompaniment is that of the vocals'
-    place, because real mixtures are in tune.
+    drawn in nine of ten cases. In one item of ten the accompaniment is that of the vocals' place,
+    because real mixtures are in tune.
 
     The length is the number of items that have as many samples as the tracks.
 

@@ -102,17 +102,16 @@ def evaluate_segments(
     )
     write_text(run.segments_file, results.to_csv(index=False))
     table = medians(results)
-    write_figure(results, table, run)
     tracks = {name: medians(rows) for name, rows in results.groupby("track", sort=False)}
-    differences, note = compare(results, list(separators))
-    text = "\n\n".join(filter(None, [markdown_table(table), differences, note]))
+    comparison = compare(results, table, list(separators), run.folder / "separation.png")
+    text = "\n\n".join(filter(None, [markdown_table(table), comparison]))
     write_text(run.table_file, text + "\n")
     n_segments = len(results) // len(table)
     print(f"{terminal_text(table.rename(columns=short_title).reset_index())}\n")
     print(f"Medians over {n_segments} segments; test tracks: {len(tracks)}")
     print(f"Segments without vocals or accompaniment left out: {n_left_out}")
-    if note:
-        print("\n".join(filter(None, ["", differences, note])))
+    if comparison:
+        print(f"\n{comparison}")
     return {
         "medians": table.to_dict(orient="index"),
         "medians_by_track": {name: rows.to_dict(orient="index") for name, rows in tracks.items()},
@@ -122,50 +121,48 @@ def evaluate_segments(
     }
 
 
-def by_track(results: pd.DataFrame, names: list[str]) -> dict[str, pd.DataFrame]:
-    """Return the SI-SDR of both sources in all segments, indexed by song, for each name."""
+def intervals_of(results: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Return :func:`.median_intervals` of the SI-SDR of both sources, with differences to a row."""
     columns = [f"si_sdr_{source}" for source in SOURCES]
-    return {
-        name: results[results["representation"] == name].set_index("track")[columns]
-        for name in names
+    rows = {
+        str(name): own.set_index("track")[columns]
+        for name, own in results.groupby("representation", sort=False)
     }
+    return median_intervals(rows, reference)
 
 
-def write_figure(results: pd.DataFrame, table: pd.DataFrame, run: Run) -> None:
-    """Draw the medians with their intervals, where there are songs enough for these."""
-    try:
-        intervals = median_intervals(by_track(results, list(table.index)))
-    except ValueError:
-        return
-    with atomic_path(run.folder / "separation.png") as temporary:
-        report.plot_separation(table, intervals).savefig(temporary, format="png")
-
-
-def compare(results: pd.DataFrame, names: list[str]) -> tuple[str, str]:
-    """Write the differences of separators to the first with 95% intervals, and what they are.
-
-    Args:
-        results (:class:`pandas.DataFrame`): The result of :func:`.evaluate_separation`.
-        names (list of str): Names of the separators.
-
-    Returns:
-        tuple of a table, which may be empty, and a sentence.
-    """
-    if len(names) < 2:
-        return "", ""
-    try:
-        intervals = median_intervals(by_track(results, names), names[0])
-    except ValueError as error:
-        return "", f"No intervals: {error}."
+def differences(intervals: pd.DataFrame, names: list[str]) -> str:
+    """Write the differences of separators to the first of them, with their intervals."""
     others = pd.Index(names[1:], name="")
     table = pd.DataFrame(index=others)
     for column in (f"si_sdr_{source}" for source in SOURCES):
         own = of_figure(intervals, column, others)
         table[metric_title(column)] = texts(DIFFERENCE, own[DIFFERENCE_COLUMNS])
     return (
-        table.to_markdown(),
-        f"Minus {names[0]}, with 95% intervals of a bootstrap over songs, the same for all.",
+        f"{table.to_markdown()}\n\nMinus {names[0]}, with 95% intervals of a bootstrap over songs, "
+        "the same for all."
     )
+
+
+def compare(results: pd.DataFrame, table: pd.DataFrame, names: list[str], figure_file: Path) -> str:
+    """Draw the medians with 95% intervals, and write how separators differ from the first of them.
+
+    Args:
+        results (:class:`pandas.DataFrame`): The result of :func:`.evaluate_separation`.
+        table (:class:`pandas.DataFrame`): Its medians.
+        names (list of str): Names of the separators.
+        figure_file (Path): File of the figure, which is not written if there are no intervals.
+
+    Returns:
+        str: Markdown, or the reason why there are no intervals.
+    """
+    try:
+        intervals = intervals_of(results, names[0])
+    except ValueError as error:
+        return f"No intervals: {error}."
+    with atomic_path(figure_file) as temporary:
+        report.plot_separation(table, intervals).savefig(temporary, format="png")
+    return differences(intervals, names) if len(names) > 1 else ""
 
 
 def main() -> None:

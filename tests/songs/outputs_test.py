@@ -30,7 +30,7 @@ def paths(output, format="float", song="a/song.mp3", sources=SOURCES):
         ("out/", "out/song_{}.wav"),
         ("", "song_{}.wav"),
         (Path(), "song_{}.wav"),
-        ("/tmp/../out", "/tmp/../out/song_{}.wav"),
+        ("folder/../out", "folder/../out/song_{}.wav"),
         ("a{{b}}", "a{{b}}/song_{}.wav"),
         ("{{song}}", "{{song}}/song_{}.wav"),
         ("out/{song}/{source}", "out/song/{}.wav"),
