@@ -14,9 +14,10 @@ docs: .venv ffmpeg
 	OMP_NUM_THREADS=1 .venv/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-# PyTorch asks Linux for large pages, as run.sh does.
+# With memory as run.sh sets it.
 bench: .venv
-	THP_MEM_ALLOC_ENABLE=1 .venv/bin/python benchmarks/run.py
+	THP_MEM_ALLOC_ENABLE=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1099511627776 \
+	  .venv/bin/python benchmarks/run.py
 
 lint: .venv
 	.venv/bin/black --check --quiet --diff .

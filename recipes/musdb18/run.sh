@@ -118,9 +118,9 @@ if [[ -n $table ]]; then
   [[ -n $report_row$shard ]] ||
     echo "run.sh: note: without a --report_row there is no museval and no page" >&2
 fi
-# Large pages of memory for PyTorch on Linux: a training step on two cores took 8% less time.
-export THP_MEM_ALLOC_ENABLE=1 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} # where utils is found
-[[ -z $id ]] || export CUDA_VISIBLE_DEVICES=$id
+# On Linux, large pages for PyTorch, and freed memory stays with the process: see docs/speed.md.
+export THP_MEM_ALLOC_ENABLE=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=$((2 ** 40))
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} ${id:+CUDA_VISIBLE_DEVICES="$id"} # for utils
 
 FROM=(${musdb18_dir:+--musdb18_dir "$musdb18_dir"}) WHERE=(--exp_dir "$EXP" --data_dir "$data_dir")
 PART=(${n_tracks:+--n_tracks "$n_tracks"} ${duration:+--duration "$duration"})
