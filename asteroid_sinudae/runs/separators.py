@@ -1,9 +1,12 @@
 """Trained separators: those in a folder of `train_separator.py`, and those of the package."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..data.tracks import SOURCES
 from ..models.model_files import describe_task, load_model, model_digest
@@ -26,6 +29,35 @@ def trained_names(folder: Path) -> list[str]:
     if not names:
         raise FileNotFoundError(f"{folder} has no separators: train them first (stage 6)")
     return sorted(names, key=lambda name: (name != front_ends.PAIR, name))
+
+
+@torch.no_grad()
+def products_per_second(separator: nn.Module) -> float:
+    """Count the multiplications of numbers that a separator takes for a second of one channel.
+
+    Those of matrix products and convolutions count, as they are computed: an STFT is a product with
+    its kernels, as Asteroid's is, and zeros outside compact kernels are not multiplied.
+
+    Args:
+        separator (:class:`torch.nn.Module`): A separator of waveforms, on a CPU.
+
+    Returns:
+        float: products per second of audio.
+
+    Examples
+        >>> from asteroid_sinudae import SinuDAEConvTasNet
+        >>> pair = dict(n_filters=8, kernel_size=64, stride=32, sample_rate=8000)
+        >>> small = SinuDAEConvTasNet(2, n_blocks=1, n_repeats=1, **pair)
+        >>> products_per_second(small) > 8000 / 32 * 3 * 8 * 64
+        True
+    """
+    waveform = torch.zeros(1, 1, round(separator.sample_rate))
+    counter = FlopCounterMode(display=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TF32", UserWarning)  # of the next line, without a GPU
+        with torch.backends.mkldnn.flags(enabled=False), counter:  # whose LSTM is not counted
+            separator(waveform)
+    return counter.get_total_flops() / 2  # an addition goes with each product
 
 
 def load_separator(run: Run, pair: SinuDAE) -> tuple[nn.Module, dict]:

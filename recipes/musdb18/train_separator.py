@@ -22,6 +22,7 @@ from asteroid_sinudae.models.model_files import model_digest
 from asteroid_sinudae.runs import front_ends, training
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.representations import OF_TABLE, load_representations, pair_name
+from asteroid_sinudae.runs.separators import products_per_second
 from asteroid_sinudae.runs.validation import Validation, split_validation
 from asteroid_sinudae.training.separator_system import SeparatorSystem
 
@@ -77,10 +78,14 @@ def make_loader(tracks: list[Track], conf: dict) -> DataLoader:
 
 
 def describe(separator: nn.Module) -> str:
-    """Say how large a separator's masker is, and how many frames a second it has to do."""
+    """Say how large a separator's masker is, and what a second of audio costs it."""
     millions = sum(parameter.numel() for parameter in separator.masker.parameters()) / 1e6
     rate = separator.sample_rate / separator.encoder.stride
-    return f"masker of {millions:.2f} million parameters, {rate:.0f} frames a second"
+    products = products_per_second(separator) / 1e9
+    return (
+        f"masker of {millions:.2f} million parameters, {rate:.0f} frames and {products:.2f} "
+        "billion products a second"
+    )
 
 
 def load_initial(names: list[str], conf: dict, given: set[str]) -> dict[str, nn.Module]:
