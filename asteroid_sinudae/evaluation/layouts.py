@@ -14,7 +14,14 @@ import torch
 
 from ..data.segments import TestSegments
 from ..data.tracks import Track
-from ..filterbanks.bands import Band, check_bands, format_bands, n_kernels, parse_bands
+from ..filterbanks.bands import (
+    Band,
+    band_supports,
+    check_bands,
+    format_bands,
+    n_kernels,
+    parse_bands,
+)
 from ..metrics import is_silent
 from ..models.sinudae import SinuDAE
 from ..utils.checks import check
@@ -34,11 +41,13 @@ class Budget(NamedTuple):
         coefficients (float): Coefficients per sample at most.
         strides (tuple of int): Hops in samples to choose from.
         max_window (int): Longest window in samples.
+        parameters (int, optional): Parameters of compact kernels, of encoder and decoder, at most.
     """
 
     coefficients: float
     strides: tuple[int, ...]
     max_window: int
+    parameters: int | None = None
 
 
 class Layout(NamedTuple):
@@ -199,7 +208,11 @@ def fit(layout: Layout, budget: Budget, sample_rate: float) -> Layout | None:
         scaled = [
             band._replace(upper=float(round(band.upper * scale))) for band in bands[:-1]
         ] + bands[-1:]
-        if n_kernels(scaled, sample_rate) > most:
+        supports = band_supports(scaled, sample_rate)
+        if sum(number for _, number in supports) > most:
+            continue
+        parameters = 2 * sum(window * number for window, number in supports)
+        if budget.parameters is not None and parameters > budget.parameters:
             continue
         try:
             check_bands(scaled, kernel_size, layout.stride, sample_rate)

@@ -31,6 +31,9 @@ def main() -> None:
     )
     parser.add_argument("--strides", type=int, nargs="+", default=[256], help="hops to choose from")
     parser.add_argument("--max_window", type=int, default=2048, help="longest window in samples")
+    parser.add_argument(
+        "--max_parameters", type=int, help="parameters of the kernels at most; default: any number"
+    )
     parser.add_argument("--candidates", type=int, default=200, help="layouts to judge in all")
     parser.add_argument(
         "--per_track", type=int, default=1, help="audible segments of one second of each song"
@@ -38,8 +41,9 @@ def main() -> None:
     parser.add_argument("--start", nargs="*", default=[], help="STRIDE/BANDS to judge at first")
     parser.add_argument("--seed", type=int, default=0, help="of segments and candidates")
     args = parser.parse_args()
-    for name in ("candidates", "per_track", "max_window", "coefficients"):
-        check(getattr(args, name) >= 1, name, getattr(args, name), "at least 1")
+    for name in ("candidates", "per_track", "max_window", "coefficients", "max_parameters"):
+        value = getattr(args, name)
+        check(value is None or value >= 1, name, value, "at least 1")
     check(args.seed >= 0, "seed", args.seed, "0 or more")
     check(min(args.strides) >= 1, "strides", args.strides, "at least 1 each")
     with locked(args.output.with_name(f".{args.output.name}.lock")):
@@ -51,7 +55,8 @@ def search(args: argparse.Namespace) -> None:
     tracks = Manifest.load(args.data_dir).subset("train")
     rate = float(SAMPLE_RATE)
     vocals, accompaniment = choose_segments(tracks, SAMPLE_RATE, args.per_track, args.seed)
-    budget = Budget(args.coefficients, tuple(args.strides), args.max_window)
+    sizes = (tuple(args.strides), args.max_window, args.max_parameters)
+    budget = Budget(args.coefficients, *sizes)
     asked = {
         "budget": budget._asdict(),
         "seed": args.seed,

@@ -21,7 +21,7 @@ from asteroid_sinudae.evaluation.layouts import (
     judge,
     next_layout,
 )
-from asteroid_sinudae.filterbanks.bands import check_bands, n_kernels, parse_bands
+from asteroid_sinudae.filterbanks.bands import band_supports, check_bands, n_kernels, parse_bands
 
 RATE = 44100.0
 BUDGET = Budget(3.125, (256, 512), 4096)
@@ -52,6 +52,19 @@ def test_candidates_are_layouts_within_the_budget(candidates):
         check_bands(bands, kernel_size, layout.stride, RATE)
         assert layout.arguments(RATE)["n_filters"] == number
     assert {layout.stride for layout in candidates} == {256, 512}
+
+
+def test_few_parameters_leave_long_windows_less():
+    layout = Layout(256, "2048x4:700 512x2:22050")
+    wide = fit(layout, BUDGET, RATE)
+    few = fit(layout, BUDGET._replace(parameters=1_500_000), RATE)
+    parameters = [
+        2 * sum(w * n for w, n in band_supports(parse_bands(found.bands), RATE))
+        for found in (wide, few)
+    ]
+    assert parameters[0] > 1_600_000
+    assert 1_400_000 < parameters[1] <= 1_500_000
+    assert fit(layout, BUDGET._replace(parameters=1000), RATE) is None
 
 
 def test_most_candidates_use_the_budget(candidates):
