@@ -1,7 +1,7 @@
-"""MUSDB18 as it is distributed: the tracks that a folder holds, and their sources as mono audio.
+"""MUSDB18 as it is distributed: the tracks that a folder holds, and their sources, mono or stereo.
 
 Every reader takes a bounded amount of memory, whatever a file claims: at most :data:`MAX_SECONDS`
-of a track are kept, and WAV files are mixed down to mono piece by piece.
+of a track are kept, and WAV files are read, and mixed down to mono, piece by piece.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import shutil
 import unicodedata
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -58,6 +58,10 @@ SAMPLE_SIZE = {"train": 94, "test": 50}  # songs of musdb's 7-second sample
 SAMPLE_SECONDS = 8  # the longest of them is shorter
 DOWNLOAD = ".sinudae-download"  # folder of an unfinished download ...
 OURS = "made by sinudae"  # ... and a file in it that tells that this module made the folder
+
+
+# From pieces of shape (samples, channels), their label and their rate to a signal at 44.1 kHz.
+Mix = Callable[[Iterable[np.ndarray], str, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -221,10 +225,8 @@ def read_sources(track: SourceTrack) -> Sources:
         OSError: If a file cannot be read.
     """
     path = track.path
-    stems, rates = _read_folder(track) if path.is_dir() else _read_stem_file(path)
-    with np.errstate(over="ignore", invalid="ignore"):  # it is checked that they are finite
-        audio = {"vocals": stems["vocals"], "accompaniment": _accompaniment(stems, path)}
-    first, last = (len(stems["vocals"]) * third // 3 for third in track.thirds)
+    audio, rates = _read_both(track, _mono)
+    first, last = (len(audio["vocals"]) * third // 3 for third in track.thirds)
     if last - first < MIN_SAMPLES:
         raise ValueError(f"{path} has {last - first} samples, expected {MIN_SAMPLES} or more")
     sources: dict[SourceName, np.ndarray] = {}
@@ -235,6 +237,31 @@ def read_sources(track: SourceTrack) -> Sources:
         if not sources[name].any():
             raise ValueError(f"{path}: silent {name}, expected a sample other than zero")
     return Sources(sources, n_clipped, rates - {SAMPLE_RATE})
+
+
+def read_stereo(track: SourceTrack) -> dict[SourceName, np.ndarray]:
+    """Reads a track's vocals and accompaniment in two channels, at 44.1 kHz.
+
+    The accompaniment is the sum of its stems; see :func:`read_sources` for what is the same.
+
+    Returns:
+        dict of float32 arrays of shape `(samples, 2)`, which may exceed full scale.
+
+    Raises:
+        ValueError: If the track cannot be used, or has more than two channels. The message is one
+            line that names the file.
+        OSError: If a file cannot be read.
+    """
+    return _read_both(track, _two_channels)[0]
+
+
+def _read_both(track: SourceTrack, mix: Mix) -> tuple[dict[SourceName, np.ndarray], set[int]]:
+    """Reads both sources and the rates of their files."""
+    is_folder = track.path.is_dir()
+    stems, rates = _read_folder(track, mix) if is_folder else _read_stem_file(track.path, mix)
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever reads checks that they are finite
+        accompaniment = _accompaniment(stems, track.path)
+    return {"vocals": stems["vocals"], "accompaniment": accompaniment}, rates
 
 
 @contextmanager
@@ -293,15 +320,34 @@ def _mono(pieces: Iterable[np.ndarray], label: str, rate: int) -> np.ndarray:
             f"{label}: the channels cancel, as one is the other inverted: their mean has "
             f"{energy_of_mean / energy:.1g} of their energy, expected {MAX_CANCELLED:g} or more"
         )
-    mono = np.concatenate(means)
-    if rate == SAMPLE_RATE or not n_samples:
-        return mono
+    return _at_sample_rate(np.concatenate(means), rate)
+
+
+def _two_channels(pieces: Iterable[np.ndarray], label: str, rate: int) -> np.ndarray:
+    """Joins pieces of shape (samples, channels) to (samples, 2) at 44.1 kHz."""
+    kept, n_samples = [np.zeros((0, 2), dtype=np.float32)], 0
+    for piece in pieces:
+        if piece.shape[1] > 2:
+            raise ValueError(f"{label} has {piece.shape[1]} channels, expected 1 or 2")
+        if not np.isfinite(piece).all():
+            raise ValueError(f"{label} has NaN or infinite samples, expected finite ones")
+        n_samples += len(piece)
+        _check_format(label, rate, 1, n_samples / rate)
+        kept.append(np.broadcast_to(piece, (len(piece), 2)))  # one channel goes to both
+    return _at_sample_rate(np.concatenate(kept), rate)
+
+
+def _at_sample_rate(audio: np.ndarray, rate: int) -> np.ndarray:
+    """Resamples a signal of shape (samples, ...) to 44.1 kHz."""
+    if rate == SAMPLE_RATE or not len(audio):
+        return audio
     ratio = rate_ratio(rate, SAMPLE_RATE)
-    blocks = resampled([torch.from_numpy(mono)], ratio, math.ceil(ratio * n_samples))
-    return torch.cat(list(blocks), dim=-1).numpy()
+    signal = torch.from_numpy(np.ascontiguousarray(audio.T))  # (..., samples)
+    blocks = resampled([signal], ratio, math.ceil(ratio * len(audio)))
+    return torch.cat(list(blocks), dim=-1).numpy().T
 
 
-def _read_audio_file(path: Path) -> tuple[np.ndarray, int]:
+def _read_audio_file(path: Path, mix: Mix) -> tuple[np.ndarray, int]:
     data = find_data(Part(path))
     if data is not None and (data.declared or 0) > data.available:  # libsndfile does not tell
         raise ValueError(
@@ -318,10 +364,10 @@ def _read_audio_file(path: Path) -> tuple[np.ndarray, int]:
         is_known = file.frames < MAX_FRAMES  # that of a stream is not
         _check_format(str(path), rate, channels, file.frames / rate if is_known else 0)
         _check_alone(path)  # last, because this reads all of the file
-        mono = _mono(_pieces(file, path), str(path), rate)
-        if is_known and len(mono) < math.floor(rate_ratio(rate, SAMPLE_RATE) * file.frames):
-            raise ValueError(f"{path} breaks off after {len(mono) / SAMPLE_RATE:.6g} s: truncated")
-    return mono, rate
+        audio = mix(_pieces(file, path), str(path), rate)
+        if is_known and len(audio) < math.floor(rate_ratio(rate, SAMPLE_RATE) * file.frames):
+            raise ValueError(f"{path} breaks off after {len(audio) / SAMPLE_RATE:.6g} s: truncated")
+    return audio, rate
 
 
 def _check_alone(path: Path) -> None:
@@ -338,17 +384,17 @@ def _pieces(file: soundfile.SoundFile, path: Path) -> Iterator[np.ndarray]:
         yield piece
 
 
-def _read_folder(track: SourceTrack) -> tuple[dict[str, np.ndarray], set[int]]:
+def _read_folder(track: SourceTrack, mix: Mix) -> tuple[dict[str, np.ndarray], set[int]]:
     files = track.files()
     if "vocals" not in files:
         raise ValueError(f"{track.path}: missing stem(s) vocals.wav (or .flac)")
-    read = {stem: _read_audio_file(files[stem]) for stem in STEMS if stem in files}
-    n_samples = _check_lengths({str(files[stem]): len(mono) for stem, (mono, _) in read.items()})
-    stems = {stem: mono[:n_samples] for stem, (mono, _) in read.items()}
+    read = {stem: _read_audio_file(files[stem], mix) for stem in STEMS if stem in files}
+    n_samples = _check_lengths({str(files[stem]): len(audio) for stem, (audio, _) in read.items()})
+    stems = {stem: audio[:n_samples] for stem, (audio, _) in read.items()}
     return stems, {rate for _, rate in read.values()}
 
 
-def _read_stem_file(path: Path) -> tuple[dict[str, np.ndarray], set[int]]:
+def _read_stem_file(path: Path, mix: Mix) -> tuple[dict[str, np.ndarray], set[int]]:
     """Reads the stems of a stem file, stream by stream, without the mixture.
 
     If stempeg reads all streams at once, it fails where their lengths differ, and holds every
@@ -380,10 +426,10 @@ def _read_stem_file(path: Path) -> tuple[dict[str, np.ndarray], set[int]]:
                 duration=MAX_SECONDS + 1,  # a bound, where a stream is longer than its header
             )
         pieces = (audio[0, i : i + PIECE] for i in range(0, audio.shape[1], PIECE))
-        stems[stem] = _mono(pieces, labels[stem], rate)
+        stems[stem] = mix(pieces, labels[stem], rate)
     # stempeg ignores ffmpeg's exit status; a stream that breaks off is shorter than its header
     header = round(max(seconds for *_, seconds in streams) * SAMPLE_RATE)
-    lengths = {labels[stem]: len(mono) for stem, mono in stems.items()}
+    lengths = {labels[stem]: len(audio) for stem, audio in stems.items()}
     n_samples = min(_check_lengths({**lengths, "its header": header}), *lengths.values())
     return {stem: x[:n_samples] for stem, x in stems.items()}, {rate for _, rate, *_ in streams}
 

@@ -2,8 +2,10 @@
 
 Vocals and accompaniment are estimated together, by a binary mask that knows the true sources and
 by its complement (Section 3), or by a separator that hears the mixture only, and scored together.
+Channels are estimated each by itself, and scored together as museval does.
 """
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +15,8 @@ import torch
 from asteroid.models.base_models import BaseEncoderMaskerDecoder
 from museval import MethodStore, TrackStore, eval_mus_track
 
-from ..data.tracks import SAMPLE_RATE, SOURCES, Track
+from ..data.musdb18 import SourceTrack, read_stereo
+from ..data.tracks import SAMPLE_RATE, SOURCES, SourceName, Track
 from ..utils.checks import check
 from .estimates import Model, masked_estimates, separated_estimates
 
@@ -27,7 +30,7 @@ class NotScorable(ValueError):
 
 def score_track(
     model: Model,
-    track: Track,
+    track: Track | SourceTrack,
     threshold: float = 0.5,
     duration: float | None = None,
 ) -> TrackStore:
@@ -35,7 +38,7 @@ def score_track(
 
     Args:
         model (Representation or BaseEncoderMaskerDecoder): What makes the estimates, on the CPU.
-        track (Track): Prepared track.
+        track (Track or SourceTrack): Prepared track, which is mono, or one of MUSDB18 in stereo.
         threshold (float): Threshold of :func:`.binary_mask`.
         duration (float, optional): Seconds from the start of the track; all of it if None.
 
@@ -53,8 +56,8 @@ def score_track(
     references = read_sources(track, duration)
     silent_frames = count_silent_frames(references)
     vocals, accompaniment = (
-        torch.from_numpy(references[source])[None, None] for source in SOURCES
-    )  # (1, 1, time)
+        torch.from_numpy(references[source].T)[:, None] for source in SOURCES
+    )  # (channels, 1, time)
     if isinstance(model, BaseEncoderMaskerDecoder):
         estimates = separated_estimates(model, vocals + accompaniment)
     else:
@@ -67,41 +70,51 @@ def score_track(
     musdb_track = SimpleNamespace(  # what museval reads of a track of musdb
         name=track.name,
         rate=SAMPLE_RATE,
-        targets={name: SimpleNamespace(audio=audio[:, None]) for name, audio in references.items()},
+        targets={name: SimpleNamespace(audio=audio) for name, audio in references.items()},
     )
-    arrays = {source: estimate[0, 0, :, None].numpy() for source, estimate in estimates.items()}
+    arrays = {source: estimate[:, 0].T.numpy() for source, estimate in estimates.items()}
     store = eval_mus_track(musdb_track, arrays, win=FRAME, hop=FRAME)
     store.scores["silent_frames"] = silent_frames
     return store
 
 
-def read_sources(track: Track, duration: float | None = None) -> dict[str, np.ndarray]:
-    """Read the true sources of a track, as float32 of shape `(samples,)`.
+def read_sources(
+    track: Track | SourceTrack, duration: float | None = None
+) -> dict[SourceName, np.ndarray]:
+    """Read the true sources of a track, as float32 of shape `(samples, channels)`.
 
     Args:
-        track (Track): Prepared track.
+        track (Track or SourceTrack): Prepared track, of one channel, or one of MUSDB18, of two.
         duration (float, optional): Seconds from the start of the track; all of it if None.
 
     Raises:
-        ValueError: if a file has not the length that it should have.
+        ValueError: if a file has not the length that it should have, or cannot be used.
+        OSError: if a file cannot be read.
     """
-    n_samples = track.n_samples
-    if duration is not None:
-        n_samples = min(n_samples, round(duration * SAMPLE_RATE))
-    sources: dict[str, np.ndarray] = {}
-    for source in SOURCES:
-        path = getattr(track, source)
-        audio, _ = soundfile.read(path, frames=n_samples, dtype="float32")
-        check(len(audio) == n_samples, f"length of {path}", len(audio), f"{n_samples} samples")
-        sources[source] = audio
-    return sources
+    if isinstance(track, SourceTrack):
+        audio = read_stereo(track)
+    else:
+        audio = {source: _read_prepared(getattr(track, source), track) for source in SOURCES}
+    n_samples = None if duration is None else round(duration * SAMPLE_RATE)
+    return {source: samples[:n_samples] for source, samples in audio.items()}
 
 
-def count_silent_frames(references: dict[str, np.ndarray]) -> dict[str, int]:
+def _read_prepared(path: Path, track: Track) -> np.ndarray:
+    samples, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    check(
+        len(samples) == track.n_samples,
+        f"length of {path}",
+        len(samples),
+        f"{track.n_samples} samples",
+    )
+    return samples
+
+
+def count_silent_frames(references: dict[SourceName, np.ndarray]) -> dict[str, int]:
     """Count museval's frames, and those in which a source is zero throughout.
 
     Args:
-        references (dict): For each source its samples, of shape `(samples,)`.
+        references (dict): For each source its samples, of shape `(samples, channels)`.
 
     Returns:
         dict: the number for each source, for `"either"` of them, and that of all `"frames"`.
@@ -114,8 +127,8 @@ def count_silent_frames(references: dict[str, np.ndarray]) -> dict[str, int]:
     n_frames = length // size
     if n_frames == 0:
         raise NotScorable(f"{length / SAMPLE_RATE:.3f} s, shorter than a frame of {FRAME:g} s")
-    silent = {
-        source: ~audio[: n_frames * size].reshape(n_frames, size).any(axis=1)  # (frames,)
+    silent: dict[str, np.ndarray] = {
+        source: np.all(audio[: n_frames * size].reshape(n_frames, -1) == 0, axis=1)  # (frames,)
         for source, audio in references.items()
     }
     for source, frames in silent.items():

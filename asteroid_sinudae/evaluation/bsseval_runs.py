@@ -24,6 +24,7 @@ from museval import EvalStore, MethodStore, json2df
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
+from ..data.musdb18 import SourceTrack
 from ..data.tracks import SAMPLE_RATE, SOURCES, SourceName, Track
 from ..masks import check_threshold
 from ..models.model_files import model_digest
@@ -102,15 +103,19 @@ class _Job(NamedTuple):
     """One track for one model, and the file that its scores go to."""
 
     name: str  # of the model, in tables
-    track: Track
+    track: Track | SourceTrack
     path: Path
     settings: dict
 
 
-def audio_digest(track: Track) -> str:
-    """Return the SHA-256 of a track's two files."""
+def audio_digest(track: Track | SourceTrack) -> str:
+    """Return the SHA-256 of a track's files."""
+    if isinstance(track, SourceTrack):
+        files = list(track.files().values())
+    else:
+        files = [track.vocals, track.accompaniment]
     digest = hashlib.sha256()
-    for path in (track.vocals, track.accompaniment):
+    for path in files:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
@@ -118,7 +123,7 @@ def audio_digest(track: Track) -> str:
 
 def evaluate_tracks(
     models: dict[str, Model],
-    tracks: Sequence[Track],
+    tracks: Sequence[Track | SourceTrack],
     output_dir: str | Path,
     threshold: float = 0.5,
     duration: float | None = None,
@@ -134,7 +139,8 @@ def evaluate_tracks(
     Args:
         models (dict): Representations or separators as for :func:`.score_track`, by their names in
             tables.
-        tracks (sequence of Track): Prepared tracks, of different names.
+        tracks (sequence of Track or SourceTrack): Prepared tracks, which are mono, or tracks of
+            MUSDB18 in stereo, of different names.
         output_dir (str or Path): Folder of the files.
         threshold (float): Threshold of :func:`.binary_mask`.
         duration (float, optional): Seconds from the start of each track; all of it if None.
@@ -179,7 +185,7 @@ def evaluate_tracks(
 
 def _list_jobs(
     models: dict[str, Model],
-    tracks: Sequence[Track],
+    tracks: Sequence[Track | SourceTrack],
     output_dir: Path,
     threshold: float,
     duration: float | None,

@@ -134,6 +134,16 @@ class Run:
         return self.folder / "museval.json"
 
     @property
+    def stereo_museval_folder(self) -> Path:
+        """The scores of whole tracks in stereo, a file each."""
+        return self.folder / "museval_stereo"
+
+    @property
+    def stereo_museval_file(self) -> Path:
+        """The medians of `stereo_museval_folder`."""
+        return self.folder / "museval_stereo.json"
+
+    @property
     def table_file(self) -> Path:
         """The medians as Markdown."""
         return self.folder / "table.md"

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +33,7 @@ def trained_names(folder: Path) -> list[str]:
 
 
 @torch.no_grad()
-def products_per_second(separator: nn.Module) -> float:
+def products_per_second(separator: Any) -> float:
     """Count the multiplications of numbers that a separator takes for a second of one channel.
 
     Those of matrix products and convolutions count, as they are computed: an STFT is a product with

@@ -13,7 +13,6 @@ from asteroid_sinudae.data.tracks import Manifest
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.runs.representations import OF_TABLE, load_representations
-from asteroid_sinudae.utils.files import write_json
 
 
 def main() -> None:
@@ -31,9 +30,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     manifest = Manifest.load(args.data_dir)
     run.check_trained_as(conf)
     representations = load_representations(run, conf, manifest)
-    result = {**bsseval.score_tracks(representations, manifest, args), "conf": conf}
-    write_json(run.museval_file, result)
-    bsseval.check_scored(result)
+    bsseval.score_tracks(representations, manifest, args, {"conf": conf})
 
 
 if __name__ == "__main__":

@@ -208,9 +208,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     write_json(run.metrics_file, {**segments, **facts})
     if args.museval:
         informed = {f"{name}, informed mask": each for name, each in representations.items()}
-        scores = bsseval.score_tracks({**named, **informed}, manifest, args)
-        write_json(run.museval_file, {**facts, **scores})
-        bsseval.check_scored(scores)
+        bsseval.score_tracks({**named, **informed}, manifest, args, facts)
 
 
 if __name__ == "__main__":

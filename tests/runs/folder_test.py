@@ -47,6 +47,8 @@ def test_each_file_has_one_name():
         "metrics_file": "final_metrics.json",
         "museval_folder": "museval",
         "museval_file": "museval.json",
+        "stereo_museval_folder": "museval_stereo",
+        "stereo_museval_file": "museval_stereo.json",
         "table_file": "table.md",
         "report_folder": "report",
     }
