@@ -33,7 +33,7 @@ from asteroid_sinudae.runs import front_ends
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.runs.representations import OF_TABLE, load_representations, pair_name
-from asteroid_sinudae.runs.separators import check_alike, load_separator
+from asteroid_sinudae.runs.separators import load_all, load_separator
 from asteroid_sinudae.utils.files import atomic_path, write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -57,15 +57,12 @@ def load_separators(exp_dir: Path, pair: SinuDAE) -> tuple[dict[str, nn.Module],
         FileNotFoundError: if there is none, or one of those that were asked for is not there.
         ValueError: if one is refused, was trained beside another pair, or not as the others.
     """
-    separators, trainings, names = {}, {}, [front_ends.PAIR]
-    while names:
-        name = names.pop(0)
-        separators[name], trainings[name] = load_separator(Run(exp_dir / name), pair)
-        if name == front_ends.PAIR:
-            asked = front_ends.front_ends(trainings[name]["conf"]["front_end"]["front_ends"])
-            names = [other for other in asked if other != name]
-    check_alike(exp_dir, trainings)
-    return separators, trainings
+    _, training = load_separator(Run(exp_dir / front_ends.PAIR), pair)
+    for name in front_ends.front_ends(training["conf"]["front_end"]["front_ends"]):
+        path = Run(exp_dir / name).model_file
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} not found: train all separators first (stage 6)")
+    return load_all(exp_dir, pair)
 
 
 def estimators_by_name(

@@ -248,3 +248,11 @@ def test_stages_6_and_7_run_when_asked_for(tmp_path):
     ]
     done, _ = run_stages(tmp_path, *arguments, "--table", "table1")
     assert done.returncode == 2 and "stages 6 and 7 need a --tag" in done.stderr
+
+
+def test_separators_that_were_trained_apart_are_evaluated_together(options, conf):
+    call("train_separator.py", conf=conf, front_ends="pair", **options)
+    call("train_separator.py", conf=conf, front_ends=STFT_NAME, **options)
+    call("eval_separator.py", **options)
+    segments = pd.read_csv(options["exp_dir"] / "segments.csv")
+    assert {"mod-cos DAE, separator", "STFT 64-24, separator"} < set(segments["representation"])
