@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from ..evaluation.tables import AT_CARRIER, RM_COLUMN, bm_column, in_words
 from ..models.registry import STRUCTURES
-from ..training.checkpoints import MAY_CHANGE
+from ..training.checkpoints import MAY_CHANGE, value_of
 from ..utils.schema import validated
 from .conf import TYPES, mapping_type, type_of
 from .declaration import Job, Table
@@ -184,7 +184,7 @@ def _difference(metrics: dict, conf: dict, source: str) -> str | None:
         return f"data is {describe_source(metrics['source'])} there, {source}"
     for group, values in conf.items():
         for key, value in values.items():
-            there = metrics["conf"].get(group, {}).get(key)
+            there = value_of(metrics["conf"], group, key)
             if key not in MAY_CHANGE and there != value:
                 return f"{key}={there!r} there, {value!r}"
     limits = _limits(conf)

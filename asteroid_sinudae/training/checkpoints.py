@@ -4,6 +4,7 @@ import reprlib
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
@@ -29,8 +30,15 @@ MAY_CHANGE = (
     "front_ends",  # each is a training of its own
     "valid_every",
 )
-# Values that those keys had, as it were, which older checkpoints do not have.
-SINCE = {"init_from": "", "bandwidth_weight": 0.0, "tie_phases": False}
+# Keys that older configurations do not have, and the values by which trainings were what they were.
+SINCE = {
+    "init_from": "",
+    "compact": False,
+    "eps": 1e-8,
+    "white_noise": 0.0,
+    "bandwidth_weight": 0.0,
+    "tie_phases": False,
+}
 # Facts of a run that older checkpoints do not tell, so that nothing can be said of them.
 UNTOLD = ("train_data",)
 
@@ -53,6 +61,24 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = "cpu") 
     return content
 
 
+def value_of(conf: dict, group: str, key: str) -> Any:
+    """Return the value of a key, or what it was, as it were, before there was such a key.
+
+    Args:
+        conf (dict): Two-level configuration, perhaps of an earlier version.
+        group (str): Group of the key.
+        key (str): The key.
+
+    Returns:
+        The value; None if a configuration of that time would have it.
+
+    Examples
+        >>> value_of({"optim": {"lr": 0.1}}, "optim", "lr"), value_of({"optim": {}}, "optim", "eps")
+        (0.1, 1e-08)
+    """
+    return conf.get(group, {}).get(key, SINCE.get(key))
+
+
 def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:
     """Raise a ValueError if a checkpoint is of another model or another training.
 
@@ -73,7 +99,7 @@ def check_resumable(checkpoint: dict, config: dict, path: str | Path) -> None:
         for key, value in values.items():
             if key in UNTOLD and key not in before.get(group, {}):
                 continue
-            old = before.get(group, {}).get(key, SINCE.get(key))
+            old = value_of(before, group, key)
             if key not in MAY_CHANGE and not _is_same(old, value):
                 raise ValueError(
                     f"{path} was trained with {key}={reprlib.repr(old)}, asked for {value!r}: "

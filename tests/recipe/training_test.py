@@ -281,6 +281,16 @@ def test_every_other_key_keeps_its_value_where_a_run_is_continued(name):
                     check_resumable({"training_config": conf}, others, Path("last.ckpt"))
 
 
+def test_checkpoints_from_before_the_keys_of_the_shipped_configuration_are_continued():
+    now = yaml.safe_load((RECIPE / "local" / "conf.yml").read_text())
+    later = ("compact", "eps", "white_noise", "bandwidth_weight", "init_from")
+    before = {
+        group: {key: value for key, value in values.items() if key not in later}
+        for group, values in now.items()
+    }
+    check_resumable({"training_config": before}, now, Path("last.ckpt"))
+
+
 def test_checkpoints_from_before_a_key_are_continued():
     before, now = {"training": {"seed": 0}}, {"training": {"seed": 0, "init_from": ""}}
     check_resumable({"training_config": before}, now, Path("last.ckpt"))

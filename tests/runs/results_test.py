@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -86,6 +87,19 @@ def test_a_result_of_an_earlier_version_is_read(tmp_path, small):
     old = results.read_result(job, source)
     assert old.costs == new.costs == COSTS
     pd.testing.assert_frame_equal(old.segments, new.segments)
+
+
+def test_a_result_from_before_a_key_is_one_with_its_former_value(tmp_path, small):
+    _, _, (job, _) = jobs_of(small, tmp_path)
+    source = results.describe_source(SOURCE)
+    before = {group: dict(values) for group, values in job.conf.items()}
+    before["optim"].pop("eps", None)
+    write_result(job.run.folder, before)
+    now = {**job.conf, "optim": {**job.conf["optim"], "eps": 1e-8}}
+    assert results.read_result(replace(job, conf=now), source)
+    now["optim"]["eps"] = 1e-2
+    with pytest.raises(ValueError, match="eps=1e-08 there, 0.01 asked for"):
+        results.read_result(replace(job, conf=now), source)
 
 
 def test_the_evaluated_model_is_named(tmp_path, small):
