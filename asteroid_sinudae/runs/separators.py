@@ -53,11 +53,13 @@ def products_per_second(separator: Any) -> float:
         True
     """
     waveform = torch.zeros(1, 1, round(separator.sample_rate))
-    counter = FlopCounterMode(display=False)
+    counter, mode = FlopCounterMode(display=False), separator.training
+    separator.eval()  # batch normalisation must not learn from silence
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "TF32", UserWarning)  # of the next line, without a GPU
         with torch.backends.mkldnn.flags(enabled=False), counter:  # whose LSTM is not counted
             separator(waveform)
+    separator.train(mode)
     return counter.get_total_flops() / 2  # an addition goes with each product
 
 
