@@ -33,7 +33,7 @@ from asteroid_sinudae.runs import front_ends
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.runs.representations import OF_TABLE, load_representations, pair_name
-from asteroid_sinudae.runs.separators import load_all, load_separator
+from asteroid_sinudae.runs.separators import load_all
 from asteroid_sinudae.utils.files import atomic_path, write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -57,12 +57,13 @@ def load_separators(exp_dir: Path, pair: SinuDAE) -> tuple[dict[str, nn.Module],
         FileNotFoundError: if there is none, or one of those that were asked for is not there.
         ValueError: if one is refused, was trained beside another pair, or not as the others.
     """
-    _, training = load_separator(Run(exp_dir / front_ends.PAIR), pair)
-    for name in front_ends.front_ends(training["conf"]["front_end"]["front_ends"]):
-        path = Run(exp_dir / name).model_file
-        if not path.is_file():
+    separators, trainings = load_all(exp_dir, pair)
+    first = next(iter(trainings.values()))
+    for name in front_ends.front_ends(first["conf"]["front_end"]["front_ends"]):
+        if name not in separators:
+            path = Run(exp_dir / name).model_file
             raise FileNotFoundError(f"{path} not found: train all separators first (stage 6)")
-    return load_all(exp_dir, pair)
+    return separators, trainings
 
 
 def estimators_by_name(
