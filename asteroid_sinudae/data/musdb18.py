@@ -33,8 +33,10 @@ from .tracks import (
     FULL_SCALE,
     MAX_SECONDS,
     SAMPLE_RATE,
+    SIDES,
     SOURCES,
     SUBSETS,
+    FileName,
     Manifest,
     SourceName,
     Subset,
@@ -71,6 +73,7 @@ class SourceTrack:
     key: str  # subset/name
     path: Path
     thirds: tuple[int, int] = (0, 3)  # the part of the track to take; by default, all of it
+    with_sides: bool = False  # whether side signals are read as well
 
     @property
     def subset(self) -> Subset:
@@ -98,12 +101,12 @@ class Sources(NamedTuple):
     """A track's sources.
 
     Attributes:
-        audio (dict): 16-bit mono samples of ``"vocals"`` and ``"accompaniment"``, at 44.1 kHz.
+        audio (dict): 16-bit samples of each file that a prepared track has, at 44.1 kHz.
         n_clipped (int): Samples that exceeded full scale.
         rates (set): Sample rates in Hz that were resampled from.
     """
 
-    audio: dict[SourceName, np.ndarray]
+    audio: dict[FileName, np.ndarray]
     n_clipped: int
     rates: set[int]
 
@@ -218,23 +221,27 @@ def read_sources(track: SourceTrack) -> Sources:
 
     Each source is the mean of its channels, and the accompaniment is the sum of its stems. Stems of
     other rates are resampled. Their lengths may differ by :data:`LENGTH_TOLERANCE` samples, and all
-    are cut to the shortest.
+    are cut to the shortest. A track `with_sides` has their side signals as well.
 
     Raises:
         ValueError: If the track cannot be used. The message is one line that names the file.
         OSError: If a file cannot be read.
     """
     path = track.path
-    audio, rates = _read_both(track, _mono)
+    audio, rates = _read_both(track, _mid_and_side if track.with_sides else _mono)
     first, last = (len(audio["vocals"]) * third // 3 for third in track.thirds)
     if last - first < MIN_SAMPLES:
         raise ValueError(f"{path} has {last - first} samples, expected {MIN_SAMPLES} or more")
-    sources: dict[SourceName, np.ndarray] = {}
+    signals: dict[FileName, np.ndarray] = {name: audio[name] for name in SOURCES}
+    if track.with_sides:
+        signals = {name: audio[name][:, 0] for name in SOURCES}
+        signals |= {side: audio[name][:, 1] for name, side in zip(SOURCES, SIDES, strict=True)}
+    sources: dict[FileName, np.ndarray] = {}
     n_clipped = 0
-    for name in SOURCES:
-        sources[name], clipped = _quantise(audio[name][first:last], f"{path}: {name}")
+    for name, signal in signals.items():
+        sources[name], clipped = _quantise(signal[first:last], f"{path}: {name}")
         n_clipped += clipped
-        if not sources[name].any():
+        if name in SOURCES and not sources[name].any():
             raise ValueError(f"{path}: silent {name}, expected a sample other than zero")
     return Sources(sources, n_clipped, rates - {SAMPLE_RATE})
 
@@ -321,6 +328,22 @@ def _mono(pieces: Iterable[np.ndarray], label: str, rate: int) -> np.ndarray:
             f"{energy_of_mean / energy:.1g} of their energy, expected {MAX_CANCELLED:g} or more"
         )
     return _at_sample_rate(np.concatenate(means), rate)
+
+
+def _mid_and_side(pieces: Iterable[np.ndarray], label: str, rate: int) -> np.ndarray:
+    """Mixes pieces down as :func:`_mono`; (samples, 2), beside it half of left minus right."""
+    sides = [np.zeros(0, dtype=np.float32)]
+
+    def seen() -> Iterator[np.ndarray]:
+        for piece in pieces:
+            if piece.shape[1] > 2:
+                raise ValueError(f"{label} has {piece.shape[1]} channels, expected 1 or 2")
+            with np.errstate(over="ignore", invalid="ignore"):  # _mono checks that it is finite
+                sides.append((piece[:, 0] - piece[:, -1]) / 2)
+            yield piece
+
+    mid = _mono(seen(), label, rate)
+    return np.stack([mid, _at_sample_rate(np.concatenate(sides), rate)], axis=1)
 
 
 def _two_channels(pieces: Iterable[np.ndarray], label: str, rate: int) -> np.ndarray:

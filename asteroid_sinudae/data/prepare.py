@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib.metadata import version
@@ -49,11 +49,11 @@ from .tracks import (
     SOURCES,
     SUBSETS,
     Count,
+    FileName,
     FileRecord,
     Manifest,
     Skipped,
     Source,
-    SourceName,
     Track,
     TrackRecord,
     open_prepared,
@@ -165,21 +165,24 @@ def _why_again(
         return f"{folder} holds {record.track.subset}/{record.track.name}"
     if record.state != state:
         return f"{track.path} has changed"
-    faults = (Track.of(record.track, folder).fault(name, checksum) for name in SOURCES)
-    return next(filter(None, faults), "")
+    prepared = Track.of(record.track, folder)
+    if track.with_sides and not prepared.has_sides:
+        return f"{folder} has no side signals"
+    return next(filter(None, (prepared.fault(name, checksum) for name in prepared.names)), "")
 
 
-def _is_newer(folder: Path) -> bool:
+def _is_newer(track: Track) -> bool:
     """Tells whether audio is newer than its record, so that checksums have to be compared."""
-    recorded = (folder / RECORD).stat().st_mtime_ns
-    return any((folder / f"{name}.wav").stat().st_mtime_ns > recorded for name in SOURCES)
+    recorded = (track.folder / RECORD).stat().st_mtime_ns
+    return any(track.path(name).stat().st_mtime_ns > recorded for name in track.names)
 
 
 def _finished_track(track: SourceTrack, folder: Path, record: Any) -> Track | None:
     """Returns a track that needs no work, as far as can be told without reading its audio."""
     try:
         if isinstance(record, _Record) and not _why_again(track, folder, record, track.state()):
-            return None if _is_newer(folder) else Track.of(record.track, folder)
+            prepared = Track.of(record.track, folder)
+            return None if _is_newer(prepared) else prepared
     except (ValueError, OSError):
         pass  # the preparation of this track reports the error
     return None
@@ -201,37 +204,43 @@ def _wav(samples: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _check_ours(folder: Path, audio: Mapping[SourceName, bytes], has_record: bool) -> None:
+def _check_ours(
+    folder: Path, audio: Mapping[FileName, bytes], record: _Record | _FormerRecord | None
+) -> None:
     """Raises a ValueError if a file would be replaced that this module did not write.
 
-    If there is no record, for instance because it was damaged, existing files must equal the new
-    ones.
+    Files that no record names, for instance because it was damaged, must equal the new ones.
     """
-    names = (RECORD, *(f"{name}.wav" for name in SOURCES))
-    there = [name for name in names if os.path.lexists(folder / name)]
-    if has_record or not there:
+    ours: set[str] = set()
+    if record is not None:
+        recorded = record.track.files if isinstance(record, _Record) else SOURCES
+        ours = {RECORD, *(f"{name}.wav" for name in recorded)}
+    names = (RECORD, *(f"{name}.wav" for name in audio))
+    there = [name for name in names if name not in ours and os.path.lexists(folder / name)]
+    if not there:
         return
     for name, content in audio.items():
         path = folder / f"{name}.wav"
-        if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
+        is_new = path.is_file() and not path.is_symlink() and path.read_bytes() == content
+        if path.name not in ours and not is_new:
             raise ValueError(
-                f"{folder} holds {', '.join(there)} without a {RECORD} of prepare's: move that "
-                "away or choose another data_dir"
+                f"{folder} holds {', '.join(there)} without a {RECORD} of prepare's that names "
+                "it: move that away or choose another data_dir"
             )
 
 
-def _write_track(folder: Path, audio: Mapping[SourceName, bytes], record: _Record) -> None:
+def _write_track(folder: Path, audio: Mapping[FileName, bytes], record: _Record) -> None:
     """Writes a track's files and its record.
 
     If the disk is full, nothing is written. If the process is killed in between, a file is missing
     afterwards, which the next preparation notices.
     """
     with ExitStack() as stack:  # the files take their places in reverse order, the record first
-        for name in SOURCES:
-            stack.enter_context(atomic_path(folder / f"{name}.wav")).write_bytes(audio[name])
+        for name, content in audio.items():
+            stack.enter_context(atomic_path(folder / f"{name}.wav")).write_bytes(content)
         temporary = stack.enter_context(atomic_path(folder / RECORD))
         temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
-        for name in SOURCES:
+        for name in audio:
             (folder / f"{name}.wav").unlink(missing_ok=True)
 
 
@@ -246,9 +255,13 @@ def _kept(
         for name in SOURCES:
             with open_prepared(folder / f"{name}.wav", record.n_samples):
                 pass
-        files = {name: FileRecord.read(folder / f"{name}.wav") for name in SOURCES}
+        files: dict[FileName, FileRecord] = {
+            name: FileRecord.read(folder / f"{name}.wav") for name in SOURCES
+        }
     except (ValueError, OSError) as error:
         return None, one_line(error)
+    if track.with_sides:
+        return None, f"{folder} has no side signals"
     described = TrackRecord(track.name, track.subset, record.n_samples, record.n_clipped, files)
     return _Record(FORMAT, described, origin, state), ""
 
@@ -268,12 +281,14 @@ def _prepare_track(track: SourceTrack, data_dir: Path, origin: _Origin) -> _Outc
                 with _writing(data_dir):  # even if unchanged, to make it newer than the audio
                     write_json(folder / RECORD, asdict(kept))
                 return _Outcome(track)
+            if isinstance(found, _Record) and Track.of(found.track, folder).has_sides:
+                track = replace(track, with_sides=True)  # what is there is not made less
         sources = read_sources(track)
-        audio = {name: _wav(sources.audio[name]) for name in SOURCES}
-        _check_ours(folder, audio, found is not None)
+        audio = {name: _wav(samples) for name, samples in sources.audio.items()}
+        _check_ours(folder, audio, found)
     except (ValueError, OSError) as error:
         return _Outcome(track, skipped=one_line(error))
-    files = {name: FileRecord.of(audio[name]) for name in SOURCES}
+    files = {name: FileRecord.of(content) for name, content in audio.items()}
     n_samples = len(sources.audio["vocals"])
     described = TrackRecord(track.name, track.subset, n_samples, sources.n_clipped, files)
     try:
@@ -375,6 +390,7 @@ def prepare_musdb18(
     musdb18_dir: str | Path | None = None,
     strict: bool = False,
     n_workers: int | None = None,
+    with_sides: bool = False,
 ) -> Manifest:
     """Prepares MUSDB18: mono vocals and accompaniment of every track (paper, Sec. 3).
 
@@ -400,6 +416,10 @@ def prepare_musdb18(
             reported, skipped and listed in the manifest.
         n_workers (int or None): Number of processes that decode; by default, the number of CPUs.
             With 1, this process decodes.
+        with_sides (bool): Whether to write ``{vocals,accompaniment}_side.wav`` as well, half of the
+            left channel minus the right, from which with the mean any mix of the two channels can
+            be made. Tracks that were prepared without them are prepared again; those that were
+            prepared with them keep them.
 
     Returns:
         The manifest of `data_dir`.
@@ -414,6 +434,7 @@ def prepare_musdb18(
     check(n_workers is None or n_workers >= 1, "n_workers", n_workers, "1 or more, or None")
     data_dir = Path(data_dir).expanduser()
     origin, tracks = _find_source(data_dir, musdb18_dir)
+    tracks = [replace(track, with_sides=with_sides) for track in tracks]
     if origin["kind"] != "wav" and not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
         raise OSError("ffmpeg not found: expected ffmpeg and ffprobe on PATH to read stem files")
     _check_links(data_dir, tracks)
@@ -564,12 +585,12 @@ def check_prepared(data_dir: str | Path) -> list[str]:
         ValueError: If the manifest is damaged, or of another version of this package.
     """
     tracks = Manifest.read(data_dir).tracks
-    files = [(track, name) for track in tracks for name in SOURCES]
+    files = [(track, name) for track in tracks for name in track.names]
     with ThreadPoolExecutor() as pool:
         faults = pool.map(lambda file: file[0].fault(file[1], checksum=True), files)
         found = list(progress(faults, "Checking", len(files), unit="file"))
     for (track, name), fault in zip(files, found, strict=True):
         if fault:
             with suppress(OSError):  # not there, or not ours to write
-                os.utime(getattr(track, name))
+                os.utime(track.path(name))
     return [fault for fault in found if fault]

@@ -26,6 +26,9 @@ from .tracks import (
     AGAIN,
     FULL_SCALE,
     MAX_SAMPLES,
+    SIDES,
+    SOURCES,
+    FileName,
     SourceName,
     Track,
     open_prepared,
@@ -56,9 +59,11 @@ def segment_starts(n_samples: int, segment: int, hop: int) -> range:
     return range(0, max(n_samples - segment, 0) + hop, hop)
 
 
-def _read_all(tracks: Sequence[Track], device: str) -> dict[Path, torch.Tensor]:
-    """Reads all files; returns their 16-bit integers, by path."""
-    needed = 2 * 2 * sum(track.n_samples for track in tracks)  # bytes
+def _read_all(
+    tracks: Sequence[Track], names: Sequence[FileName], device: str
+) -> dict[Path, torch.Tensor]:
+    """Reads the files of these names; returns their 16-bit integers, by path."""
+    needed = 2 * len(names) * sum(track.n_samples for track in tracks)  # bytes
     if device == "cuda":
         check(torch.cuda.is_available(), "keep_on", device, "cpu on this machine")
         limit = torch.cuda.mem_get_info()[0]  # free bytes
@@ -68,7 +73,7 @@ def _read_all(tracks: Sequence[Track], device: str) -> dict[Path, torch.Tensor]:
         raise ValueError(
             f"keep_on={device} needs {needed / 1e9:.1f} GB, expected at most {limit / 1e9:.1f}"
         )
-    files = [(path, t.n_samples) for t in tracks for path in (t.vocals, t.accompaniment)]
+    files = [(track.path(name), track.n_samples) for track in tracks for name in names]
     return {
         path: torch.from_numpy(_read(path, n_samples, 0, n_samples, "int16")).to(device)
         for path, n_samples in progress(files, "Reading", unit="file")
@@ -119,6 +124,7 @@ class _Segments(Dataset):
         segment: int = 44100,
         hop: int = 22050,
         keep_on: str | None = None,
+        names: Sequence[FileName] = SOURCES,
     ) -> None:
         check(len(tracks) > 0, "tracks", tracks, "at least one track")
         check(segment <= MAX_SAMPLES, "segment", segment, f"at most {MAX_SAMPLES} (an hour)")
@@ -126,7 +132,7 @@ class _Segments(Dataset):
         self.starts = [segment_starts(track.n_samples, segment, hop) for track in tracks]
         self.counts = [len(starts) for starts in self.starts]
         self.index = _Places(tracks, self.starts)
-        self.kept = {} if keep_on is None else _read_all(tracks, keep_on)
+        self.kept = {} if keep_on is None else _read_all(tracks, names, keep_on)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -177,6 +183,10 @@ class RemixedSegments(_Segments):
     drawn in nine of ten cases. In one item of ten the accompaniment is that of the vocals' place,
     because real mixtures are in tune.
 
+    Each source is the mean of its channels or, with `pan`, a mix of them: the mean plus half of
+    their difference, weighed by a number from `-pan` to `pan` that is drawn evenly. At 1 and -1
+    that is the left and the right channel.
+
     The length is the number of items that have as many samples as the tracks.
 
     Args:
@@ -185,11 +195,13 @@ class RemixedSegments(_Segments):
         gain_range (pair of float): Lowest and highest level, in dB.
         seed (int): Non-negative seed.
         keep_on (str, optional): See :class:`TrainSegments`.
+        pan (float): From 0 to 1, see above; more than 0 needs the tracks' side signals.
 
     Raises:
         ValueError: If there is no track, `segment` is below 1 or over an hour, `gain_range` is no
-            range, or the audio does not fit on the device. Reading an item raises it if a file was
-            changed since it was prepared.
+            range, `pan` is out of its range or a track has no side signals for it, or the audio
+            does not fit on the device. Reading an item raises it if a file was changed since it was
+            prepared.
     """
 
     def __init__(
@@ -199,13 +211,20 @@ class RemixedSegments(_Segments):
         gain_range: tuple[float, float] = (-10.0, 4.0),
         seed: int = 0,
         keep_on: str | None = None,
+        pan: float = 0.0,
     ) -> None:
-        super().__init__(tracks, segment, segment, keep_on)
+        check(0 <= pan <= 1, "pan", pan, "0 to 1")
+        for track in tracks if pan else ():
+            if not track.has_sides:
+                expected = "prepare the data again with --stereo true (stage 1)"
+                raise ValueError(f"{pan=} needs side signals, {track.name!r} has none: {expected}")
+        names = (*SOURCES, *SIDES) if pan else SOURCES
+        super().__init__(tracks, segment, segment, keep_on, names)
         low, high = gain_range
         is_range = -MAX_GAIN <= low <= high <= MAX_GAIN
         check(is_range, "gain_range", gain_range, f"two of -{MAX_GAIN:g} to {MAX_GAIN:g} (dB)")
         check(seed >= 0, "seed", seed, "0 or more")
-        self.tracks, self.gain_range, self.seed = tracks, gain_range, seed
+        self.tracks, self.gain_range, self.seed, self.pan = tracks, gain_range, seed, pan
         lengths = np.array([track.n_samples for track in tracks], dtype=np.float64)
         self.shares = lengths / lengths.sum()
 
@@ -213,11 +232,12 @@ class RemixedSegments(_Segments):
         rng = np.random.default_rng([self.seed, number])
         for _ in range(MAX_DRAWS):
             place = self._place(rng)
-            vocals = self._at(place, "vocals")
+            vocals = self._at(place, "vocals", rng)
             if not is_silent(vocals[None]) or rng.random() < SHARE_OF_SILENT:
                 break
         is_matched = rng.random() < SHARE_OF_MATCHED
-        accompaniment = self._at(place if is_matched else self._place(rng), "accompaniment")
+        other = place if is_matched else self._place(rng)
+        accompaniment = self._at(other, "accompaniment", rng)
         return vocals * self._factor(rng), accompaniment * self._factor(rng)
 
     def _place(self, rng: np.random.Generator) -> tuple[Track, int]:
@@ -225,9 +245,15 @@ class RemixedSegments(_Segments):
         track = self.tracks[rng.choice(len(self.tracks), p=self.shares)]
         return track, int(rng.integers(max(track.n_samples - self.segment, 0) + 1))
 
-    def _at(self, place: tuple[Track, int], source: SourceName) -> torch.Tensor:
+    def _at(
+        self, place: tuple[Track, int], source: SourceName, rng: np.random.Generator
+    ) -> torch.Tensor:
         track, start = place
-        return self._read(getattr(track, source), track.n_samples, start)
+        mean = self._read(track.path(source), track.n_samples, start)
+        if not self.pan:
+            return mean
+        side = self._read(track.path(SIDES[SOURCES.index(source)]), track.n_samples, start)
+        return mean + float(rng.uniform(-self.pan, self.pan)) * side
 
     def _factor(self, rng: np.random.Generator) -> float:
         """Draws a gain and a sign."""

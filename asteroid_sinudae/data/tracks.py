@@ -27,9 +27,11 @@ WAV_HEADER = 44  # bytes before the samples, as libsndfile writes 16-bit mono
 MANIFEST = "manifest.json"
 Subset = Literal["train", "test"]
 SourceName = Literal["vocals", "accompaniment"]
+FileName = Literal["vocals", "accompaniment", "vocals_side", "accompaniment_side"]
 FORMAT: Literal[2] = 2  # version of manifests: the first had no checksums and no such key
 SUBSETS: tuple[Subset, ...] = ("train", "test")
 SOURCES: tuple[SourceName, ...] = ("vocals", "accompaniment")
+SIDES: tuple[FileName, ...] = ("vocals_side", "accompaniment_side")
 AGAIN = "prepare the data again (stage 1)"
 
 FORBID = with_config(ConfigDict(extra="forbid"))  # unknown keys are errors
@@ -60,7 +62,13 @@ class FileRecord:
             return cls(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-Files = dict[SourceName, FileRecord]
+def _all_or_no_sides(files: dict) -> dict:
+    if set(files) not in (set(SOURCES), {*SOURCES, *SIDES}):
+        raise ValueError(f"files must be of both sources, with or without sides, got {[*files]}")
+    return files
+
+
+Files = Annotated[dict[FileName, FileRecord], AfterValidator(_all_or_no_sides)]
 
 
 @FORBID
@@ -72,21 +80,24 @@ class TrackRecord:
     subset: Subset
     n_samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
     n_clipped: Count
-    files: Annotated[Files, Field(min_length=len(SOURCES))]
+    files: Files
 
 
 @dataclass(frozen=True)
 class Track:
-    """A prepared multi-track: two mono 16-bit WAV files at 44.1 kHz, of equal length.
+    """A prepared multi-track: mono 16-bit WAV files at 44.1 kHz, of equal length.
+
+    There is one file for each of the :data:`SOURCES`, the mean of its channels, and, if they were
+    asked for, one for each of the :data:`SIDES`, half of the left channel minus the right.
 
     Args:
         name (str): Name of the track, as in the source.
         subset (str): ``"train"`` or ``"test"``.
-        n_samples (int): Length of each of the two files, in samples.
-        n_clipped (int): Number of samples, in both files together, that exceeded 16-bit full scale.
-        folder (Path): Folder that holds the two files.
-        files (dict, optional): :class:`FileRecord` of ``"vocals"`` and ``"accompaniment"``. It is
-            None until a manifest with the track is saved, which reads the files.
+        n_samples (int): Length of each file, in samples.
+        n_clipped (int): Number of samples, in all files together, that exceeded 16-bit full scale.
+        folder (Path): Folder that holds the files.
+        files (dict, optional): :class:`FileRecord` of each file, by its name. It is None until a
+            manifest with the track is saved, which reads the files of the :data:`SOURCES`.
     """
 
     name: str
@@ -96,13 +107,25 @@ class Track:
     folder: Path
     files: Files | None = field(default=None, hash=False)
 
+    def path(self, name: FileName) -> Path:
+        return self.folder / f"{name}.wav"
+
     @property
     def vocals(self) -> Path:
-        return self.folder / "vocals.wav"
+        return self.path("vocals")
 
     @property
     def accompaniment(self) -> Path:
-        return self.folder / "accompaniment.wav"
+        return self.path("accompaniment")
+
+    @property
+    def has_sides(self) -> bool:
+        return self.files is not None and not self.files.keys().isdisjoint(SIDES)
+
+    @property
+    def names(self) -> tuple[FileName, ...]:
+        """Names of its files."""
+        return (*SOURCES, *SIDES) if self.has_sides else SOURCES
 
     @classmethod
     def of(cls, record: TrackRecord, folder: Path) -> Track:
@@ -112,17 +135,17 @@ class Track:
     @property
     def record(self) -> TrackRecord:
         """Entry of this track in a manifest. Reads the files if `files` is None."""
-        files = self.files or {name: FileRecord.read(getattr(self, name)) for name in SOURCES}
+        files = self.files or {name: FileRecord.read(self.path(name)) for name in SOURCES}
         return TrackRecord(self.name, self.subset, self.n_samples, self.n_clipped, files)
 
-    def fault(self, name: SourceName, checksum: bool = False) -> str:
+    def fault(self, name: FileName, checksum: bool = False) -> str:
         """Returns what is wrong with a file, or an empty text if it is sound.
 
         Args:
-            name (str): ``"vocals"`` or ``"accompaniment"``.
+            name (str): Among its `names`.
             checksum (bool): Whether to read the whole file, instead of its size and header only.
         """
-        path, recorded = getattr(self, name), self.record.files[name]
+        path, recorded = self.path(name), self.record.files[name]
         if not path.is_file():
             return f"{path} not found"
         size = path.stat().st_size
@@ -257,9 +280,9 @@ class Manifest:
         """
         manifest = cls.read(data_dir)
         for track in manifest.tracks:
-            for name in SOURCES:
+            for name in track.names:
                 if fault := track.fault(name):
-                    exists = getattr(track, name).is_file()
+                    exists = track.path(name).is_file()
                     kind = ValueError if exists else FileNotFoundError
                     raise kind(f"{fault}, listed in {Path(data_dir) / MANIFEST}: {AGAIN}")
         return manifest

@@ -38,6 +38,7 @@ SINCE = {
     "white_noise": 0.0,
     "bandwidth_weight": 0.0,
     "tie_phases": False,
+    "pan": 0.0,
 }
 # Facts of a run that older checkpoints do not tell, so that nothing can be said of them.
 UNTOLD = ("train_data",)

@@ -12,7 +12,7 @@
 #                       without it the 6-second excerpt that comes with stempeg is used
 #   --download BOOL     get musdb's 7-second sample into --musdb18_dir, or data/musdb18-7
 #   --data_dir DIR      prepared data; by default under data/, one folder a source
-#   --strict BOOL       stop at the first unusable track instead of skipping it
+#   --strict BOOL       stop at the first unusable track; --stereo BOOL keep side signals, for `pan`
 #   --conf FILE         configuration; --separator_conf FILE that of stage 6
 #   --train_args ARGS   options of train.py in one word, as --train_args "--lr 1.0e-3 --epochs 3";
 #                       --separator_args ARGS those of train_separator.py
@@ -22,8 +22,7 @@
 #   --tag NAME          results are in exp/train_sinudae_NAME and exp/train_separator_NAME
 #   --id GPU            CUDA_VISIBLE_DEVICES; --python_path FILE the interpreter
 #   --table NAME        a table of local/tables.yml; results are in exp/NAME/ROW_seedK
-#   --rows ROWS         its rows to run, in one word; default: all
-#   --seeds SEEDS       one run each, in one word; default: "0 1 2"
+#   --rows ROWS         its rows, one word; default: all; --seeds SEEDS a run each, default: "0 1 2"
 #   --shard i/n         run the i-th of n shares of the runs; leaves out museval and the page
 #   --report_row ROW    museval and the page are of this row's first run; default: the first of
 #                       --rows that is no baseline, without --rows the report_row of the table
@@ -39,6 +38,7 @@ musdb18_dir=
 download=false
 data_dir=
 strict=false
+stereo=false
 conf=local/conf.yml
 max_steps=
 train_args=
@@ -86,14 +86,13 @@ for word in $train_args $separator_args; do
   [[ ! $word =~ ^--((exp|data|pair)_dir|conf$|conf=) ]] ||
     fail 2 "$word is not for --train_args or --separator_args: run.sh gives it"
 done
-[[ -z $table ]] || ((stop_stage < 6)) ||
-  fail 2 "stages 6 and 7 need a --tag, not a --table"
+[[ -z $table ]] || ((stop_stage < 6)) || fail 2 "stages 6 and 7 need a --tag, not a --table"
 [[ -n $table || -z $rows$seeds$shard$report_row ]] ||
   fail 2 "--rows, --seeds, --shard and --report_row need a --table"
 ((stage <= stop_stage)) || fail 1 "nothing to do: --stop_stage $stop_stage is before --stage $stage"
 PYTHON=$(type -P -- "$python_path") ||
   fail 2 "--python_path must be an interpreter that can be run, got ${python_path@Q}"
-for option in download strict museval; do
+for option in download strict stereo museval; do
   [[ ${!option} == true ]] || printf -v "$option" '' # nothing, which false is not
 done
 [[ -z $download || -n $musdb18_dir ]] || musdb18_dir=data/musdb18-7
@@ -127,7 +126,8 @@ PART=(${n_tracks:+--n_tracks "$n_tracks"} ${duration:+--duration "$duration"})
 TRAIN="$train_args ${max_steps:+--max_steps $max_steps}"
 # shellcheck disable=SC2086 # rows, seeds, TRAIN and separator_args hold several words
 run 0 "get the data" local/get_data.py "${FROM[@]}" ${download:+--download}
-run 1 "prepare" local/prepare.py --data_dir "$data_dir" "${FROM[@]}" ${strict:+--strict}
+run 1 "prepare" local/prepare.py --data_dir "$data_dir" "${FROM[@]}" \
+  ${strict:+--strict} ${stereo:+--stereo}
 if [[ -z $table ]]; then
   run 2 "train" train.py --conf "$conf" "${WHERE[@]}" $TRAIN
   run 3 "evaluate" eval.py "${WHERE[@]}"

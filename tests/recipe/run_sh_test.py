@@ -238,6 +238,8 @@ def test_switches_are_passed_on(run_sh):
     done, calls = run_sh("--download", "true", "--strict", "true", "--stop_stage", "1")
     assert calls[0] == ["local/get_data.py", "--musdb18_dir", "data/musdb18-7", "--download"]
     assert calls[1][-1] == "--strict" and calls[1][2] == "data/prepared_musdb18-7"
+    done, calls = run_sh("--stereo", "true", "--stage", "1", "--stop_stage", "1")
+    assert calls[0][-1] == "--stereo"
     done, calls = run_sh("--musdb18_dir", "music_", "--strict", "false", "--stop_stage", "1")
     assert calls[1] == ["local/prepare.py"] + [
         *("--data_dir", "data/prepared_music_", "--musdb18_dir", "music_")
@@ -248,7 +250,7 @@ def test_help_names_every_option(run_sh):
     done, _ = run_sh("--help")
     script = (RECIPE / "run.sh").read_text()
     options = re.findall(r"^([a-z0-9_]+)=", script, re.MULTILINE)
-    assert len(options) == 22 and len(script.splitlines()) < 150
+    assert len(options) == 23 and len(script.splitlines()) < 150
     assert [name for name in options if f"--{name}" not in done.stdout] == []
 
 

@@ -14,6 +14,9 @@ def main() -> None:
     parser.add_argument("--data_dir", type=scripts.path, required=True, help="folder to write")
     parser.add_argument("--musdb18_dir", type=scripts.path, help="default: the excerpt of stempeg")
     parser.add_argument("--strict", action="store_true", help="stop at the first unusable track")
+    parser.add_argument(
+        "--stereo", action="store_true", help="also keep half of left minus right, for pan"
+    )
     parser.add_argument("--num_workers", type=int, help="processes, default: all processors")
     parser.add_argument(
         "--check", action="store_true", help="compare what is prepared with its checksums instead"
@@ -23,7 +26,11 @@ def main() -> None:
         check(args.data_dir)
         return
     manifest = prepare_musdb18(
-        args.data_dir, args.musdb18_dir, strict=args.strict, n_workers=args.num_workers
+        args.data_dir,
+        args.musdb18_dir,
+        strict=args.strict,
+        n_workers=args.num_workers,
+        with_sides=args.stereo,
     )
     print(f"{args.data_dir}: {describe_split(manifest)}")
 
