@@ -126,14 +126,15 @@ def separator_class(name: str, masker: str) -> type:
     return CLASSES[masker, kind]
 
 
-def make_separator(name: str, pair: SinuDAE, masker: dict) -> nn.Module:
+def make_separator(name: str, pair: SinuDAE, masker: dict, freeze: bool = True) -> nn.Module:
     """Make a separator of the :data:`SOURCES` on a front-end.
 
     Args:
         name (str): Name of the front-end.
-        pair (SinuDAE): The trained pair, of which a separator on it holds a frozen copy.
+        pair (SinuDAE): The trained pair, of which a separator on it holds a copy.
         masker (dict): The masker's name, `masker`, and arguments of all :data:`MASKERS`, of which
             its own are taken.
+        freeze (bool): Whether that copy stays as it is.
 
     Returns:
         :class:`torch.nn.Module`
@@ -156,6 +157,6 @@ def make_separator(name: str, pair: SinuDAE, masker: dict) -> nn.Module:
     n_src = len(SOURCES)
     if kind == PAIR:
         tied = {"tie_phases": True} if masker["tie_phases"] else {}
-        return cls(n_src, pretrained=pair, freeze=True, **tied, **arguments)
+        return cls(n_src, pretrained=pair, freeze=freeze, **tied, **arguments)
     window = {"window": WINDOW} if kind == "stft" else {}
     return cls(n_src, sample_rate=pair.sample_rate, **sizes, **window, **arguments)

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..models.sinudae import SinuDAE
 from ..utils.checks import check
 
 FREQUENCIES = ("frequency", "low", "band")
 
 
-def relative_groups(model: SinuDAE, lr: float) -> list[dict]:
+def relative_groups(model: nn.Module, lr: float) -> list[dict]:
     """Make one group of parameters for each tensor, with a learning rate in its natural unit.
 
     Args:
-        model (SinuDAE): The model before training, because the rates depend on the present values
-            of its parameters, see :func:`natural_unit`.
+        model (:class:`torch.nn.Module`): A pair before training, or its two parts in a module,
+            because the rates depend on the present values of its parameters, see
+            :func:`natural_unit`.
         lr (float): Fraction of a tensor's unit that an update may move it by, e.g. 0.004.
 
     Returns:

@@ -1,9 +1,9 @@
 """Train separators of vocals and accompaniment, or continue where their training was cut off.
 
 One masker, with the same arguments, objective and batches in the same order, is trained on each of
-the front-ends: the frozen pair of a run, STFTs, and free filterbanks. Each is a run of its own, in
-the folder of --exp_dir with its name. Mixtures are drawn from all songs, at random places and
-levels.
+the front-ends: the pair of a run, frozen or trained along, STFTs, and free filterbanks. Each is a
+run of its own, in the folder of --exp_dir with its name. Mixtures are drawn from all songs, at
+random places and levels.
 """
 
 import argparse
@@ -19,12 +19,15 @@ from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.data.segments import RemixedSegments
 from asteroid_sinudae.data.tracks import SOURCES, Manifest, Track
 from asteroid_sinudae.models.model_files import model_digest
+from asteroid_sinudae.models.separators import PairSeparator
 from asteroid_sinudae.runs import front_ends, training
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.representations import OF_TABLE, load_representations, pair_name
 from asteroid_sinudae.runs.separators import products_per_second
 from asteroid_sinudae.runs.validation import Validation, split_validation
 from asteroid_sinudae.training.separator_system import SeparatorSystem
+from asteroid_sinudae.training.step_sizes import relative_groups
+from asteroid_sinudae.utils.checks import check
 
 CONF = Path(__file__).resolve().parent / "local" / "conf_separator.yml"
 
@@ -51,7 +54,10 @@ def train_all(args: argparse.Namespace, conf: dict) -> None:
     loader = make_loader(trained, conf)
 
     pl.seed_everything(conf["training"]["seed"], workers=True, verbose=False)
-    separators = {name: front_ends.make_separator(name, pair, conf["masker"]) for name in names}
+    freeze = conf["optim"]["pair_lr"] == 0
+    separators = {
+        name: front_ends.make_separator(name, pair, conf["masker"], freeze) for name in names
+    }
     # What a resumed run must share with its checkpoint.
     shared = {
         "pair": model_digest(pair),
@@ -145,9 +151,7 @@ def train(
 ) -> None:
     """Train what is not frozen of a separator."""
     decay_steps = training.decay_steps(conf, loader)
-    learned = [parameter for parameter in separator.parameters() if parameter.requires_grad]
-    # Not fused: Lightning refuses to clip the gradients of a fused optimiser under autocast.
-    optimizer = torch.optim.Adam(learned, lr=conf["optim"]["lr"])
+    optimizer = make_optimizer(separator, conf["optim"])
     system = SeparatorSystem(
         separator,
         optimizer,
@@ -169,6 +173,18 @@ def train(
     )
 
 
+def make_optimizer(separator: nn.Module, optim: dict) -> torch.optim.Optimizer:
+    """Make Adam; a pair that is trained along moves by a fraction of its tensors' sizes."""
+    groups: list[dict] = []
+    if optim["pair_lr"] and isinstance(separator, PairSeparator):
+        pair = nn.ModuleList([separator.encoder, separator.decoder])
+        groups = relative_groups(pair, optim["pair_lr"])
+    of_pair = {parameter for group in groups for parameter in group["params"]}
+    others = [p for p in separator.parameters() if p.requires_grad and p not in of_pair]
+    # Not fused: Lightning refuses to clip the gradients of a fused optimiser under autocast.
+    return torch.optim.Adam([{"params": others}, *groups], lr=optim["lr"])
+
+
 def check_conf(conf: dict, pair: SinuDAE, names: list[str]) -> None:
     """Raise a ValueError if segments and kernels do not go together, or nothing is to do."""
     for name in names:
@@ -179,6 +195,7 @@ def check_conf(conf: dict, pair: SinuDAE, names: list[str]) -> None:
             raise ValueError(
                 f"{key}={conf['data'][key]} is shorter than a kernel, expected at least {longest}"
             )
+    check(conf["optim"]["pair_lr"] >= 0, "pair_lr", conf["optim"]["pair_lr"], "0 or more")
     if conf["optim"]["clip_norm"] <= 0:
         raise ValueError(f"clip_norm must be positive, got {conf['optim']['clip_norm']}")
     training.check_training(conf)

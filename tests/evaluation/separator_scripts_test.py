@@ -154,6 +154,19 @@ def test_both_train_in_bf16(options, conf):
         assert all(value.dtype == torch.float32 for value in package["state_dict"].values())
 
 
+def test_a_pair_is_trained_along_by_a_fraction_of_its_size(options, conf):
+    call("train_separator.py", conf=conf, front_ends="pair", pair_lr=1e-3, **options)
+    before = load_safely(options["pair_dir"] / "best_model.pth")["state_dict"]
+    package = package_of(options, "pair")
+    for key, value in before.items():
+        moved = (package["state_dict"][key] - value).abs()
+        if value.is_floating_point():
+            assert 0 < moved.max() and moved.square().mean() ** 0.5 < 4.1e-3 * value.abs().max()
+    assert package["model_args"]["freeze"] is False
+    loaded = SinuDAEConvTasNet.from_pretrained(options["exp_dir"] / "pair" / "best_model.pth")
+    assert_same_bits(loaded.state_dict(), package["state_dict"])
+
+
 def test_separators_that_cannot_be_compared(options, conf):
     with pytest.raises(
         SystemExit, match="^eval_separator.py: .* has no separators: train them first"
@@ -182,6 +195,7 @@ def test_separators_that_cannot_be_compared(options, conf):
             dict(segment=63),
             "segment=63 is shorter than a kernel, expected at least 64",
         ),
+        (dict(pair_lr=-1.0), "pair_lr must be 0 or more, got -1.0"),
         (dict(clip_norm=0.0), "clip_norm must be positive, got 0.0"),
         (dict(snr_max=-1.0), r"snr_max must be positive \(dB\), got -1.0"),
         (dict(pan=0.5), "pan=0.5 needs side signals, '.*' has none: prepare the data again with "),
