@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -46,6 +46,7 @@ from .tracks import (
     MANIFEST,
     MAX_SAMPLES,
     SAMPLE_RATE,
+    SIDES,
     SOURCES,
     SUBSETS,
     Count,
@@ -166,9 +167,12 @@ def _why_again(
     if record.state != state:
         return f"{track.path} has changed"
     prepared = Track.of(record.track, folder)
-    if track.with_sides and not prepared.has_sides:
-        return f"{folder} has no side signals"
     return next(filter(None, (prepared.fault(name, checksum) for name in prepared.names)), "")
+
+
+def _is_complete(track: SourceTrack, record: _Record) -> bool:
+    """Tells whether a prepared track has side signals, if they are asked for."""
+    return not track.with_sides or not record.track.files.keys().isdisjoint(SIDES)
 
 
 def _is_newer(track: Track) -> bool:
@@ -180,7 +184,8 @@ def _is_newer(track: Track) -> bool:
 def _finished_track(track: SourceTrack, folder: Path, record: Any) -> Track | None:
     """Returns a track that needs no work, as far as can be told without reading its audio."""
     try:
-        if isinstance(record, _Record) and not _why_again(track, folder, record, track.state()):
+        is_sound = isinstance(record, _Record) and _is_complete(track, record)
+        if is_sound and not _why_again(track, folder, record, track.state()):
             prepared = Track.of(record.track, folder)
             return None if _is_newer(prepared) else prepared
     except (ValueError, OSError):
@@ -204,43 +209,51 @@ def _wav(samples: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == content
+
+
 def _check_ours(
     folder: Path, audio: Mapping[FileName, bytes], record: _Record | _FormerRecord | None
 ) -> None:
     """Raises a ValueError if a file would be replaced that this module did not write.
 
-    Files that no record names, for instance because it was damaged, must equal the new ones.
+    What no record names, for instance because it was damaged, must equal the new files. A record
+    that cannot be read is replaced if it stands beside both sources.
     """
-    ours: set[str] = set()
+    recorded: Iterable[str] = ()
     if record is not None:
         recorded = record.track.files if isinstance(record, _Record) else SOURCES
-        ours = {RECORD, *(f"{name}.wav" for name in recorded)}
-    names = (RECORD, *(f"{name}.wav" for name in audio))
-    there = [name for name in names if name not in ours and os.path.lexists(folder / name)]
-    if not there:
-        return
+    foreign = []
     for name, content in audio.items():
         path = folder / f"{name}.wav"
-        is_new = path.is_file() and not path.is_symlink() and path.read_bytes() == content
-        if path.name not in ours and not is_new:
-            raise ValueError(
-                f"{folder} holds {', '.join(there)} without a {RECORD} of prepare's that names "
-                "it: move that away or choose another data_dir"
-            )
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, expected a file or nothing: move it away")
+        if name not in recorded and os.path.lexists(path) and not _holds(path, content):
+            foreign.append(path.name)
+    if record is None and os.path.lexists(folder / RECORD):
+        if not all(_holds(folder / f"{name}.wav", audio[name]) for name in SOURCES):
+            foreign.insert(0, RECORD)
+    if foreign:
+        raise ValueError(
+            f"{folder} holds {', '.join(foreign)} without a {RECORD} of prepare's that names it: "
+            "move that away or choose another data_dir"
+        )
 
 
 def _write_track(folder: Path, audio: Mapping[FileName, bytes], record: _Record) -> None:
-    """Writes a track's files and its record.
+    """Writes a track's record, and those of its files that are not there yet.
 
     If the disk is full, nothing is written. If the process is killed in between, a file is missing
     afterwards, which the next preparation notices.
     """
+    new = {name: each for name, each in audio.items() if not _holds(folder / f"{name}.wav", each)}
     with ExitStack() as stack:  # the files take their places in reverse order, the record first
-        for name, content in audio.items():
+        for name, content in new.items():
             stack.enter_context(atomic_path(folder / f"{name}.wav")).write_bytes(content)
         temporary = stack.enter_context(atomic_path(folder / RECORD))
         temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
-        for name in audio:
+        for name in new:
             (folder / f"{name}.wav").unlink(missing_ok=True)
 
 
@@ -260,8 +273,6 @@ def _kept(
         }
     except (ValueError, OSError) as error:
         return None, one_line(error)
-    if track.with_sides:
-        return None, f"{folder} has no side signals"
     described = TrackRecord(track.name, track.subset, record.n_samples, record.n_clipped, files)
     return _Record(FORMAT, described, origin, state), ""
 
@@ -271,18 +282,19 @@ def _prepare_track(track: SourceTrack, data_dir: Path, origin: _Origin) -> _Outc
     folder = data_dir / track.key
     try:
         found, again = _read_record(folder), ""
+        has_sides = isinstance(found, _Record) and not found.track.files.keys().isdisjoint(SIDES)
     except (ValueError, OSError) as error:
         found, again = None, one_line(error)
+        has_sides = any(os.path.lexists(folder / f"{name}.wav") for name in SIDES)
+    track = replace(track, with_sides=track.with_sides or has_sides)  # what is there stays
     try:
         state = track.state()  # taken before the files are read, so that later changes show
         if found is not None:
             kept, again = _kept(track, folder, found, origin, state)
-            if kept is not None:
+            if kept is not None and _is_complete(track, kept):
                 with _writing(data_dir):  # even if unchanged, to make it newer than the audio
                     write_json(folder / RECORD, asdict(kept))
                 return _Outcome(track)
-            if isinstance(found, _Record) and Track.of(found.track, folder).has_sides:
-                track = replace(track, with_sides=True)  # what is there is not made less
         sources = read_sources(track)
         audio = {name: _wav(samples) for name, samples in sources.audio.items()}
         _check_ours(folder, audio, found)
@@ -418,8 +430,8 @@ def prepare_musdb18(
             With 1, this process decodes.
         with_sides (bool): Whether to write ``{vocals,accompaniment}_side.wav`` as well, half of the
             left channel minus the right, from which with the mean any mix of the two channels can
-            be made. Tracks that were prepared without them are prepared again; those that were
-            prepared with them keep them.
+            be made. Tracks that were prepared without them get them, and those that have them
+            keep them. A track with more than two channels has none, and cannot be used.
 
     Returns:
         The manifest of `data_dir`.

@@ -128,7 +128,7 @@ class _Segments(Dataset):
     ) -> None:
         check(len(tracks) > 0, "tracks", tracks, "at least one track")
         check(segment <= MAX_SAMPLES, "segment", segment, f"at most {MAX_SAMPLES} (an hour)")
-        self.segment = segment
+        self.segment, self.names = segment, names
         self.starts = [segment_starts(track.n_samples, segment, hop) for track in tracks]
         self.counts = [len(starts) for starts in self.starts]
         self.index = _Places(tracks, self.starts)
@@ -216,8 +216,10 @@ class RemixedSegments(_Segments):
         check(0 <= pan <= 1, "pan", pan, "0 to 1")
         for track in tracks if pan else ():
             if not track.has_sides:
-                expected = "prepare the data again with --stereo true (stage 1)"
-                raise ValueError(f"{pan=} needs side signals, {track.name!r} has none: {expected}")
+                raise ValueError(
+                    f"{pan=} needs side signals, {track.name!r} has none: {AGAIN}, with "
+                    "--stereo true in run.sh"
+                )
         names = (*SOURCES, *SIDES) if pan else SOURCES
         super().__init__(tracks, segment, segment, keep_on, names)
         low, high = gain_range

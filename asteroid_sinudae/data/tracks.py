@@ -120,7 +120,7 @@ class Track:
 
     @property
     def has_sides(self) -> bool:
-        return self.files is not None and not self.files.keys().isdisjoint(SIDES)
+        return self.files is not None and self.files.keys() >= set(SIDES)
 
     @property
     def names(self) -> tuple[FileName, ...]:

@@ -23,7 +23,7 @@ from typing_extensions import TypedDict
 
 from ..data.sampler import DrawSampler, SetShuffleSampler
 from ..data.segments import RemixedSegments, TrainSegments
-from ..data.tracks import SOURCES, Manifest, Track
+from ..data.tracks import SOURCES, FileName, Manifest, Track
 from ..training.base_system import BaseSystem
 from ..training.checkpoint_state import check_finite_weights, check_state, schedulers
 from ..training.checkpoints import (
@@ -108,9 +108,9 @@ def make_dataset(manifest: Manifest, conf: dict) -> TrainSegments:
     return TrainSegments(tracks, data["segment"], hop, keep_on=data["keep_on"] or None)
 
 
-def data_digest(tracks: Iterable[Track]) -> str:
-    """Return the SHA-256 of the checksums of all files of tracks, in their order."""
-    files = [track.record.files[name].sha256 for track in tracks for name in SOURCES]
+def data_digest(tracks: Iterable[Track], names: Iterable[FileName] = SOURCES) -> str:
+    """Return the SHA-256 of the checksums of tracks' files of these names, in their order."""
+    files = [track.record.files[name].sha256 for track in tracks for name in names]
     return hashlib.sha256("".join(files).encode()).hexdigest()
 
 

@@ -62,7 +62,7 @@ def train_all(args: argparse.Namespace, conf: dict) -> None:
     shared = {
         "pair": model_digest(pair),
         "train_segments": len(loader.dataset),
-        "train_data": training.data_digest(trained),
+        "train_data": training.data_digest(trained, loader.dataset.names),
     }
     for name, separator in separators.items():
         run, facts = Run(args.exp_dir / name), {**shared, "front_end": name}

@@ -111,7 +111,7 @@ def test_the_sampler_counts_on(tracks, world_size):
         (dict(gain_range=(-61.0, 0.0)), "gain_range must be two of -60 to 60"),
         (dict(pan=1.5), "pan must be 0 to 1, got 1.5"),
         (dict(pan=float("nan")), "pan must be 0 to 1, got nan"),
-        (dict(pan=0.5), "pan=0.5 needs side signals, 'a' has none: prepare the data again with"),
+        (dict(pan=0.5), "pan=0.5 needs side signals, 'a' has none: prepare the data again"),
         (dict(seed=-1), "seed must be 0 or more, got -1"),
         (dict(tracks=[]), "tracks must be at least one track"),
     ],

@@ -9,6 +9,7 @@ from wav_trees import audio, contents, noise, prepare
 from asteroid_sinudae.data import prepare as preparation
 from asteroid_sinudae.data.segments import RemixedSegments
 from asteroid_sinudae.data.tracks import SIDES, SOURCES, Manifest, Track
+from asteroid_sinudae.runs.training import data_digest
 
 HALF_STEP = 0.5 / 2**15 + 1e-7
 
@@ -65,6 +66,42 @@ def test_they_come_later_and_stay(source, data_dir, monkeypatch):
     assert contents(data_dir) == before
 
 
+def test_sound_files_are_not_written_again(source, data_dir):
+    tracks = prepare(data_dir, source).tracks
+    files = [track.path(name) for track in tracks for name in SOURCES]
+    before = [path.stat().st_ino for path in files]
+    prepare(data_dir, source, with_sides=True)
+    assert [path.stat().st_ino for path in files] == before
+
+
+@pytest.mark.parametrize("had_sides", [False, True])
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_damaged_record_is_no_obstacle(source, data_dir, caplog, had_sides, asked):
+    track, *_ = prepare(data_dir, source, with_sides=had_sides).tracks
+    (track.folder / "track.json").write_text("")
+    if had_sides:
+        track.path("vocals_side").unlink()
+    manifest = prepare(data_dir, source, with_sides=asked)
+    assert not manifest.skipped and manifest.tracks[0].has_sides == (had_sides or asked)
+    assert "prepared again: train/A - 1" in caplog.text
+
+
+def test_completing_what_is_there_is_no_warning(source, data_dir, caplog):
+    prepare(data_dir, source)
+    prepare(data_dir, source, with_sides=True)
+    assert not caplog.records
+
+
+def test_a_folder_in_the_place_of_a_file_costs_no_other_file(source, data_dir):
+    track, *_ = prepare(data_dir, source, with_sides=True).tracks
+    track.path("vocals_side").unlink()
+    track.path("vocals_side").mkdir()
+    before = audio(data_dir)
+    (skipped,) = prepare(data_dir, source).skipped
+    assert "vocals_side.wav is a folder, expected a file or nothing: move it" in skipped["reason"]
+    assert audio(data_dir) == before
+
+
 def test_a_file_of_the_user_in_their_place_is_left_alone(source, data_dir):
     tracks = prepare(data_dir, source).tracks
     (tracks[0].folder / "vocals_side.wav").write_text("mine")
@@ -99,3 +136,10 @@ def test_without_pan_nothing_changes(source, data_dir):
     one, other = RemixedSegments(tracks, 1000, seed=2), RemixedSegments(without, 1000, seed=2)
     for number in range(5):
         assert all(map(torch.equal, one[number], other[number]))
+
+
+def test_a_training_with_pan_knows_its_sides(source, data_dir):
+    tracks = prepare(data_dir, source, with_sides=True).subset("train")
+    names = RemixedSegments(tracks, 1000, pan=1.0).names
+    assert data_digest(tracks, names) != data_digest(tracks)
+    assert RemixedSegments(tracks, 1000).names == SOURCES
