@@ -329,11 +329,13 @@ def with_length(name: str, steps: float | None = None) -> str:
         steps (float, optional): Updates; None or NaN if nothing is known.
 
     Examples
-        >>> [with_length("DAE", 40), with_length("DAE", 0), with_length("multires_c800_s256")]
-        ['DAE, 40 updates', 'DAE, untrained', 'multires_c800_s256, untrained']
+        >>> [with_length("DAE", 40), with_length("DAE", 0), with_length("DAE, untrained", 0)]
+        ['DAE, 40 updates', 'DAE, untrained', 'DAE, untrained']
+        >>> with_length("multires_c800_s256")
+        'multires_c800_s256, untrained'
     """
     if name in STRUCTURES or steps == 0:
-        return f"{name}, untrained"
+        return f"{name.removesuffix(', untrained')}, untrained"
     return name if steps is None or pd.isna(steps) else f"{name}, {steps:.0f} updates"
 
 
