@@ -90,14 +90,16 @@ def test_all_suites(call, tmp_path):
     parts = ["forward", "backward", "optimiser", "sorting", "total"]
     assert [part for pair, part in steps if pair == "ours, fp32"] == parts
     times = [steps["ours, fp32", part]["median (ms)"] for part in parts]
-    assert min(times) > 0 and sum(times[:-1]) == pytest.approx(times[-1], rel=0.05)
+    # Medians of parts need not add up to that of the whole, but none exceeds it.
+    assert 0 < min(times) and max(times) == times[-1]
     assert steps["matrix product, fp32", "total"]["of the machine's rate (%)"] == pytest.approx(100)
     assert {row["kept on"] for row in content["tables"]["loading"]} == {"disk", "cpu"}
     assert all(row["kept (MB)"] > 0 for row in content["tables"]["memory"])
     starts = {row["command"]: row for row in content["tables"]["start"]}
     needs_torch = starts['python -c "import torch"']
-    for key in ("processor (s)", "peak memory (MB)"):
-        assert 0 < starts["sinudae --help"][key] < needs_torch[key] < starts["sinudae info"][key]
+    memory = "peak memory (MB)"
+    assert starts["sinudae --help"][memory] < needs_torch[memory] < starts["sinudae info"][memory]
+    assert all(row["processor (s)"] > 0 for row in starts.values())
     assert all(row["songs a minute"] > 0 for row in content["tables"]["songs"])
     assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert "## codec" in out and "figures.json: what was measured" in out
