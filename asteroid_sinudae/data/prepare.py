@@ -170,9 +170,8 @@ def _why_again(
     return next(filter(None, (prepared.fault(name, checksum) for name in prepared.names)), "")
 
 
-def _is_complete(track: SourceTrack, record: _Record) -> bool:
-    """Tells whether a prepared track has side signals, if they are asked for."""
-    return not track.with_sides or not record.track.files.keys().isdisjoint(SIDES)
+def _has_sides(record: _Record | _FormerRecord | None) -> bool:
+    return isinstance(record, _Record) and not record.track.files.keys().isdisjoint(SIDES)
 
 
 def _is_newer(track: Track) -> bool:
@@ -184,8 +183,8 @@ def _is_newer(track: Track) -> bool:
 def _finished_track(track: SourceTrack, folder: Path, record: Any) -> Track | None:
     """Returns a track that needs no work, as far as can be told without reading its audio."""
     try:
-        is_sound = isinstance(record, _Record) and _is_complete(track, record)
-        if is_sound and not _why_again(track, folder, record, track.state()):
+        is_whole = isinstance(record, _Record) and (_has_sides(record) or not track.with_sides)
+        if is_whole and not _why_again(track, folder, record, track.state()):
             prepared = Track.of(record.track, folder)
             return None if _is_newer(prepared) else prepared
     except (ValueError, OSError):
@@ -282,7 +281,7 @@ def _prepare_track(track: SourceTrack, data_dir: Path, origin: _Origin) -> _Outc
     folder = data_dir / track.key
     try:
         found, again = _read_record(folder), ""
-        has_sides = isinstance(found, _Record) and not found.track.files.keys().isdisjoint(SIDES)
+        has_sides = _has_sides(found)
     except (ValueError, OSError) as error:
         found, again = None, one_line(error)
         has_sides = any(os.path.lexists(folder / f"{name}.wav") for name in SIDES)
@@ -291,7 +290,7 @@ def _prepare_track(track: SourceTrack, data_dir: Path, origin: _Origin) -> _Outc
         state = track.state()  # taken before the files are read, so that later changes show
         if found is not None:
             kept, again = _kept(track, folder, found, origin, state)
-            if kept is not None and _is_complete(track, kept):
+            if kept is not None and (_has_sides(kept) or not track.with_sides):
                 with _writing(data_dir):  # even if unchanged, to make it newer than the audio
                     write_json(folder / RECORD, asdict(kept))
                 return _Outcome(track)
