@@ -214,12 +214,12 @@ class RemixedSegments(_Segments):
         pan: float = 0.0,
     ) -> None:
         check(0 <= pan <= 1, "pan", pan, "0 to 1")
-        for track in tracks if pan else ():
-            if not track.has_sides:
-                raise ValueError(
-                    f"{pan=} needs side signals, {track.name!r} has none: {AGAIN}, with "
-                    "--stereo true in run.sh"
-                )
+        without = [track.name for track in tracks if not track.has_sides]
+        if pan and without:
+            raise ValueError(
+                f"{pan=} needs side signals, {without[0]!r} has none: {AGAIN}, with "
+                "--stereo true in run.sh"
+            )
         names = (*SOURCES, *SIDES) if pan else SOURCES
         super().__init__(tracks, segment, segment, keep_on, names)
         low, high = gain_range
