@@ -12,12 +12,13 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
+from torchaudio.functional import resample
 
 from ..metrics import is_silent
 from ..utils.checks import check
@@ -38,6 +39,8 @@ MAX_GAIN = 60.0  # dB, of remixed segments
 MAX_DRAWS = 20  # places of vocals, before silence is taken
 SHARE_OF_SILENT = 0.1  # of the places without vocals that are drawn
 SHARE_OF_MATCHED = 0.1  # of remixed segments
+# Frequency ratios of just intonation, 0 to 4 semitones up: small numbers are resampled fast.
+INTERVALS = ((1, 1), (16, 15), (9, 8), (6, 5), (5, 4))
 
 
 def segment_starts(n_samples: int, segment: int, hop: int) -> range:
@@ -137,13 +140,26 @@ class _Segments(Dataset):
     def __len__(self) -> int:
         return len(self.index)
 
-    def _read(self, path: Path, n_samples: int, start: int) -> torch.Tensor:
-        """Reads a segment of shape (1, segment), with zeros after the end of the track."""
+    def _read(
+        self, path: Path, n_samples: int, start: int, length: int | None = None
+    ) -> torch.Tensor:
+        """Reads a segment of shape (1, length), with zeros after the end of the track."""
+        length = length or self.segment
         if path in self.kept:
-            audio = self.kept[path][start : start + self.segment].float() / FULL_SCALE
+            audio = self.kept[path][start : start + length].float() / FULL_SCALE
         else:
-            audio = torch.from_numpy(_read(path, n_samples, start, self.segment, "float32"))
-        return F.pad(audio, [0, self.segment - len(audio)])[None]  # (1, segment)
+            audio = torch.from_numpy(_read(path, n_samples, start, length, "float32"))
+        return F.pad(audio, [0, length - len(audio)])[None]  # (1, length)
+
+
+class _Place(NamedTuple):
+    """What becomes a remixed segment: `length` samples, played `up / down` times as fast."""
+
+    track: Track
+    start: int
+    length: int
+    up: int
+    down: int
 
 
 class TrainSegments(_Segments):
@@ -187,6 +203,10 @@ class RemixedSegments(_Segments):
     their difference, weighed by a number from `-pan` to `pan` that is drawn evenly. At 1 and -1
     that is the left and the right channel.
 
+    With `semitones`, each source is played faster or slower by an interval of just intonation that
+    is drawn evenly, from that many semitones down to as many up; its pitch, its tempo and its
+    formants move together. Sources of the same place move by the same interval.
+
     The length is the number of items that have as many samples as the tracks.
 
     Args:
@@ -196,12 +216,13 @@ class RemixedSegments(_Segments):
         seed (int): Non-negative seed.
         keep_on (str, optional): See :class:`TrainSegments`.
         pan (float): From 0 to 1, see above; more than 0 needs the tracks' side signals.
+        semitones (int): From 0 to 4, see above.
 
     Raises:
         ValueError: If there is no track, `segment` is below 1 or over an hour, `gain_range` is no
-            range, `pan` is out of its range or a track has no side signals for it, or the audio
-            does not fit on the device. Reading an item raises it if a file was changed since it was
-            prepared.
+            range, `pan` or `semitones` is out of its range, a track has no side signals for `pan`,
+            or the audio does not fit on the device. Reading an item raises it if a file was changed
+            since it was prepared.
     """
 
     def __init__(
@@ -212,8 +233,11 @@ class RemixedSegments(_Segments):
         seed: int = 0,
         keep_on: str | None = None,
         pan: float = 0.0,
+        semitones: int = 0,
     ) -> None:
         check(0 <= pan <= 1, "pan", pan, "0 to 1")
+        known = range(len(INTERVALS))
+        check(semitones in known, "semitones", semitones, f"an integer, 0 to {known[-1]}")
         without = [track.name for track in tracks if not track.has_sides]
         if pan and without:
             raise ValueError(
@@ -226,7 +250,8 @@ class RemixedSegments(_Segments):
         is_range = -MAX_GAIN <= low <= high <= MAX_GAIN
         check(is_range, "gain_range", gain_range, f"two of -{MAX_GAIN:g} to {MAX_GAIN:g} (dB)")
         check(seed >= 0, "seed", seed, "0 or more")
-        self.tracks, self.gain_range, self.seed, self.pan = tracks, gain_range, seed, pan
+        self.tracks, self.gain_range, self.seed = tracks, gain_range, seed
+        self.pan, self.semitones = pan, semitones
         lengths = np.array([track.n_samples for track in tracks], dtype=np.float64)
         self.shares = lengths / lengths.sum()
 
@@ -242,20 +267,25 @@ class RemixedSegments(_Segments):
         accompaniment = self._at(other, "accompaniment", rng)
         return vocals * self._factor(rng), accompaniment * self._factor(rng)
 
-    def _place(self, rng: np.random.Generator) -> tuple[Track, int]:
-        """Draws a track, and the first sample of a segment of it."""
+    def _place(self, rng: np.random.Generator) -> _Place:
+        """Draws a track, a speed, and the first sample of what becomes a segment."""
         track = self.tracks[rng.choice(len(self.tracks), p=self.shares)]
-        return track, int(rng.integers(max(track.n_samples - self.segment, 0) + 1))
+        up, down = 1, 1
+        if self.semitones:
+            steps = int(rng.integers(-self.semitones, self.semitones + 1))
+            up, down = INTERVALS[abs(steps)][:: 1 if steps >= 0 else -1]
+        length = -(-self.segment * up // down)
+        start = int(rng.integers(max(track.n_samples - length, 0) + 1))
+        return _Place(track, start, length, up, down)
 
-    def _at(
-        self, place: tuple[Track, int], source: SourceName, rng: np.random.Generator
-    ) -> torch.Tensor:
-        track, start = place
-        mean = self._read(track.path(source), track.n_samples, start)
-        if not self.pan:
-            return mean
-        side = self._read(track.path(SIDES[SOURCES.index(source)]), track.n_samples, start)
-        return mean + float(rng.uniform(-self.pan, self.pan)) * side
+    def _at(self, place: _Place, source: SourceName, rng: np.random.Generator) -> torch.Tensor:
+        track, start, length, up, down = place
+        audio = self._read(track.path(source), track.n_samples, start, length)
+        if self.pan:
+            side = track.path(SIDES[SOURCES.index(source)])
+            factor = float(rng.uniform(-self.pan, self.pan))
+            audio = audio + factor * self._read(side, track.n_samples, start, length)
+        return resample(audio, up, down)[:, : self.segment]  # which leaves equal rates as they are
 
     def _factor(self, rng: np.random.Generator) -> float:
         """Draws a gain and a sign."""

@@ -39,6 +39,7 @@ SINCE = {
     "bandwidth_weight": 0.0,
     "tie_phases": False,
     "pan": 0.0,
+    "semitones": 0,
     "pair_lr": 0.0,
 }
 # Facts of a run that older checkpoints do not tell, so that nothing can be said of them.

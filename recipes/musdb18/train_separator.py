@@ -79,7 +79,10 @@ def make_loader(tracks: list[Track], conf: dict) -> DataLoader:
     gains = data["gain_low"], data["gain_high"]
     keep_on, seed = data["keep_on"] or None, conf["training"]["seed"]
     return training.make_loader(
-        RemixedSegments(tracks, data["segment"], gains, seed, keep_on, data["pan"]), conf
+        RemixedSegments(
+            tracks, data["segment"], gains, seed, keep_on, data["pan"], data["semitones"]
+        ),
+        conf,
     )
 
 

@@ -81,6 +81,49 @@ def test_songs_shorter_than_a_segment_end_in_silence(tracks):
     assert vocals[0, :60].abs().min() > 0 and vocals[0, 60:].abs().max() == 0
 
 
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    """A song of two tones, of 400 and 1000 Hz."""
+    root, times = tmp_path_factory.mktemp("tones"), np.arange(40000) / SAMPLE_RATE
+    vocals, accompaniment = (0.5 * np.sin(2 * np.pi * f * times) for f in (400.0, 1000.0))
+    made = [write_track(root, "tones", vocals, accompaniment, subset="train")]
+    return Manifest.load(write_data(root, made)).subset("train")
+
+
+def frequency_of(segment):
+    """Frequency of a tone, in Hz, from the distance between its first and last rise through 0."""
+    signs = (segment[0] > 0).int()
+    rises = (signs.diff() > 0).nonzero()[:, 0]
+    return float((len(rises) - 1) * SAMPLE_RATE / (rises[-1] - rises[0]))
+
+
+def test_sources_are_transposed(tones):
+    dataset = RemixedSegments(tones, 20000, (0.0, 0.0), seed=2, semitones=2)
+    found = set()
+    for number in range(80):
+        pair = dataset[number]
+        assert all(segment.shape == (1, 20000) for segment in pair)
+        ratios = [frequency_of(s) / f for s, f in zip(pair, (400.0, 1000.0), strict=True)]
+        steps = [12 * np.log2(ratio) for ratio in ratios]
+        assert steps == pytest.approx(np.round(steps).tolist(), abs=0.15)
+        found.add(tuple(np.round(steps).astype(int).tolist()))
+    assert {step for pair in found for step in pair} == {-2, -1, 0, 1, 2}
+    assert any(a != b for a, b in found)
+
+
+def test_a_place_is_transposed_as_one(tones, monkeypatch):
+    monkeypatch.setattr("asteroid_sinudae.data.segments.SHARE_OF_MATCHED", 1.0)
+    dataset = RemixedSegments(tones, 20000, semitones=4)
+    ratios = [frequency_of(v) / frequency_of(a) for v, a in map(dataset.__getitem__, range(30))]
+    assert ratios == pytest.approx([0.4] * 30, rel=2e-3)
+
+
+def test_transposed_segments_end_in_silence_too(tracks):
+    dataset = RemixedSegments(tracks[2:3], SEGMENT, seed=1, semitones=4)
+    lengths = {int(dataset[number][0].abs().gt(1e-3).nonzero()[-1, 1]) for number in range(40)}
+    assert min(lengths) < 55 and 65 < max(lengths) < SEGMENT - 1
+
+
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_the_sampler_counts_on(tracks, world_size):
     dataset = RemixedSegments(tracks, SEGMENT)
@@ -112,6 +155,9 @@ def test_the_sampler_counts_on(tracks, world_size):
         (dict(pan=1.5), "pan must be 0 to 1, got 1.5"),
         (dict(pan=float("nan")), "pan must be 0 to 1, got nan"),
         (dict(pan=0.5), "pan=0.5 needs side signals, 'a' has none: prepare the data again"),
+        (dict(semitones=5), "semitones must be an integer, 0 to 4, got 5"),
+        (dict(semitones=-1), "semitones must be an integer, 0 to 4, got -1"),
+        (dict(semitones=0.5), "semitones must be an integer, 0 to 4, got 0.5"),
         (dict(seed=-1), "seed must be 0 or more, got -1"),
         (dict(tracks=[]), "tracks must be at least one track"),
     ],

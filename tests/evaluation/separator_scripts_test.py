@@ -199,6 +199,7 @@ def test_separators_that_cannot_be_compared(options, conf):
         (dict(clip_norm=0.0), "clip_norm must be positive, got 0.0"),
         (dict(snr_max=-1.0), r"snr_max must be positive \(dB\), got -1.0"),
         (dict(pan=0.5), "pan=0.5 needs side signals, '.*' has none: prepare the data again "),
+        (dict(semitones=5), "semitones must be an integer, 0 to 4, got 5"),
         (dict(epochs=0), "epochs must be at least 1 and max_steps -1 or more, got epochs=0"),
         (dict(lr=1e30), "loss must be finite, got nan after . updates: choose a lower lr"),
         (dict(data_dir="nowhere"), "nowhere/manifest.json not found: prepare the data first"),
