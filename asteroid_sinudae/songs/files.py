@@ -104,7 +104,8 @@ def separate(
     """Separate a waveform, or a file of any length piece by piece.
 
     Estimates have the song's sample rate, channels, length and level. Channels are separated one by
-    one. A pair (:class:`.SinuDAE`) does not separate: it gives its ``reconstruction``.
+    one; but of two, a model whose sources have names hears the middle and the side. A pair
+    (:class:`.SinuDAE`) does not separate: it gives its ``reconstruction``.
 
     Args:
         model (str, Path, BaseModel or LoadedModel): A separator: its file, or its name among those

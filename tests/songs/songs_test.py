@@ -76,15 +76,37 @@ def test_rates_there_and_back():
     torch.testing.assert_close(result[1, 1, inner], tone[inner], atol=2e-6, rtol=0)
 
 
-def test_channels_are_signals_of_their_own(dae):
+@pytest.fixture
+def separator(dae):
     torch.manual_seed(0)
-    model = SinuDAEConvTasNet(
-        2, pretrained=dae, n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=8, skip_chan=4
-    ).eval()
-    wav = write("a.wav", 2 * RATE)
-    soundfile.write("b.wav", wav[1].numpy(), RATE, subtype="FLOAT")
-    both, second = (separate(model, path, chunk=0.5) for path in ("a.wav", "b.wav"))
-    assert both.shape == (2, 2, 2 * RATE) and torch.equal(both[1:], second)
+    sizes = dict(n_blocks=2, n_repeats=1, bn_chan=4, hid_chan=8, skip_chan=4)
+    return SinuDAEConvTasNet(2, pretrained=dae, **sizes).eval()
+
+
+@pytest.mark.parametrize("channels, keep_order", [(3, False), (2, True)])
+def test_channels_are_signals_of_their_own(separator, channels, keep_order):
+    """More than two are, and those of models whose sources have no order."""
+    wav = write("a.wav", 2 * RATE, channels)
+    soundfile.write("b.wav", wav[-1].numpy(), RATE, subtype="FLOAT")
+    options = dict(chunk=0.5, keep_order=keep_order)
+    together, last = (separate(separator, path, **options) for path in ("a.wav", "b.wav"))
+    assert together.shape == (channels, 2, 2 * RATE) and torch.equal(together[-1:], last)
+
+
+def test_stereo_is_separated_as_middle_and_side(separator):
+    left, right = write("a.wav", 2 * RATE)
+    middle_and_side = torch.stack([(left + right) / 2, (left - right) / 2])
+    soundfile.write("b.wav", middle_and_side.T.numpy(), RATE, subtype="FLOAT")
+    middle, side = separate(separator, "b.wav", keep_order=True)  # in one chunk
+    found = separate(separator, "a.wav")
+    torch.testing.assert_close(found, torch.stack([middle + side, middle - side]))
+
+
+def test_stereo_that_is_mono_is_separated_as_such(separator):
+    wav = write("mono.wav", 2 * RATE, channels=1)
+    soundfile.write("a.wav", wav.repeat(2, 1).T.numpy(), RATE, subtype="FLOAT")
+    mono, stereo = (separate(separator, path, chunk=0.5) for path in ("mono.wav", "a.wav"))
+    torch.testing.assert_close(stereo, mono.repeat(2, 1, 1))
 
 
 @pytest.mark.parametrize("kind", ["pair", "on the pair", "of Asteroid"])
