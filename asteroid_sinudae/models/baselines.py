@@ -57,12 +57,12 @@ def _leave_out_of_files(filterbank: nn.Module) -> None:
     """Make buffers that are computed no part of the state; older files, which have them, load."""
     for name, buffer in list(filterbank.named_buffers()):
         filterbank.register_buffer(name, buffer, persistent=False)
+    filterbank.register_load_state_dict_pre_hook(_drop_buffers)
 
-    def drop(module, state_dict, prefix, *_):
-        for name, _ in module.named_buffers():
-            state_dict.pop(prefix + name, None)
 
-    filterbank.register_load_state_dict_pre_hook(drop)
+def _drop_buffers(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+    for name in dict(module.named_buffers()):
+        state_dict.pop(prefix + name, None)
 
 
 class STFTConvTasNet(STFTSeparator):

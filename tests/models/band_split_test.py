@@ -3,6 +3,9 @@
 import asteroid_sinudae as sinudae  # before the first import of asteroid
 
 # isort: split
+import copy
+import pickle
+
 import pytest
 import torch
 from asteroid.models import BaseModel
@@ -96,6 +99,15 @@ def test_a_model_from_its_file(tmp_path, name, mask_act):
             wav = torch.randn(shape)
             assert torch.equal(loaded(wav), model(wav))
             assert loaded(wav).shape == (*shape[:1][: len(shape) - 1], 2, 500)
+
+
+@models
+def test_a_model_for_another_process(name):
+    """Pickled, as the processes are given it that score songs by museval."""
+    model = make(name).eval()
+    wav = torch.randn(1, 1, 300)
+    for received in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert torch.equal(received(wav), model(wav))
 
 
 @models
