@@ -2,9 +2,11 @@
 
 Vocals and accompaniment are estimated together, by a binary mask that knows the true sources and
 by its complement (Section 3), or by a separator that hears the mixture only, and scored together.
-Channels are estimated each by itself, and scored together as museval does.
+Channels are estimated each by itself, but that separators hear mid and side, as for whole songs.
+They are scored together as museval does.
 """
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from museval import MethodStore, TrackStore, eval_mus_track
 
 from ..data.musdb18 import SourceTrack, read_stereo
 from ..data.tracks import SAMPLE_RATE, SOURCES, SourceName, Track
+from ..songs.streams import by_mid_and_side
 from ..utils.checks import check
 from .estimates import Model, masked_estimates, separated_estimates
 
@@ -59,7 +62,8 @@ def score_track(
         torch.from_numpy(references[source].T)[:, None] for source in SOURCES
     )  # (channels, 1, time)
     if isinstance(model, BaseEncoderMaskerDecoder):
-        estimates = separated_estimates(model, vocals + accompaniment)
+        separator = partial(by_mid_and_side, model) if len(vocals) == 2 else model
+        estimates = separated_estimates(separator, vocals + accompaniment)
     else:
         estimates = masked_estimates(model, vocals, accompaniment, threshold)
     for source, estimate in estimates.items():

@@ -62,7 +62,7 @@ def masked_estimates(
 
 @torch.no_grad()
 def separated_estimates(
-    separator: BaseEncoderMaskerDecoder,
+    separator: Callable[[torch.Tensor], torch.Tensor],
     mixture: torch.Tensor,
     chunk: int = 10 * SAMPLE_RATE,
     overlap: int = SAMPLE_RATE,
@@ -70,8 +70,8 @@ def separated_estimates(
     """Separate a mixture by a separator, in chunks that fade into each other.
 
     Args:
-        separator (BaseEncoderMaskerDecoder): Separator of the :data:`SOURCES`, on the mixture's
-            device.
+        separator (callable): Separator of the :data:`SOURCES`, on the mixture's device; a function
+            from shape `(batch, time)` to `(batch, sources, time)`.
         mixture (:class:`torch.Tensor`): shape `(batch, 1, time)`.
         chunk (int): Samples at a time, see :func:`.overlap_add`.
         overlap (int): Samples that two chunks share.

@@ -1,7 +1,7 @@
 """Models applied to audio files of any sample rate, length and number of channels, piece by piece.
 
-The channels of a file are processed separately, but that separators hear the middle and the side of
-a stereo file, see :func:`separated`. A file at another sample rate than the model's is resampled,
+The channels of a file are processed separately, but that separators hear mid and side of a stereo
+file, see :func:`separated`. A file at another sample rate than the model's is resampled,
 and the separated sources are resampled back. Nothing is rescaled, so the level is kept.
 """
 
@@ -22,7 +22,7 @@ from ..models.sinudae import SinuDAE
 from ..utils.checks import check
 from .audio import AudioFile, like, rate_ratio, resampled
 from .encoded_file import EncodedFile, Signal
-from .streams import Stream, cut, map_blocks, overlap_add, together
+from .streams import Stream, by_mid_and_side, cut, map_blocks, overlap_add, together
 
 MAX_PEAK = 1e9  # largest sample of a song: far beyond any scale, but its powers are finite
 MAX_BLOCK = 2**28  # bytes of a representation that are in memory at a time
@@ -41,9 +41,9 @@ def separated(
     A :class:`.SinuDAE` depends on a short part of the signal around each sample, so that its result
     is the same in chunks as for the whole file. The chunks of other models fade into each other.
 
-    Of two channels, a model whose sources have an order hears the middle, their mean, and the side,
-    half of their difference; what it estimates of the two is added and subtracted. Voices are
-    mostly in the middle, where less is in their way than in either channel.
+    Of two channels, a model whose sources have an order hears mid and side, see
+    :func:`.by_mid_and_side`: voices are mostly in the mid, where less is in their way than in
+    either channel.
 
     Args:
         model (:class:`~asteroid.models.BaseModel`): A model from mono waveforms to waveforms.
@@ -74,7 +74,7 @@ def separated(
     else:
         n_shared = min(round(overlap * model.sample_rate), n_samples // 2)
         if audio.channels == 2 and not keep_order:
-            function = partial(_separate_stereo_chunk, model)
+            function = partial(by_mid_and_side, function)
         pieces = overlap_add(pieces, function, n_samples, n_shared, keep_order)
     estimates = resampled(pieces, 1 / ratio, audio.length)
     return finite(estimates, audio.sample_rate, model, audio)
@@ -237,13 +237,6 @@ def _device(model: object) -> torch.device:
 def _separate_chunk(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
     """`(channels, time)` -> `(channels, n_src, time)`, one channel at a time to save memory."""
     return torch.stack([_separate_channel(model, channel) for channel in wav])
-
-
-def _separate_stereo_chunk(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
-    """`(2, time)` -> `(2, n_src, time)`, by middle and side; a silent channel stays silent."""
-    left, right = wav
-    middle, side = _separate_chunk(model, torch.stack([left + right, left - right]) / 2)
-    return torch.stack([middle + side, middle - side]) * wav.any(dim=1)[:, None, None]
 
 
 @torch.inference_mode()

@@ -104,7 +104,7 @@ def separate(
     """Separate a waveform, or a file of any length piece by piece.
 
     Estimates have the song's sample rate, channels, length and level. Channels are separated one by
-    one; but of two, a model whose sources have names hears the middle and the side. A pair
+    one; but of two, a model whose sources have names hears mid and side. A pair
     (:class:`.SinuDAE`) does not separate: it gives its ``reconstruction``.
 
     Args:

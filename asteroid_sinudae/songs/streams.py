@@ -107,6 +107,25 @@ def map_blocks(
         window.drop(max(0, start - margin))
 
 
+def by_mid_and_side(
+    function: Callable[[torch.Tensor], torch.Tensor], wav: torch.Tensor
+) -> torch.Tensor:
+    """Separate a stereo signal by its mid, the mean of the channels, and side, half the difference.
+
+    What is estimated of the two is added and subtracted. A silent channel stays silent.
+
+    Args:
+        function (callable): A function from shape `(2, time)` to `(2, n_src, time)`.
+        wav (:class:`torch.Tensor`): left and right channel, shape `(2, time)`.
+
+    Returns:
+        :class:`torch.Tensor`, `(2, n_src, time)`.
+    """
+    left, right = wav
+    mid, side = function(torch.stack([left + right, left - right]) / 2)
+    return torch.stack([mid + side, mid - side]) * wav.any(dim=1)[:, None, None]
+
+
 def overlap_add(
     pieces: Stream,
     function: Callable[[torch.Tensor], torch.Tensor],

@@ -17,6 +17,7 @@ from helpers import call
 from prepared import write_data
 from songs_on_disk import noise, write
 
+from asteroid_sinudae import STFTConvTasNet
 from asteroid_sinudae.data.musdb18 import SourceTrack, read_sources, read_stereo
 from asteroid_sinudae.data.tracks import SAMPLE_RATE, SOURCES
 from asteroid_sinudae.evaluation.bsseval import METRICS, score_track
@@ -82,12 +83,33 @@ def test_other_rates_are_resampled(tmp_path):
 
 
 def test_channels_are_estimated_each_by_itself_and_scored_together(representations, track):
-    store = score_track(representations["DAE"], track)
+    sources = stereo_sources(track)
+    estimates = masked_estimates(representations["DAE"], *sources[:, :, None])
+    expected = torch.stack([estimates[source][:, 0] for source in SOURCES])
+    check_scores(score_track(representations["DAE"], track), expected, sources)
+
+
+def test_separators_hear_mid_and_side(track):
+    separator = STFTConvTasNet(
+        2, n_fft=64, stride=16, sample_rate=SAMPLE_RATE, n_blocks=2, n_repeats=1
+    ).eval()
+    sources = stereo_sources(track)
+    left, right = sources.sum(0)
+    with torch.no_grad():
+        mid, side = (separator(each / 2) for each in (left + right, left - right))
+    expected = torch.stack([mid + side, mid - side], dim=1)  # (source, channels, time)
+    check_scores(score_track(separator, track), expected, sources)
+
+
+def stereo_sources(track):
+    """True sources of a track, `(source, channels, time)`."""
     references = read_stereo(track)
-    sources = [torch.from_numpy(references[source].T)[:, None] for source in SOURCES]
-    estimates = masked_estimates(representations["DAE"], *sources)
-    true = np.stack([references[source] for source in SOURCES])
-    estimated = np.stack([estimates[source][:, 0].T.numpy() for source in SOURCES])
+    return torch.stack([torch.from_numpy(references[source].T) for source in SOURCES])
+
+
+def check_scores(store, estimates, sources):
+    """Compare scores with those of estimates and true sources, `(source, channels, time)`."""
+    true, estimated = (each.mT.numpy() for each in (sources, estimates))
     expected = museval.evaluate(true, estimated, win=SAMPLE_RATE, hop=SAMPLE_RATE)
     found = store.df.set_index(["target", "metric"]).score
     for number, source in enumerate(SOURCES):

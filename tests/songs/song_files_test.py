@@ -57,9 +57,9 @@ def test_waveform_and_file_give_the_same(model):
             read(paths[name]), whole[name]
         )
     left, right = wav
-    with torch.no_grad():  # what it hears of two channels is middle and side
-        middle, side = model(torch.stack([left + right, left - right])[:, None] / 2)
-    expected = torch.stack([middle + side, middle - side], dim=1)  # (source, channels, time)
+    with torch.no_grad():  # what it hears of two channels is mid and side
+        mid, side = model(torch.stack([left + right, left - right])[:, None] / 2)
+    expected = torch.stack([mid + side, mid - side], dim=1)  # (source, channels, time)
     once = sinudae.separate("model.pth", wav)
     for name, estimate in zip(SOURCES, expected, strict=True):
         torch.testing.assert_close(once[name], estimate, atol=1e-6, rtol=0)

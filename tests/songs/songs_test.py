@@ -93,13 +93,13 @@ def test_channels_are_signals_of_their_own(separator, channels, keep_order):
     assert together.shape == (channels, 2, 2 * RATE) and torch.equal(together[-1:], last)
 
 
-def test_stereo_is_separated_as_middle_and_side(separator):
+def test_stereo_is_separated_as_mid_and_side(separator):
     left, right = write("a.wav", 2 * RATE)
-    middle_and_side = torch.stack([(left + right) / 2, (left - right) / 2])
-    soundfile.write("b.wav", middle_and_side.T.numpy(), RATE, subtype="FLOAT")
-    middle, side = separate(separator, "b.wav", keep_order=True)  # in one chunk
+    mid_and_side = torch.stack([(left + right) / 2, (left - right) / 2])
+    soundfile.write("b.wav", mid_and_side.T.numpy(), RATE, subtype="FLOAT")
+    mid, side = separate(separator, "b.wav", keep_order=True)  # in one chunk
     found = separate(separator, "a.wav")
-    torch.testing.assert_close(found, torch.stack([middle + side, middle - side]))
+    torch.testing.assert_close(found, torch.stack([mid + side, mid - side]))
 
 
 def test_stereo_that_is_mono_is_separated_as_such(separator):
