@@ -176,11 +176,12 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 def add_separate(commands: Commands) -> None:
     """Add the subcommand `separate`."""
     parser = add_command(commands, "separate", "separate songs of any length by a model")
-    parser.usage = "%(prog)s [options] [MODEL] SONG [SONG ...]"
+    parser.usage = "%(prog)s [options] [MODEL ...] SONG [SONG ...]"
     parser.description = (
         "Separate songs of any length by a model. The first argument is the MODEL if it is the "
         "name of one that comes with the package (`sinudae models` lists them) or a model's file; "
         "otherwise all arguments are songs, and the separator that comes with the package is used. "
+        "Of several MODELs, the mean of the estimates is written. "
         "A pair (a SinuDAE) does not separate: it gives its reconstruction."
     )
     parser.add_argument(
@@ -188,8 +189,8 @@ def add_separate(commands: Commands) -> None:
         metavar="SONG",
         type=Path,
         nargs="+",
-        help="audio file, folder of audio files, or - for one on standard input; the first may be "
-        "the MODEL: the file of an Asteroid model, or the name of one",
+        help="audio file, folder of audio files, or - for one on standard input; the first ones "
+        "may be MODELs: files of Asteroid models, or names",
     )
     output = (
         "folder for SONG_<source>.wav (default: the current folder); - writes one source of one "

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import hashlib
+import itertools
 import os
 import pickle
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models import authors_weights, pretrained, registry
+from ..models.mean_separator import mean_of
 from ..models.model_files import describe_file, load_model
 from ..songs.files import (
     best_device,
@@ -35,29 +37,29 @@ MODEL_SUFFIXES = (".pth", ".pt", ".ckpt")
 
 
 def separate(args: argparse.Namespace) -> None:
-    """Separate songs by a model, and write one file for each source."""
-    model, paths = _split_model(args.paths)
+    """Separate songs by a model, or the mean of several, and write one file for each source."""
+    named, paths = _split_models(args.paths)
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(_place(args.output))
         output = Output(place, args.format)
         spooled = stack.enter_context(_spooled(paths))
         songs = find_songs(spooled.get(path, path) for path in paths)
-        name = model or registry.DEFAULT_SEPARATOR
-        loaded = load_model(name)
+        models = named or [Path(registry.DEFAULT_SEPARATOR)]
+        loaded = mean_of([load_model(model) for model in models])
         on_device(loaded.model, best_device(args.device))
         sources = wanted_sources(loaded, args.sources)
         if args.output == STDOUT:
             _check_one(songs, sources)
         # A model that does not name its sources gives at least one.
         output.check_different(songs, sources or ["source1"])
-        if model is None and not args.quiet:
-            print(f"sinudae: note: {name} separates, as no model is named", file=sys.stderr)
+        if not named and not args.quiet:
+            print(f"sinudae: note: {models[0]} separates, as no model is named", file=sys.stderr)
         options = dict(
             sources=args.sources,
             format=args.format,
             overlap=args.overlap,
             strict=args.strict,
-            keep=[Path(name), *songs],
+            keep=[*models, *songs],
             **_options(args),
         )
 
@@ -121,25 +123,32 @@ def _deliver(args: argparse.Namespace, paths: Iterable[Path]) -> None:
         print(*paths, sep="\n", flush=True)
 
 
-def _split_model(paths: list[Path]) -> tuple[Path | None, list[Path]]:
-    """Tell the model that comes first, if there is one, from the songs.
+def _split_models(paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Tell the models that come first, if there are any, from the songs.
 
-    It is one if it is the name of a model that comes with the package, is called as a model's file
-    is, or is such a file; or, before songs, if it is nothing at all, which may be a mistyped name.
+    A model is the name of one that comes with the package, is called as a model's file is, or is
+    such a file. The first argument, before songs, is one also if it is nothing at all, which may be
+    a mistyped name.
     """
-    first, others = paths[0], paths[1:]
-    is_model = str(first) in registry.names() or first.suffix in MODEL_SUFFIXES
-    is_mistyped = bool(others) and first.name == str(first) and not first.suffix
-    if is_mistyped and not os.path.lexists(first) and first != STDIN:
-        is_model = True
-    if not is_model and first.is_file():
-        with first.open("rb") as file:
-            is_model = file.read(2) == b"PK"  # as torch.save begins, and no audio
-    if not is_model:
-        return None, paths
-    if not others:
-        raise ValueError(f"{first} is a model, expected a song after it")
-    return first, others
+    models = list(itertools.takewhile(_is_model, paths))
+    first = paths[0]
+    is_mistyped = len(paths) > 1 and first.name == str(first) and not first.suffix
+    if not models and is_mistyped and not os.path.lexists(first) and first != STDIN:
+        models = [first]
+    songs = paths[len(models) :]
+    if not songs:
+        raise ValueError(f"{models[-1]} is a model, expected a song after it")
+    return models, songs
+
+
+def _is_model(path: Path) -> bool:
+    """Tell whether a path is the name of a model, or called or written as a model's file."""
+    if str(path) in registry.names() or path.suffix in MODEL_SUFFIXES:
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"  # as torch.save begins, and no audio
 
 
 @contextlib.contextmanager

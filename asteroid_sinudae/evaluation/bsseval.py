@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
-from asteroid.models.base_models import BaseEncoderMaskerDecoder
 from museval import MethodStore, TrackStore, eval_mus_track
 
 from ..data.musdb18 import SourceTrack, read_stereo
 from ..data.tracks import SAMPLE_RATE, SOURCES, SourceName, Track
 from ..songs.streams import by_mid_and_side
 from ..utils.checks import check
-from .estimates import Model, masked_estimates, separated_estimates
+from .estimates import Model, Separator, masked_estimates, separated_estimates
 
 METRICS = ("SDR", "SIR", "SAR", "ISR")
 FRAME = 1.0  # s: museval's window and hop
@@ -40,7 +39,7 @@ def score_track(
     """Score a track's estimates by BSSEval v4, through :func:`museval.eval_mus_track`.
 
     Args:
-        model (Representation or BaseEncoderMaskerDecoder): What makes the estimates, on the CPU.
+        model (Representation or Separator): What makes the estimates, on the CPU.
         track (Track or SourceTrack): Prepared track, which is mono, or one of MUSDB18 in stereo.
         threshold (float): Threshold of :func:`.binary_mask`.
         duration (float, optional): Seconds from the start of the track; all of it if None.
@@ -61,7 +60,7 @@ def score_track(
     vocals, accompaniment = (
         torch.from_numpy(references[source].T)[:, None] for source in SOURCES
     )  # (channels, 1, time)
-    if isinstance(model, BaseEncoderMaskerDecoder):
+    if isinstance(model, Separator):
         separator = partial(by_mid_and_side, model) if len(vocals) == 2 else model
         estimates = separated_estimates(separator, vocals + accompaniment)
     else:

@@ -9,13 +9,14 @@ from torch import nn
 
 from ..data.tracks import SAMPLE_RATE, SOURCES
 from ..masks import estimate_both
+from ..models.mean_separator import MeanSeparator
 from ..models.representation import Representation, reach, whole_hops
 from ..songs.streams import map_blocks, overlap_add
 from ..utils.checks import check_positive_int
 
 BLOCK = 30 * SAMPLE_RATE  # samples encoded at a time: 33 MB a signal with 1600 channels at hop 256
-# A representation, whose masks know the true sources, or a separator, which hears the mixture only.
-Model = Representation | BaseEncoderMaskerDecoder
+Separator = BaseEncoderMaskerDecoder | MeanSeparator  # hears the mixture only
+Model = Representation | Separator  # masks on a representation know the true sources
 # From vocals and accompaniment, each (batch, 1, time), to estimates of both by name.
 Estimator = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from ..models import registry
 from ..models.gains import channel_gains
+from ..models.mean_separator import mean_of
 from ..models.model_files import LoadedModel, load_model, source_names
 from ..models.representation import Representation
 from ..models.sinudae import SinuDAE
@@ -55,6 +56,7 @@ SUFFIXES = (
     ".wma",
 )
 AnyModel: TypeAlias = str | Path | BaseModel | LoadedModel
+AnyModels: TypeAlias = AnyModel | Sequence[AnyModel]
 M = TypeVar("M", bound=nn.Module)
 
 logger = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ logger = logging.getLogger(__name__)
 
 @overload
 def separate(
-    model: AnyModel | None,
+    model: AnyModels | None,
     song: torch.Tensor,
     *,
     sample_rate: float | None = None,
@@ -77,7 +79,7 @@ def separate(
 
 @overload
 def separate(
-    model: AnyModel | None,
+    model: AnyModels | None,
     song: str | Path,
     *,
     sources: Sequence[str] | None = None,
@@ -111,8 +113,9 @@ def separate(
         model (str, Path, BaseModel or LoadedModel): A separator: its file, or its name among those
             of :func:`.pretrained.available`; what :func:`.load_model` returned, for several songs;
             or any of Asteroid's models from mono waveforms to waveforms, which is then set to
-            evaluation mode and whose sources have no names. None for the separator that comes with
-            the package.
+            evaluation mode and whose sources have no names. A list of several, which separate the
+            same sources by name, for the mean of their estimates. None for the separator that comes
+            with the package.
         song (:class:`torch.Tensor`, str or Path): A waveform of shape `(time,)` or `(channels,
             time)`, or an audio file.
         sample_rate (float, optional): Sample rate of a waveform in Hz; the model's if None.
@@ -162,7 +165,7 @@ def separate(
 
 
 def separate_file(
-    model: AnyModel | None,
+    model: AnyModels | None,
     song: str | Path,
     output: str | Path,
     *,
@@ -464,7 +467,9 @@ def _pieces_of_file(
             yield dict(zip(names, piece.unbind(1), strict=True))
 
 
-def _load(model: AnyModel | None, device: str | None) -> LoadedModel:
+def _load(model: AnyModels | None, device: str | None) -> LoadedModel:
+    if isinstance(model, list | tuple) and not isinstance(model, LoadedModel):
+        return mean_of([_load(each, device) for each in model])
     if model is None:
         model = registry.DEFAULT_SEPARATOR
     if isinstance(model, str | Path):
@@ -485,7 +490,9 @@ def _load_pair(model: str | Path | SinuDAE, device: str | None) -> SinuDAE:
 
 
 def _files(model: object) -> list[Path]:
-    """The file of a model, or the name, which is none."""
+    """Files of one model or several; or names, which are none."""
+    if isinstance(model, list | tuple):
+        return [file for each in model for file in _files(each)]
     return [Path(model)] if isinstance(model, str | Path) else []
 
 

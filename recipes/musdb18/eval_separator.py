@@ -1,8 +1,8 @@
 """Evaluate separators on the test tracks, beside masks that know the true sources.
 
 Writes the metrics of all segments and their medians into --exp_dir, with 95% intervals of the
-differences between separators, and a figure; with --museval also the scores of whole tracks. Prints
-the tables.
+differences between separators, and a figure; with --mean also those of the mean of the separators'
+estimates, with --museval the scores of whole tracks. Prints the tables.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from asteroid_sinudae.evaluation.tables import (
     terminal_text,
     texts,
 )
+from asteroid_sinudae.models.mean_separator import MeanSeparator
 from asteroid_sinudae.runs import front_ends
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
@@ -38,6 +39,7 @@ from asteroid_sinudae.utils.files import atomic_path, write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
 THRESHOLDS = (0.5, 1.0)  # of the informed masks
+MEAN = "mean of the separators"  # its row in tables
 
 
 def short_title(column: str) -> str:
@@ -166,6 +168,7 @@ def compare(results: pd.DataFrame, table: pd.DataFrame, names: list[str], figure
 def main() -> None:
     parser = scripts.Parser(__doc__)
     parser.add_folders(scripts.SEPARATOR_FOLDERS)
+    parser.add_argument("--mean", action="store_true", help="also evaluate the separators' mean")
     parser.add_argument("--museval", action="store_true", help="also score whole tracks")
     args = bsseval.parse_args(parser)
     with run_lock(args.exp_dir):
@@ -187,6 +190,8 @@ def evaluate_run(args: argparse.Namespace) -> None:
     named = {
         f"{front_ends.title(name, of_pair)}, separator": model for name, model in separators.items()
     }
+    if args.mean:
+        named[MEAN] = MeanSeparator([*separators.values()])
     facts = {
         "evaluated": f"{of_pair}, separator",
         "separators": {

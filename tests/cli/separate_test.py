@@ -126,8 +126,9 @@ def test_song_that_cannot_be_used(songs_folder, capsys, command, samples, messag
 
 
 def test_song_that_is_no_audio(songs_folder, capsys):
-    message = mistake(capsys, main(["separate", "dae.pth", "dae.pth", "-o", "out"]))
-    assert message.startswith("dae.pth cannot be read as audio, ffmpeg says: ")
+    Path("notes.txt").write_text("no audio")
+    message = mistake(capsys, main(["separate", "dae.pth", "notes.txt", "-o", "out"]))
+    assert message.startswith("notes.txt cannot be read as audio, ffmpeg says: ")
 
 
 @pytest.mark.parametrize(

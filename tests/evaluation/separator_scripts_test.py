@@ -85,7 +85,8 @@ def test_both_stages(options, conf, capsys, monkeypatch):
         assert package["infos"]["training"]["steps"] == 4
 
     capsys.readouterr()
-    call("eval_separator.py", "--museval", n_tracks=1, duration=1, n_workers=1, **options)
+    what = ("--mean", "--museval")
+    call("eval_separator.py", *what, n_tracks=1, duration=1, n_workers=1, **options)
     printed = capsys.readouterr().out
     exp_dir = options["exp_dir"]
     segments = pd.read_csv(exp_dir / "segments.csv")
@@ -93,7 +94,8 @@ def test_both_stages(options, conf, capsys, monkeypatch):
     masks = [
         f"{name}, informed mask {t}" for name in ("mod-cos DAE", "STFT 64-24") for t in ("0.5", "1")
     ]
-    names = ["mod-cos DAE, separator", "STFT 64-24, separator", *masks, MIXTURE]
+    separators = ["mod-cos DAE, separator", "STFT 64-24, separator", "mean of the separators"]
+    names = [*separators, *masks, MIXTURE]
     assert list(segments["representation"].unique()) == list(metrics["medians"]) == names
     for name in names:
         rows = segments[segments["representation"] == name]
@@ -112,7 +114,7 @@ def test_both_stages(options, conf, capsys, monkeypatch):
     assert max(len(line) for line in printed.splitlines() if line.startswith("--")) <= 100
     scores = json.loads((exp_dir / "museval.json").read_text())
     informed = ["mod-cos DAE, informed mask", "STFT 64-24, informed mask"]
-    assert list(scores["medians"]) == [*names[:2], *informed]
+    assert list(scores["medians"]) == [*separators, *informed]
     assert scores["test_tracks"] == 1 and scores["failed"] == {}
 
 
