@@ -180,8 +180,8 @@ def add_separate(commands: Commands) -> None:
     parser.description = (
         "Separate songs of any length by a model. The first argument is the MODEL if it is the "
         "name of one that comes with the package (`sinudae models` lists them) or a model's file; "
-        "otherwise all arguments are songs, and the separator that comes with the package is used. "
-        "Of several MODELs, the mean of the estimates is written. "
+        "otherwise all arguments are songs, for the separators that come with the package. "
+        "Of several MODELs, the mean of their estimates is written. "
         "A pair (a SinuDAE) does not separate: it gives its reconstruction."
     )
     parser.add_argument(

@@ -44,7 +44,7 @@ def separate(args: argparse.Namespace) -> None:
         output = Output(place, args.format)
         spooled = stack.enter_context(_spooled(paths))
         songs = find_songs(spooled.get(path, path) for path in paths)
-        models = named or [Path(registry.DEFAULT_SEPARATOR)]
+        models = named or [Path(name) for name in registry.DEFAULT_SEPARATORS]
         loaded = mean_of([load_model(model) for model in models])
         on_device(loaded.model, best_device(args.device))
         sources = wanted_sources(loaded, args.sources)
@@ -53,7 +53,8 @@ def separate(args: argparse.Namespace) -> None:
         # A model that does not name its sources gives at least one.
         output.check_different(songs, sources or ["source1"])
         if not named and not args.quiet:
-            print(f"sinudae: note: {models[0]} separates, as no model is named", file=sys.stderr)
+            names = " and ".join(registry.DEFAULT_SEPARATORS)
+            print(f"sinudae: note: {names} separate, as no model is named", file=sys.stderr)
         options = dict(
             sources=args.sources,
             format=args.format,

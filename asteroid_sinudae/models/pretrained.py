@@ -11,7 +11,7 @@ from ..utils.files import load_safely
 from . import registry
 from .model_files import describe_task, find_class
 from .registry import (
-    DEFAULT_SEPARATOR,
+    DEFAULT_SEPARATORS,
     FOLDER,
     MAX_BYTES,
     STRUCTURES,
@@ -22,7 +22,7 @@ from .registry import (
 from .sinudae import SinuDAE
 
 __all__ = [
-    "DEFAULT_SEPARATOR",
+    "DEFAULT_SEPARATORS",
     "FOLDER",
     "MAX_BYTES",
     "STRUCTURES",

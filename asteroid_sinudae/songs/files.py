@@ -114,8 +114,8 @@ def separate(
             of :func:`.pretrained.available`; what :func:`.load_model` returned, for several songs;
             or any of Asteroid's models from mono waveforms to waveforms, which is then set to
             evaluation mode and whose sources have no names. A list of several, which separate the
-            same sources by name, for the mean of their estimates. None for the separator that comes
-            with the package.
+            same sources by name, for the mean of their estimates. None for that of the separators
+            that come with the package, :data:`.pretrained.DEFAULT_SEPARATORS`.
         song (:class:`torch.Tensor`, str or Path): A waveform of shape `(time,)` or `(channels,
             time)`, or an audio file.
         sample_rate (float, optional): Sample rate of a waveform in Hz; the model's if None.
@@ -468,10 +468,10 @@ def _pieces_of_file(
 
 
 def _load(model: AnyModels | None, device: str | None) -> LoadedModel:
+    if model is None:
+        model = registry.DEFAULT_SEPARATORS
     if isinstance(model, list | tuple) and not isinstance(model, LoadedModel):
         return mean_of([_load(each, device) for each in model])
-    if model is None:
-        model = registry.DEFAULT_SEPARATOR
     if isinstance(model, str | Path):
         loaded, device = load_model(model), best_device(device)
     elif isinstance(model, LoadedModel):

@@ -44,9 +44,13 @@ def songs_folder(folder):
 
 @pytest.fixture
 def separator(songs_folder, tmp_path_factory, monkeypatch):
-    """The working folder, where a package with `separator_vocals` and `pair` is installed."""
+    """The working folder, where a package with two separators and `pair` is installed.
+
+    Both separators are the same model, so that the mean of their estimates is what either gives.
+    """
     folder = tmp_path_factory.mktemp("package")
-    shutil.copy("named.pth", folder / "separator_vocals.pth")
+    for name in registry.DEFAULT_SEPARATORS:
+        shutil.copy("named.pth", folder / f"{name}.pth")
     shutil.copy("dae.pth", folder / "pair.pth")
     monkeypatch.setattr(registry, "FOLDER", folder)
     return songs_folder

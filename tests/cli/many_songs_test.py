@@ -38,7 +38,8 @@ def test_song_without_a_model(separator, capsys):
     assert main(["separate", "song.wav", "-o", "out"]) == 0
     printed = capsys.readouterr()
     assert printed.out.split() == [f"out/song_{end}" for end in ENDS]
-    assert printed.err == "sinudae: note: separator_vocals separates, as no model is named\n"
+    names = "separator_vocals and separator_vocals_stft"
+    assert printed.err == f"sinudae: note: {names} separate, as no model is named\n"
     assert main(["separate", "separator_vocals", "song.wav", "-o", "named"]) == 0
     assert main(["separate", "named.pth", "song.wav", "-o", "by_file"]) == 0
     assert capsys.readouterr().err == ""
@@ -82,7 +83,7 @@ def test_song_of_any_name(separator, capsys, name):
         (
             ["seperator_vocals", "song.wav"],
             "'seperator_vocals' is neither a file nor the name of a model, expected one of pair, "
-            "separator_vocals, ",
+            "separator_vocals, separator_vocals_stft, ",
         ),
         (["missing.pth", "song.wav"], "missing.pth not found: expected a file written by torch.s"),
     ],

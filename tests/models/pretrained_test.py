@@ -343,8 +343,16 @@ def test_shipped_file_and_its_card(path):
 SEPARATORS = [name for name in pretrained.available() if name not in PAIRS]
 
 
-def test_the_default_separator_ships():
-    assert pretrained.DEFAULT_SEPARATOR in SEPARATORS
+def test_default_separators():
+    """They ship, and together are what separates if no model is named."""
+    assert set(pretrained.DEFAULT_SEPARATORS) <= set(SEPARATORS)
+    wav = torch.randn(1, 44100, generator=torch.Generator().manual_seed(0))
+    by_default, *each = (
+        sinudae.separate(model, wav) for model in (None, *pretrained.DEFAULT_SEPARATORS)
+    )
+    for source, estimate in by_default.items():
+        expected = torch.stack([one[source] for one in each]).mean(0)
+        torch.testing.assert_close(estimate, expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", SEPARATORS)
