@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -369,7 +369,8 @@ def start(setting: Setting) -> list[dict]:
     """Processor time and memory of commands that have little to do but to start."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        encode = _command(setting, "encode", _noise_song(folder, 1.0), folder / "song.npz")
+        song = _noise_song(folder, 1.0)
+        encode = _command(setting, "encode", [SHIPPED, song], folder / "song.npz")
         commands = {
             'python -c "import torch"': ["-c", "import torch"],
             'python -c "import asteroid_sinudae"': ["-c", "import asteroid_sinudae"],
@@ -386,17 +387,20 @@ def songs(setting: Setting) -> list[dict]:
         folder = Path(name)
         song = _noise_song(folder, setting.song_seconds)
         commands = {
-            "sinudae encode": _command(setting, "encode", song, folder / "song.npz"),
-            "sinudae separate": _command(setting, "separate", song, folder),
+            "sinudae encode": _command(setting, "encode", [SHIPPED, song], folder / "song.npz"),
+            "sinudae separate": _command(setting, "separate", [song], folder),
+            "sinudae separate separator_vocals": _command(
+                setting, "separate", ["separator_vocals", song], folder
+            ),
         }
         rows = _best(commands, setting.rounds)
     return [{**row, "songs a minute": 60 / row["wall (s)"]} for row in rows]
 
 
-def _command(setting: Setting, name: str, song: Path, output: Path) -> list[str]:
+def _command(setting: Setting, name: str, inputs: Sequence[str | Path], output: Path) -> list[str]:
     """Arguments of Python for a subcommand that turns a song into other files."""
     options = ["-o", str(output), "--force", "--device", setting.device.type]
-    return ["-m", "asteroid_sinudae", name, SHIPPED, str(song), *options]
+    return ["-m", "asteroid_sinudae", name, *map(str, inputs), *options]
 
 
 def _best(commands: dict[str, list[str]], rounds: int) -> list[dict]:
