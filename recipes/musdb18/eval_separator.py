@@ -1,8 +1,8 @@
-"""Evaluate separators on the test tracks, beside masks that know the true sources.
+"""Evaluate separators, and the mean of their estimates, beside masks that know the sources.
 
 Writes the metrics of all segments and their medians into --exp_dir, with 95% intervals of the
-differences between separators, and a figure; with --mean also those of the mean of the separators'
-estimates, with --museval the scores of whole tracks. Prints the tables.
+differences between separators, and a figure; with --museval also the scores of whole tracks. Prints
+the tables.
 """
 
 import argparse
@@ -168,7 +168,6 @@ def compare(results: pd.DataFrame, table: pd.DataFrame, names: list[str], figure
 def main() -> None:
     parser = scripts.Parser(__doc__)
     parser.add_folders(scripts.SEPARATOR_FOLDERS)
-    parser.add_argument("--mean", action="store_true", help="also evaluate the separators' mean")
     parser.add_argument("--museval", action="store_true", help="also score whole tracks")
     args = bsseval.parse_args(parser)
     with run_lock(args.exp_dir):
@@ -190,7 +189,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     named = {
         f"{front_ends.title(name, of_pair)}, separator": model for name, model in separators.items()
     }
-    if args.mean:
+    if len(separators) > 1:
         named[MEAN] = MeanSeparator([*separators.values()])
     facts = {
         "evaluated": f"{of_pair}, separator",

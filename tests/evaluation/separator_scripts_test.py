@@ -85,8 +85,7 @@ def test_both_stages(options, conf, capsys, monkeypatch):
         assert package["infos"]["training"]["steps"] == 4
 
     capsys.readouterr()
-    what = ("--mean", "--museval")
-    call("eval_separator.py", *what, n_tracks=1, duration=1, n_workers=1, **options)
+    call("eval_separator.py", "--museval", n_tracks=1, duration=1, n_workers=1, **options)
     printed = capsys.readouterr().out
     exp_dir = options["exp_dir"]
     segments = pd.read_csv(exp_dir / "segments.csv")
