@@ -28,11 +28,11 @@ STRUCTURES = {
         ("multires_c1608_s512", 1608, 2048, 512, ""),
         # less than half of what the paper's STFT spends
         (
-            "multires_c1920_s768",
-            1920,
+            "multires_c1972_s768",
+            1972,
             4608,
             768,
-            "4608x4:507:80 2304x4:1665:150 1536x2:22050:300",
+            "4608x4:388:20 3072x4:802:88 2304x4:1915:235 1536x2:22050:282",
         ),
         # four fifths of it
         (
