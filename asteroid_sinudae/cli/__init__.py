@@ -178,10 +178,10 @@ def add_separate(commands: Commands) -> None:
     parser = add_command(commands, "separate", "separate songs of any length by a model")
     parser.usage = "%(prog)s [options] [MODEL ...] SONG [SONG ...]"
     parser.description = (
-        "Separate songs of any length by a model. The first argument is the MODEL if it is the "
-        "name of one that comes with the package (`sinudae models` lists them) or a model's file; "
-        "otherwise all arguments are songs, for the separators that come with the package. "
-        "Of several MODELs, the mean of their estimates is written. "
+        "Separate songs of any length by a model, or by the mean of what several estimate. The "
+        "first arguments are MODELs as long as they are names of those that come with the package "
+        "(`sinudae models` lists them) or models' files; if none is, both separators that come "
+        "with the package are used. "
         "A pair (a SinuDAE) does not separate: it gives its reconstruction."
     )
     parser.add_argument(

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import hashlib
-import itertools
 import os
 import pickle
 import shutil
@@ -45,7 +44,7 @@ def separate(args: argparse.Namespace) -> None:
         spooled = stack.enter_context(_spooled(paths))
         songs = find_songs(spooled.get(path, path) for path in paths)
         models = named or [Path(name) for name in registry.DEFAULT_SEPARATORS]
-        loaded = mean_of([load_model(model) for model in models])
+        loaded = mean_of([load_model(model) for model in models], [str(model) for model in models])
         on_device(loaded.model, best_device(args.device))
         sources = wanted_sources(loaded, args.sources)
         if args.output == STDOUT:
@@ -128,15 +127,14 @@ def _split_models(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """Tell the models that come first, if there are any, from the songs.
 
     A model is the name of one that comes with the package, is called as a model's file is, or is
-    such a file. The first argument, before songs, is one also if it is nothing at all, which may be
-    a mistyped name.
+    such a file. What is nothing at all, before songs, may be a mistyped name, and is a model too.
     """
-    models = list(itertools.takewhile(_is_model, paths))
-    first = paths[0]
-    is_mistyped = len(paths) > 1 and first.name == str(first) and not first.suffix
-    if not models and is_mistyped and not os.path.lexists(first) and first != STDIN:
-        models = [first]
-    songs = paths[len(models) :]
+    models: list[Path] = []
+    songs = list(paths)
+    while songs and _is_model(songs[0]) and not (models and songs[0].is_dir()):
+        models.append(songs.pop(0))
+    if len(songs) > 1 and _may_be_mistyped(songs[0]):
+        models.append(songs.pop(0))
     if not songs:
         raise ValueError(f"{models[-1]} is a model, expected a song after it")
     return models, songs
@@ -148,8 +146,16 @@ def _is_model(path: Path) -> bool:
         return True
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"  # as torch.save begins, and no audio
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"PK"  # as torch.save begins, and no audio
+    except OSError:  # it is reported with the song
+        return False
+
+
+def _may_be_mistyped(path: Path) -> bool:
+    is_name = path.name == str(path) and not path.suffix and path != STDIN
+    return is_name and not os.path.lexists(path)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from asteroid.models.base_models import BaseModel
 from torch import nn
 
 from ..utils.checks import check
-from .model_files import LoadedModel, describe_task
+from .model_files import LoadedModel, are_names, describe_task
 
 
 class MeanSeparator(BaseModel):
@@ -17,8 +17,11 @@ class MeanSeparator(BaseModel):
     It is no model of its own, so that it has no file.
 
     Args:
-        models (sequence of BaseModel): Separators of mono waveforms, of the same sources in the
-            same order and of one sample rate, see :func:`mean_of`.
+        models (sequence of BaseModel): At least one separator of mono waveforms; all of the same
+            sources in the same order and of one sample rate, see :func:`mean_of`.
+
+    Raises:
+        ValueError: from `forward`, if the models give estimates of different shapes.
 
     Shape:
         - `(batch, 1, time)` -> `(batch, n_src, time)`
@@ -33,26 +36,30 @@ class MeanSeparator(BaseModel):
 
     def forward(self, wav: torch.Tensor) -> torch.Tensor:
         """Mean of the estimates of a waveform."""
-        # One after the other: the memory of one model is enough.
-        total, *others = (model.forward_wav(wav) for model in self.models)
-        for estimates in others:
-            total = total + estimates
-        return total / len(self.models)
+        estimates = [model.forward_wav(wav) for model in self.models]
+        if len({estimate.shape for estimate in estimates}) > 1:
+            given = [
+                f"{type(model).__name__} gives {tuple(estimate.shape)}"
+                for model, estimate in zip(self.models, estimates, strict=True)
+            ]
+            raise ValueError(f"{', '.join(given)}, expected the same shape")
+        return torch.stack(estimates).mean(0)
 
 
-def mean_of(loaded: Sequence[LoadedModel]) -> LoadedModel:
+def mean_of(loaded: Sequence[LoadedModel], names: Sequence[str] | None = None) -> LoadedModel:
     """Join separators into one, whose estimates are the mean of theirs.
 
     Args:
         loaded (sequence of LoadedModel): The separators, results of :func:`.load_model`. One alone
-            is returned as it is.
+            is returned as it is; several are set to evaluation mode.
+        names (sequence of str, optional): Names of their files, for errors.
 
     Returns:
         LoadedModel
 
     Raises:
-        ValueError: if there is none, or if several do not separate the same sources by name, in the
-            same order and at the same sample rate: their mean would be none of these.
+        ValueError: if there is none or one twice, or if several do not separate the same sources by
+            name, in the same order and at the same sample rate: their mean would be none of these.
 
     Examples
         >>> from asteroid_sinudae import LoadedModel, STFTConvTasNet
@@ -65,25 +72,29 @@ def mean_of(loaded: Sequence[LoadedModel]) -> LoadedModel:
     check(len(loaded) > 0, "models", list(loaded), "at least one")
     if len(loaded) == 1:
         return loaded[0]
-    first = _facts(loaded[0])
-    for each in loaded:
-        if "sources" not in each.infos:
+    if names is None:
+        names = [f"model {number}" for number in range(1, len(loaded) + 1)]
+    check(len(set(names)) == len(names), "models", list(names), "different ones")
+    described = [_described(name, each) for name, each in zip(names, loaded, strict=True)]
+    for each, description in zip(loaded, described, strict=True):
+        if not are_names(each.infos.get("sources")):
             raise ValueError(
-                f"{_described(each)}: expected sources with names, for a mean of several models"
+                f"{description}: expected sources with names, for a mean of several models"
             )
-        if _facts(each) != first:
+    for each, description in zip(loaded, described, strict=True):
+        if _facts(each) != _facts(loaded[0]):
             raise ValueError(
-                f"{_described(loaded[0])}, and {_described(each)}: expected the same of all, for a "
-                "mean of several models"
+                f"{described[0]}, and {description}: expected the same of all, for a mean of "
+                "several models"
             )
     infos = {"sources": loaded[0].infos["sources"]}
     return LoadedModel(MeanSeparator([each.model for each in loaded]).eval(), infos)
 
 
 def _facts(loaded: LoadedModel) -> tuple:
-    return list(loaded.infos.get("sources", [])), loaded.model.sample_rate
+    return list(loaded.infos["sources"]), loaded.model.sample_rate
 
 
-def _described(loaded: LoadedModel) -> str:
-    name = type(loaded.model).__name__
-    return f"a {name} {describe_task(name, loaded.infos)} at {loaded.model.sample_rate:g} Hz"
+def _described(name: str, loaded: LoadedModel) -> str:
+    task = describe_task(type(loaded.model).__name__, loaded.infos)
+    return f"{name} {task} at {loaded.model.sample_rate:g} Hz"

@@ -129,12 +129,13 @@ def describe_task(model_name: str, infos: dict) -> str:
     if model_name == SinuDAE.__name__:
         return "encodes and decodes"
     names = infos.get("sources")
-    if not (_are_names(names) and names):
+    if not (are_names(names) and names):
         return "separates sources without names"
     return f"separates {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}"
 
 
-def _are_names(value: object) -> TypeGuard[list[str] | tuple[str, ...]]:
+def are_names(value: object) -> TypeGuard[list[str] | tuple[str, ...]]:
+    """Tell whether `infos["sources"]` of a file is a list of names."""
     return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 
@@ -158,7 +159,7 @@ def source_names(model: BaseModel, infos: dict, n_sources: int) -> list[str]:
     if "sources" not in infos:
         return [f"source{number}" for number in range(1, n_sources + 1)]
     names = infos["sources"]
-    is_list = _are_names(names) and len(names) == len(set(names)) == n_sources
+    is_list = are_names(names) and len(names) == len(set(names)) == n_sources
     if not is_list or any("/" in name for name in names):
         raise ValueError(
             f"the model's file names its sources {names!r}, expected {n_sources} different names"

@@ -10,7 +10,7 @@ import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 import torch
 from asteroid.models.base_models import BaseModel
@@ -124,7 +124,8 @@ def separate(
         overlap (float, optional): Seconds over which chunks fade into each other; by default a
             tenth of a chunk. A pair needs none.
         device (str, optional): Device of PyTorch that the model is moved to. By default, a model
-            from a file uses a GPU if there is one, and another one stays where it is.
+            from a file and several models use a GPU if there is one, and another one stays where it
+            is.
         strict (bool): Whether to refuse a file that breaks off or is damaged, instead of logging a
             warning.
         progress (bool or callable): Whether to show progress on standard error, as a bar if that is
@@ -467,20 +468,29 @@ def _pieces_of_file(
             yield dict(zip(names, piece.unbind(1), strict=True))
 
 
-def _load(model: AnyModels | None, device: str | None) -> LoadedModel:
-    if model is None:
-        model = registry.DEFAULT_SEPARATORS
-    if isinstance(model, list | tuple) and not isinstance(model, LoadedModel):
-        return mean_of([_load(each, device) for each in model])
-    if isinstance(model, str | Path):
-        loaded, device = load_model(model), best_device(device)
-    elif isinstance(model, LoadedModel):
-        loaded = model
-    else:
-        check(isinstance(model, BaseModel), "model", model, "a model, its file or its name")
-        loaded = LoadedModel(model, {})
+def _load(models: AnyModels | None, device: str | None) -> LoadedModel:
+    """Load a model, or the mean of several, and move it to a device."""
+    if models is None:
+        models = registry.DEFAULT_SEPARATORS
+    each = _each(models)
+    names = [
+        str(model) if isinstance(model, str | Path) else f"model {number}"
+        for number, model in enumerate(each, 1)
+    ]
+    loaded = mean_of([_load_one(model) for model in each], names)
+    if len(each) > 1 or _files(models):
+        device = best_device(device)
     on_device(loaded.model.eval(), device)
     return loaded
+
+
+def _load_one(model: AnyModel) -> LoadedModel:
+    if isinstance(model, str | Path):
+        return load_model(model)
+    if isinstance(model, LoadedModel):
+        return model
+    check(isinstance(model, BaseModel), "model", model, "a model, its file or its name")
+    return LoadedModel(model, {})
 
 
 def _load_pair(model: str | Path | SinuDAE, device: str | None) -> SinuDAE:
@@ -489,11 +499,15 @@ def _load_pair(model: str | Path | SinuDAE, device: str | None) -> SinuDAE:
     return on_device(SinuDAE.from_pretrained(model).eval(), best_device(device))
 
 
-def _files(model: object) -> list[Path]:
+def _each(models: Any) -> list:
+    """The models of a sequence, or the one model."""
+    is_one = isinstance(models, str | LoadedModel) or not isinstance(models, Sequence)
+    return [models] if is_one else list(models)
+
+
+def _files(models: AnyModels | None) -> list[Path]:
     """Files of one model or several; or names, which are none."""
-    if isinstance(model, list | tuple):
-        return [file for each in model for file in _files(each)]
-    return [Path(model)] if isinstance(model, str | Path) else []
+    return [Path(model) for model in _each(models) if isinstance(model, str | Path)]
 
 
 def best_device(device: str | None) -> str:

@@ -44,13 +44,11 @@ def songs_folder(folder):
 
 @pytest.fixture
 def separator(songs_folder, tmp_path_factory, monkeypatch):
-    """The working folder, where a package with two separators and `pair` is installed.
-
-    Both separators are the same model, so that the mean of their estimates is what either gives.
-    """
+    """The working folder, where a package with both separators and `pair` is installed."""
     folder = tmp_path_factory.mktemp("package")
-    for name in registry.DEFAULT_SEPARATORS:
-        shutil.copy("named.pth", folder / f"{name}.pth")
+    shutil.copy("named.pth", folder / "separator_vocals.pth")
+    other = SinuDAEConvTasNet(2, pretrained="dae.pth", freeze=True, **SIZES)
+    save(other, folder / "separator_vocals_stft.pth", sources=["vocals", "accompaniment"])
     shutil.copy("dae.pth", folder / "pair.pth")
     monkeypatch.setattr(registry, "FOLDER", folder)
     return songs_folder

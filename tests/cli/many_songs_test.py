@@ -40,14 +40,16 @@ def test_song_without_a_model(separator, capsys):
     assert printed.out.split() == [f"out/song_{end}" for end in ENDS]
     names = "separator_vocals and separator_vocals_stft"
     assert printed.err == f"sinudae: note: {names} separate, as no model is named\n"
-    assert main(["separate", "separator_vocals", "song.wav", "-o", "named"]) == 0
+    both = ["separator_vocals", "separator_vocals_stft"]
+    assert main(["separate", *both, "song.wav", "-o", "both"]) == 0
+    assert main(["separate", both[0], "song.wav", "-o", "one"]) == 0
     assert main(["separate", "named.pth", "song.wav", "-o", "by_file"]) == 0
     assert capsys.readouterr().err == ""
     for end in ENDS:
-        first = read(f"out/song_{end}")
-        assert first.any()
-        for folder in "named", "by_file":
-            assert np.array_equal(read(f"{folder}/song_{end}"), first)
+        first, one = read(f"out/song_{end}"), read(f"one/song_{end}")
+        assert first.any() and not np.allclose(first, one)
+        assert np.array_equal(read(f"both/song_{end}"), first)
+        assert np.array_equal(read(f"by_file/song_{end}"), one)
 
 
 def test_current_folder_is_the_default(separator, capsys):

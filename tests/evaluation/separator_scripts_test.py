@@ -103,6 +103,9 @@ def test_both_stages(options, conf, capsys, monkeypatch):
             assert median == pytest.approx(rows[column].median(), abs=1e-9)
             by_track = metrics["medians_by_track"]["g"][name][column]
             assert by_track == pytest.approx(rows[rows["track"] == "g"][column].median(), abs=1e-9)
+    found = [segments[segments["representation"] == name] for name in separators]
+    first, second, mean = (rows["si_sdr_vocals"].to_numpy() for rows in found)
+    assert (mean != first).all() and (mean != second).all()
     assert metrics["separators"][STFT_NAME]["steps"] == 4
     assert metrics["conf"]["masker"] == MASKER
     table = (exp_dir / "table.md").read_text()

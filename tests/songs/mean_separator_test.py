@@ -61,9 +61,9 @@ def test_command_and_files(separators, capsys):
         source: Path(f"by_function/song_{source}.wav") for source in SOURCES
     }
     for source, path in paths.items():
-        samples, _ = soundfile.read(path, dtype="float32")
-        assert torch.equal(torch.from_numpy(samples.T), mean[source])
-        assert Path("by_function", path.name).read_bytes() == path.read_bytes()
+        for written in path, Path("by_function", path.name):
+            samples, _ = soundfile.read(written, dtype="float32")
+            assert torch.equal(torch.from_numpy(samples.T), mean[source])
 
 
 def test_no_model_is_replaced(separators, capsys):
@@ -77,19 +77,35 @@ def test_no_model_is_replaced(separators, capsys):
 
 def test_models_that_do_not_go_together(separators, dae, capsys):
     save(dae, "pair.pth")
+    save(sinudae.SinuDAEConvTasNet(2, pretrained=dae, **SIZES), "bad.pth", sources=5)
     save(ConvTasNet(2, n_filters=16, sample_rate=RATE, **SIZES), "unnamed.pth")
     slower = sinudae.STFTConvTasNet(2, n_fft=64, stride=16, sample_rate=RATE / 2, **SIZES)
     save(slower, "slower.pth", sources=SOURCES)
     save(sinudae.SinuDAEConvTasNet(2, pretrained=dae, **SIZES), "other.pth", sources=SOURCES[::-1])
-    first = "a SinuDAEConvTasNet separates vocals and accompaniment at 8000 Hz, and "
+    first = "first.pth separates vocals and accompaniment at 8000 Hz, and "
     for name, message in {
-        "pair.pth": "a SinuDAE encodes and decodes at 8000 Hz: expected sources with names",
-        "unnamed.pth": "a ConvTasNet separates sources without names at 8000 Hz: expected sources",
-        "slower.pth": f"{first}a STFTConvTasNet separates vocals and accompaniment at 4000 Hz: exp",
-        "other.pth": f"{first}a SinuDAEConvTasNet separates accompaniment and vocals at 8000 Hz: e",
+        "pair.pth": "pair.pth encodes and decodes at 8000 Hz: expected sources with names, for a",
+        "unnamed.pth": "unnamed.pth separates sources without names at 8000 Hz: expected sources w",
+        "bad.pth": "bad.pth separates sources without names at 8000 Hz: expected sources with n",
+        "slower.pth": f"{first}slower.pth separates vocals and accompaniment at 4000 Hz: expected ",
+        "other.pth": f"{first}other.pth separates accompaniment and vocals at 8000 Hz: expected t",
+        "first.pth": "models must be different ones, got ['first.pth', 'first.pth']",
     }.items():
         status = main(["separate", "first.pth", name, "song.wav", "-o", "out"])
         assert mistake(capsys, status).startswith(message)
+        with pytest.raises(ValueError) as error:
+            sinudae.separate(("first.pth", name), separators)
+        assert str(error.value).startswith(message)
+    assert not Path("out").exists()
+
+
+def test_models_of_other_numbers_of_sources(separators, dae, capsys):
+    """Their files may name more or fewer than they give, which only their estimates tell."""
+    save(sinudae.SinuDAEConvTasNet(1, pretrained=dae, **SIZES), "one.pth", sources=SOURCES)
+    message = mistake(capsys, main(["separate", "first.pth", "one.pth", "song.wav", "-o", "out"]))
+    assert (
+        "SinuDAEConvTasNet gives (1, 2, 16001), SinuDAEConvTasNet gives (1, 1, 16001), " in message
+    )
     assert not Path("out").exists()
 
 
@@ -98,15 +114,50 @@ def test_models_that_do_not_go_together(separators, dae, capsys):
     [
         (NAMES[:2], "second.pth is a model, expected a song after it"),
         (["first.pth", "missing.pth", "song.wav"], "missing.pth not found: expected a file writte"),
-        (["first.pth", "secund", "song.wav"], "secund not found: expected an audio file"),
+        (["first.pth", "secund", "song.wav"], "'secund' is neither a file nor the name of a mode"),
     ],
 )
 def test_model_that_is_missing(separators, capsys, arguments, message):
-    status = main(["separate", *arguments, "-o", "out"])
+    assert message in mistake(capsys, main(["separate", *arguments, "-o", "out"]))
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "models, message",
+    [
+        ([], r"models must be at least one, got \[\]"),
+        ([None, "first.pth"], "model must be a model, its file or its name, got None"),
+        ([["first.pth"], "second.pth"], "model must be a model, its file or its name, got "),
+    ],
+)
+def test_what_is_no_model(separators, models, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        sinudae.separate(models, separators)
+
+
+def test_songs_that_may_look_like_models(separators, capsys):
+    """Folders after the first model are songs, whatever they are called."""
+    for folder in "separator_vocals_stft", "songs.pt":
+        Path(folder).mkdir()
+        soundfile.write(f"{folder}/{folder}.wav", separators.T.numpy(), RATE)
+        assert main(["separate", "first.pth", folder, "-o", "out"]) == 0
+        assert Path(f"out/{folder}_vocals.wav").is_file()
+
+
+def test_song_that_cannot_be_opened(separators, capsys, monkeypatch):
+    """It does not keep others from being separated."""
+    Path("secret.wav").write_bytes(Path("song.wav").read_bytes())
+    opened = Path.open
+
+    def refuse(self, *args, **kwargs):
+        if self.name == "secret.wav":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert main(["separate", "first.pth", "secret.wav", "song.wav", "-o", "out"]) == 1
     printed = capsys.readouterr()
-    assert status == 1 and message in printed.err
-
-
-def test_no_model_at_all(separators):
-    with pytest.raises(ValueError, match=r"^models must be at least one, got \[\]$"):
-        sinudae.separate([], separators)
+    assert printed.out.split() == [f"out/song_{source}.wav" for source in SOURCES]
+    assert printed.err == (
+        "sinudae: Permission denied: 'secret.wav'\n" "sinudae: 1 of 2 songs failed, 1 separated\n"
+    )
