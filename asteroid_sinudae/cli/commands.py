@@ -232,6 +232,8 @@ def models(args: argparse.Namespace) -> None:
             print(
                 textwrap.fill(f"{key}: {line}", 100, initial_indent="  ", subsequent_indent="    ")
             )
+    names = " and ".join(registry.DEFAULT_SEPARATORS)
+    print(f"Without a model, `sinudae separate` takes the mean of {names}.")
 
 
 def import_weights(args: argparse.Namespace) -> None:
