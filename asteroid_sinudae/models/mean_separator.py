@@ -46,13 +46,16 @@ class MeanSeparator(BaseModel):
         return torch.stack(estimates).mean(0)
 
 
-def mean_of(loaded: Sequence[LoadedModel], names: Sequence[str] | None = None) -> LoadedModel:
+def mean_of(
+    loaded: Sequence[LoadedModel], names: Sequence[str | None] | None = None
+) -> LoadedModel:
     """Join separators into one, whose estimates are the mean of theirs.
 
     Args:
         loaded (sequence of LoadedModel): The separators, results of :func:`.load_model`. One alone
             is returned as it is; several are set to evaluation mode.
-        names (sequence of str, optional): Names of their files, for errors.
+        names (sequence of str, optional): Names of their files, for errors; None for a model
+            without one.
 
     Returns:
         LoadedModel
@@ -72,10 +75,11 @@ def mean_of(loaded: Sequence[LoadedModel], names: Sequence[str] | None = None) -
     check(len(loaded) > 0, "models", list(loaded), "at least one")
     if len(loaded) == 1:
         return loaded[0]
-    if names is None:
-        names = [f"model {number}" for number in range(1, len(loaded) + 1)]
-    check(len(set(names)) == len(names), "models", list(names), "different ones")
-    described = [_described(name, each) for name, each in zip(names, loaded, strict=True)]
+    titles = [
+        name or f"model {number}" for number, name in enumerate(names or [None] * len(loaded), 1)
+    ]
+    check(len(set(titles)) == len(titles), "models", titles, "different ones")
+    described = [_described(title, each) for title, each in zip(titles, loaded, strict=True)]
     for each, description in zip(loaded, described, strict=True):
         if not are_names(each.infos.get("sources")):
             raise ValueError(
@@ -95,6 +99,6 @@ def _facts(loaded: LoadedModel) -> tuple:
     return list(loaded.infos["sources"]), loaded.model.sample_rate
 
 
-def _described(name: str, loaded: LoadedModel) -> str:
+def _described(title: str, loaded: LoadedModel) -> str:
     task = describe_task(type(loaded.model).__name__, loaded.infos)
-    return f"{name} {task} at {loaded.model.sample_rate:g} Hz"
+    return f"{title} {task} at {loaded.model.sample_rate:g} Hz"

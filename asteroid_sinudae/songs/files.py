@@ -473,10 +473,7 @@ def _load(models: AnyModels | None, device: str | None) -> LoadedModel:
     if models is None:
         models = registry.DEFAULT_SEPARATORS
     each = _each(models)
-    names = [
-        str(model) if isinstance(model, str | Path) else f"model {number}"
-        for number, model in enumerate(each, 1)
-    ]
+    names = [str(model) if isinstance(model, str | Path) else None for model in each]
     loaded = mean_of([_load_one(model) for model in each], names)
     if len(each) > 1 or _files(models):
         device = best_device(device)
