@@ -31,7 +31,7 @@ COMPLETED = {
 # Beginnings of the names of modules that need all of Asteroid before they are imported.
 NEEDING_ALL = (
     "asteroid.",
-    *(f"{__package__}.models.{name}" for name in ("baselines", "separators")),
+    *(f"{__package__}.models.{name}" for name in ("band_split", "baselines", "separators")),
 )
 # Modules without which asteroid 0.7.0 does not import, and what pip calls them.
 REQUIREMENTS = {
