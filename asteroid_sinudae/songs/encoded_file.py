@@ -247,22 +247,34 @@ class EncodedFile:
             shape, _, dtype, start = _read_header(member)
             check(shape == expected, f"shape of {name}", shape, str(expected))
             check(dtype.kind == "f", f"type of {name}", str(dtype), "floating-point")
-            member.seek(start)
+        with self._data(name, start) as member:
             return np.frombuffer(member.read(expected[0] * dtype.itemsize), dtype)
+
+    @contextlib.contextmanager
+    def _data(self, name: str, start: int) -> Iterator[IO[bytes]]:
+        """Open an array's data, of which a block reads all; the checksum is compared at its end.
+
+        Nothing is skipped by seeking: from Python 3.12 on, zipfile then forgets the checksum.
+        """
+        with self.archive.open(self._member(name)) as member:
+            member.read(start)
+            yield member
+            member.read(1)  # zipfile compares the checksum where it finds the end
 
     def _in_fortran_order(self, n_at_a_time: int) -> Iterator[np.ndarray]:
         channels, n_filters, n_frames = self.shape
-        with self.archive.open(self._member("A")) as member:
-            member.seek(self._start)
+        with self._data("A", self._start) as member:
             for first in range(0, n_frames, n_at_a_time):
                 frames = min(n_at_a_time, n_frames - first)
                 array = self._read(member, frames * n_filters * channels)
                 array = array.reshape(frames, n_filters, channels)
                 yield array.transpose(2, 1, 0)  # (channels, C, frames)
-            member.read(1)  # zipfile compares the checksum at the end
 
     def _in_c_order(self, n_at_a_time: int) -> Iterator[np.ndarray]:
         channels, n_filters, n_frames = self.shape
+        with self._data("A", self._start) as member:  # what follows seeks in it
+            while member.read(2**20):
+                pass
         for first in range(0, n_frames, n_at_a_time):
             array = np.empty(
                 (channels * n_filters, min(n_at_a_time, n_frames - first)), dtype=np.float32
@@ -272,8 +284,6 @@ class EncodedFile:
                     start = number * n_frames + first
                     member.seek(self._start + start * self.dtype.itemsize)
                     row[:] = self._read(member, len(row))
-                while member.read(2**20):
-                    pass
             yield array.reshape(channels, n_filters, -1)  # (channels, C, frames)
 
     def _read(self, member: IO[bytes], n_numbers: int) -> np.ndarray:

@@ -155,13 +155,23 @@ def test_file_that_is_damaged(dae):
     Path("cut.npz").write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match="cut.npz is no file of sinudae encode: "):
         decode(dae, "cut.npz")
-    with zipfile.ZipFile("a.npz") as archive:
-        data[archive.getinfo("A.npy").header_offset + 5000] ^= 1
-    Path("flipped.npz").write_bytes(data)
-    with pytest.raises(ValueError, match="flipped.npz cannot be read: Bad CRC"):
-        decode(dae, "flipped.npz")
     with pytest.raises(FileNotFoundError, match="none.npz not found: expected a file of sinudae"):
         decode(dae, "none.npz")
+
+
+@pytest.mark.parametrize("order", "FC")
+@pytest.mark.parametrize("member, position", [("A", 5000), ("gains", 170), ("frequencies", 170)])
+def test_bit_that_is_flipped(dae, member, position, order):
+    write("a.wav", RATE)
+    encode(dae, "a.wav", gains=channel_gains(dae))
+    content = dict(np.load("a.npz"))
+    np.savez("b.npz", **{**content, "A": np.asarray(content["A"], order=order)})
+    data = bytearray(Path("b.npz").read_bytes())
+    with zipfile.ZipFile("b.npz") as archive:
+        data[archive.getinfo(f"{member}.npy").header_offset + position] ^= 1
+    Path("b.npz").write_bytes(data)
+    with pytest.raises(ValueError, match=f"b.npz .*: Bad CRC-32 for file '{member}.npy'"):
+        decode(dae, "b.npz")
 
 
 # Bombs
