@@ -289,7 +289,8 @@ def train(
                 "steps": trainer.global_step,
                 "epochs": trainer.current_epoch,
                 "seconds": timer.time_elapsed("train"),
-                **provenance(system.device),
+                # Lightning has moved the model back to the CPU by now.
+                **provenance(trainer.strategy.root_device),
             }
             save_atomically(package, run.model_file)
             print(f"{run.model_file}: the model after {trainer.global_step} updates")

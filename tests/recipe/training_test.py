@@ -247,7 +247,7 @@ def test_the_seed_reaches_start_order_and_noise(options, monkeypatch, tmp_path):
 
     def step_generator(seed, *rest, make=system.step_generator):
         generator = make(seed, *rest)
-        noise.setdefault(seed, torch.randn(3, generator=make(seed, *rest)))
+        noise.setdefault(seed, make(seed, *rest).get_state())
         return generator
 
     def epoch_pairs(self, draw=SetShuffleSampler._epoch_pairs):
@@ -265,6 +265,13 @@ def test_the_seed_reaches_start_order_and_noise(options, monkeypatch, tmp_path):
     assert not np.array_equal(orders[3], orders[5]) and not torch.equal(noise[3], noise[5])
     weights = "encoder.filterbank._filters"
     assert not torch.equal(starts[0][weights], starts[1][weights])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_device_is_that_of_the_training(options):
+    call("train.py", **options, max_steps=1)
+    training = package_of(options["exp_dir"])["infos"]["training"]
+    assert training["device"] == torch.cuda.get_device_name()
 
 
 @pytest.mark.parametrize("name", ["conf.yml", "conf_separator.yml"])
