@@ -12,8 +12,7 @@ import torch
 def is_in_autocast(tensor: torch.Tensor) -> bool:
     """Tell whether autocast is enabled on the device of a tensor."""
     device_type = tensor.device.type
-    is_available = torch.amp.is_autocast_available(device_type)
-    return is_available and torch.is_autocast_enabled(device_type)
+    return _is_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
 def in_autocast(tensor: torch.Tensor) -> torch.Tensor:
@@ -33,6 +32,12 @@ def in_autocast(tensor: torch.Tensor) -> torch.Tensor:
 
 def no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
     """Return a context manager inside which matrix products keep the precision of their factors."""
-    if torch.amp.is_autocast_available(device_type):
+    if _is_available(device_type):
         return torch.autocast(device_type, enabled=False)
     return contextlib.nullcontext()
+
+
+def _is_available(device_type: str) -> bool:
+    """Tell whether a type of device has autocast; what is compiled is for one that has."""
+    # The compiler of torch 2.11 cannot follow the question.
+    return torch.compiler.is_compiling() or torch.amp.is_autocast_available(device_type)
