@@ -56,12 +56,19 @@ def total_variation(rep: torch.Tensor, norm: str = "l1") -> torch.Tensor:
 def _signs_of_differences(rep: torch.Tensor) -> torch.Tensor:
     """Sum, for each coefficient, the signs of the differences that it enters."""
     total = torch.zeros_like(rep)
-    for each, sum_of_signs in zip(rep, total, strict=True):  # one signal stays in the cache
-        for dim in (0, 1):
-            signs = each.diff(dim=dim).sign_()
-            sum_of_signs.narrow(dim, 1, signs.shape[dim]).add_(signs)
-            sum_of_signs.narrow(dim, 0, signs.shape[dim]).sub_(signs)
+    if rep.device.type == "cpu":
+        for each, sum_of_signs in zip(rep, total, strict=True):  # one signal stays in the cache
+            _add_signs(each, sum_of_signs)
+    else:  # where many short operations take longer than a few long ones
+        _add_signs(rep, total)
     return total
+
+
+def _add_signs(rep: torch.Tensor, total: torch.Tensor) -> None:
+    for dim in (-2, -1):
+        signs = rep.diff(dim=dim).sign_()
+        total.narrow(dim, 1, signs.shape[dim]).add_(signs)
+        total.narrow(dim, 0, signs.shape[dim]).sub_(signs)
 
 
 def neg_snr(estimate: torch.Tensor, target: torch.Tensor, per: str = "signal") -> torch.Tensor:

@@ -39,8 +39,9 @@ def test_the_gradient_of_the_total_variation_is_that_of_absolute_differences():
     rep = torch.randn(3, 7, 11, dtype=torch.double).relu().requires_grad_()  # with ties
     direct = (rep.diff(dim=1).abs().sum() + rep.diff(dim=2).abs().sum()) / rep.numel()
     (expected,) = torch.autograd.grad(direct, rep)
-    (gradient,) = torch.autograd.grad(total_variation(rep), rep)
-    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=0)
+    for each in (rep, rep[None]):  # signal by signal, and all signals at once, as on a GPU
+        (gradient,) = torch.autograd.grad(total_variation(each), rep)
+        torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=0)
 
 
 def test_neg_snr_is_eq_4():
