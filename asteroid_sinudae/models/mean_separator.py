@@ -21,7 +21,8 @@ class MeanSeparator(BaseModel):
             sources in the same order and of one sample rate, see :func:`mean_of`.
 
     Raises:
-        ValueError: from `forward`, if the models give estimates of different shapes.
+        ValueError: if there is no model, and from `forward`, if the models give estimates of
+            different shapes.
 
     Shape:
         - `(batch, 1, time)` -> `(batch, n_src, time)`
@@ -30,6 +31,7 @@ class MeanSeparator(BaseModel):
     models: Any  # separators, in which nn.Module sees modules
 
     def __init__(self, models: Sequence[BaseModel]):
+        check(len(models) > 0, "models", list(models), "at least one")
         in_channels = max(model.in_channels or 1 for model in models)
         super().__init__(sample_rate=models[0].sample_rate, in_channels=in_channels)
         self.models = nn.ModuleList(models)

@@ -11,7 +11,7 @@ from songs_on_disk import RATE
 
 import asteroid_sinudae as sinudae
 from asteroid_sinudae.cli import main
-from asteroid_sinudae.models.mean_separator import mean_of
+from asteroid_sinudae.models.mean_separator import MeanSeparator, mean_of
 
 # isort: split
 
@@ -97,6 +97,11 @@ def test_models_that_do_not_go_together(separators, dae, capsys):
             sinudae.separate(("first.pth", name), separators)
         assert str(error.value).startswith(message)
     assert not Path("out").exists()
+
+
+def test_no_separators():
+    with pytest.raises(ValueError, match=r"^models must be at least one, got \[\]$"):
+        MeanSeparator([])
 
 
 def test_models_of_other_numbers_of_sources(separators, dae, capsys):
