@@ -44,6 +44,9 @@ def check_limits(conf: dict) -> None:
     for key in ("num_workers", "devices", "num_nodes"):
         expected = f"0 to {limit} ({PER_PROCESSOR} a processor)"
         check(0 <= training[key] <= limit, key, training[key], expected)
+    if torch.cuda.is_available():
+        n_gpus = torch.cuda.device_count()
+        check(training["devices"] <= n_gpus, "devices", training["devices"], f"at most {n_gpus}")
     batch = training["batch_size"] // (training["devices"] * training["num_nodes"])
     sizes = {"batch_size": training["batch_size"], "segment": data["segment"]}
     _check_memory(2 * BYTES * batch * data["segment"], "a batch of two sources", sizes)

@@ -87,6 +87,11 @@ def check_training(conf: dict) -> None:
     )
     if devices < 1 or num_nodes < 1:
         raise ValueError(f"devices and num_nodes must be at least 1, got {devices=}, {num_nodes=}")
+    if keep_on == "cuda" and devices > 1:
+        raise ValueError(
+            f"keep_on=cuda needs devices=1, got {devices}: each process would keep all audio on "
+            "the first GPU"
+        )
     if batch_size % n_processes(conf):
         raise ValueError(
             f"batch_size={batch_size} must divide by the {n_processes(conf)} processes of devices "
@@ -143,6 +148,8 @@ def make_loader(
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         worker_init_fn=partial(_begin_worker, os.getpid()),
+        # A fork shares the audio of keep_on; from Python 3.14 on, it is no longer the default.
+        multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
         pin_memory=torch.cuda.is_available() and conf["data"]["keep_on"] != "cuda",
     )
 

@@ -124,8 +124,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write to a temporary file in the same folder, then rename."""
         save_atomically(checkpoint, path)
 
-    def load_checkpoint(self, path, map_location=None, weights_only=None):
-        """Load tensors and plain values only, whatever `weights_only` says."""
+    def load_checkpoint(self, path, map_location="cpu", weights_only=None):
+        """Load tensors and plain values only, whatever `weights_only` says.
+
+        By default they are loaded to the CPU, so that a machine without a GPU continues what one
+        with a GPU began; model and optimiser take them from there.
+        """
         return read_checkpoint(path, map_location)
 
 
