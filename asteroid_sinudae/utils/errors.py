@@ -84,14 +84,21 @@ def attempt(function: Callable[[], object]) -> Outcome:
         return Outcome(UNREAD)
     except (ValueError, OSError) as error:
         return Outcome(1, one_line(error) or type(error).__name__)
-    except MemoryError as error:
-        return Outcome(1, f"out of memory: {one_line(error) or 'no message'}")
     except Exception as error:
+        if _is_of_memory(error):
+            return Outcome(1, f"out of memory: {one_line(error) or 'no message'}")
         if os.environ.get(TRACEBACK):
             raise
         name = type(error).__name__
         return Outcome(1, f"unexpected {name}: {one_line(error)} ({TRACEBACK}=1 shows where)")
     return Outcome(0)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; PyTorch, which this module does not import, says so in its ways."""
+    is_of_gpu = type(error).__name__ == "OutOfMemoryError"
+    is_of_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or is_of_gpu or is_of_cpu
 
 
 def _is_unread(descriptor: int) -> bool:

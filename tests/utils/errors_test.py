@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from asteroid_sinudae.utils.errors import attempt, one_line, terminations_interrupt
 
@@ -23,6 +24,8 @@ def raising(error):
         (ValueError("n must be 1,\n got 2"), (1, "n must be 1, got 2")),
         (FileNotFoundError(2, "a.wav not found"), (1, "a.wav not found")),
         (MemoryError(), (1, "out of memory: no message")),
+        (torch.OutOfMemoryError("CUDA: 8 GiB"), (1, "out of memory: CUDA: 8 GiB")),
+        (RuntimeError("x: can't allocate memory"), (1, "out of memory: x: can't allocate memory")),
         (KeyboardInterrupt(), (130, "interrupted")),
         (KeyError("a"), (1, f"unexpected KeyError: 'a'{HINT}")),
         (RecursionError("deep"), (1, f"unexpected RecursionError: deep{HINT}")),
