@@ -168,6 +168,7 @@ def overlap_add(
         is_last = window.stop <= stop
         first = max(0, min(start, window.stop - chunk))
         result = function(window.cut(first, stop))[..., start - first :]
+        rise = rise.to(result.device)
         if before is None:
             result = in_order_of(result, result[:1]) if keep_order else result
         else:

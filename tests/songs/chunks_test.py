@@ -153,6 +153,13 @@ def test_chunks_fade_into_each_other():
     torch.testing.assert_close(fade + fade.flip(0), torch.ones(8))
 
 
+def test_chunks_on_another_device():
+    wav = torch.empty(1, 30, device="meta")
+    pieces = list(overlap_add([wav], lambda x: torch.stack([x, x], dim=1), 20, 8))
+    assert sum(piece.shape[-1] for piece in pieces) == 30
+    assert {piece.device.type for piece in pieces} == {"meta"}
+
+
 def test_sources_keep_their_order():
     """A model that gives the sources in an order of its own for each channel and chunk."""
     low, high = noise(1, 400), noise(2, 400)[1:]
