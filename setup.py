@@ -36,7 +36,7 @@ setup(
     },
     python_requires=">=3.11",
     install_requires=[
-        # Tried: torch 2.11, 2.13 and 2.15 with Python 3.11, 2.11 with 3.12, 2.13 with 3.13. With 2.1
+        # Tried: torch 2.11, 2.13, 2.15 with Python 3.11, 2.11 with 3.12, 2.13 with 3.13. With 2.1
         # the filterbanks work, but Adam has no fused form on CPUs, which training uses.
         "torch>=2.11",
         "torchaudio>=2.11",

@@ -242,6 +242,7 @@ def test_training_from_memory_is_training_from_disk(tmp_path, data_dir, conf):
         (dict(lr=-1.0), "Invalid learning rate: -1.0"),
         (dict(keep_on="disk"), "keep_on must be '', cpu or cuda, got 'disk'"),
         (dict(keep_on="cuda", num_workers=2), "keep_on=cuda needs num_workers=0, as only one"),
+        (dict(keep_on="cuda", num_workers=0, devices=2), "keep_on=cuda needs devices=1, got 2: "),
         (dict(batch_size=0), "batch_size must be 1 or more, got 0"),
         (dict(segment_hop=5000), "hop must be 1 to 4000 .segment., got 5000"),
         (dict(data_dir="nowhere"), "nowhere/manifest.json not found: prepare the data first"),
