@@ -65,6 +65,7 @@ def _signs_of_differences(rep: torch.Tensor) -> torch.Tensor:
 
 
 def _add_signs(rep: torch.Tensor, total: torch.Tensor) -> None:
+    """Add the signs of `(..., n_filters, frames)` to a sum of the same shape, in place."""
     for dim in (-2, -1):
         signs = rep.diff(dim=dim).sign_()
         total.narrow(dim, 1, signs.shape[dim]).add_(signs)

@@ -85,7 +85,7 @@ def attempt(function: Callable[[], object]) -> Outcome:
     except (ValueError, OSError) as error:
         return Outcome(1, one_line(error) or type(error).__name__)
     except Exception as error:
-        if _is_of_memory(error):
+        if _is_out_of_memory(error):
             return Outcome(1, f"out of memory: {one_line(error) or 'no message'}")
         if os.environ.get(TRACEBACK):
             raise
@@ -94,7 +94,7 @@ def attempt(function: Callable[[], object]) -> Outcome:
     return Outcome(0)
 
 
-def _is_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out; PyTorch, which this module does not import, says so in its ways."""
     is_of_gpu = type(error).__name__ == "OutOfMemoryError"
     is_of_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
