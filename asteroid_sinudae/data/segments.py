@@ -22,6 +22,7 @@ from torchaudio.functional import resample
 
 from ..metrics import is_silent
 from ..utils.checks import check
+from ..utils.intervals import MAX_SEMITONES, interval
 from ..utils.progress import progress
 from .tracks import (
     AGAIN,
@@ -39,8 +40,6 @@ MAX_GAIN = 60.0  # dB, of remixed segments
 MAX_DRAWS = 20  # places of vocals, before silence is taken
 SHARE_OF_SILENT = 0.1  # of the places without vocals that are drawn
 SHARE_OF_MATCHED = 0.1  # of remixed segments
-# Frequency ratios of just intonation, 0 to 4 semitones up: small numbers are resampled fast.
-INTERVALS = ((1, 1), (16, 15), (9, 8), (6, 5), (5, 4))
 
 
 def segment_starts(n_samples: int, segment: int, hop: int) -> range:
@@ -203,9 +202,9 @@ class RemixedSegments(_Segments):
     their difference, weighed by a number from `-pan` to `pan` that is drawn evenly. At 1 and -1
     that is the left and the right channel.
 
-    With `semitones`, each source is played faster or slower by an interval of just intonation that
-    is drawn evenly, from that many semitones down to as many up; its pitch, its tempo and its
-    formants move together. Sources of the same place move by the same interval.
+    With `semitones`, each source is played faster or slower by an :func:`.interval` that is drawn
+    evenly, from that many semitones down to as many up; its pitch, its tempo and its formants move
+    together, and it stays in tune. Sources of the same place move by the same interval.
 
     The length is the number of items that have as many samples as the tracks.
 
@@ -236,7 +235,7 @@ class RemixedSegments(_Segments):
         semitones: int = 0,
     ) -> None:
         check(0 <= pan <= 1, "pan", pan, "0 to 1")
-        known = range(len(INTERVALS))
+        known = range(MAX_SEMITONES + 1)
         check(semitones in known, "semitones", semitones, f"an integer, 0 to {known[-1]}")
         without = [track.name for track in tracks if not track.has_sides]
         if pan and without:
@@ -272,8 +271,7 @@ class RemixedSegments(_Segments):
         track = self.tracks[rng.choice(len(self.tracks), p=self.shares)]
         up, down = 1, 1
         if self.semitones:
-            steps = int(rng.integers(-self.semitones, self.semitones + 1))
-            up, down = INTERVALS[abs(steps)][:: 1 if steps >= 0 else -1]
+            up, down = interval(int(rng.integers(-self.semitones, self.semitones + 1)))
         length = -(-self.segment * up // down)
         start = int(rng.integers(max(track.n_samples - length, 0) + 1))
         return _Place(track, start, length, up, down)

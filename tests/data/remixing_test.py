@@ -105,7 +105,7 @@ def test_sources_are_transposed(tones):
         assert all(segment.shape == (1, 20000) for segment in pair)
         ratios = [frequency_of(s) / f for s, f in zip(pair, (400.0, 1000.0), strict=True)]
         steps = [12 * np.log2(ratio) for ratio in ratios]
-        assert steps == pytest.approx(np.round(steps).tolist(), abs=0.15)
+        assert steps == pytest.approx(np.round(steps).tolist(), abs=0.06)
         found.add(tuple(np.round(steps).astype(int).tolist()))
     assert {step for pair in found for step in pair} == {-2, -1, 0, 1, 2}
     assert any(a != b for a, b in found)
