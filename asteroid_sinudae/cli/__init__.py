@@ -17,6 +17,7 @@ from typing import TypeAlias
 import shtab
 
 from .. import __version__
+from ..utils.arguments import whole_numbers
 from ..utils.errors import attempt
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -203,6 +204,14 @@ def add_separate(commands: Commands) -> None:
         type=lambda text: text.split(","),
         metavar="NAMES",
         help="sources to write, as in `--sources vocals` (default: all; a pair has none)",
+    )
+    parser.add_argument(
+        "--semitones",
+        type=whole_numbers,
+        default=[0],
+        metavar="NUMBERS",
+        help="intervals, -4 to 4, by which the song is heard higher; with 0,2,-2 the mean of three "
+        "estimates is written, which is better and takes three times as long (default: 0)",
     )
     parser.add_argument(
         "--overlap",

@@ -44,7 +44,8 @@ def separate(args: argparse.Namespace) -> None:
         spooled = stack.enter_context(_spooled(paths))
         songs = find_songs(spooled.get(path, path) for path in paths)
         models = named or [Path(name) for name in registry.DEFAULT_SEPARATORS]
-        loaded = mean_of([load_model(model) for model in models], [str(model) for model in models])
+        names = [str(model) for model in models]
+        loaded = mean_of([load_model(name) for name in names], names, args.semitones)
         on_device(loaded.model, best_device(args.device))
         sources = wanted_sources(loaded, args.sources)
         if args.output == STDOUT:
@@ -52,8 +53,10 @@ def separate(args: argparse.Namespace) -> None:
         # A model that does not name its sources gives at least one.
         output.check_different(songs, sources or ["source1"])
         if not named and not args.quiet:
-            names = " and ".join(registry.DEFAULT_SEPARATORS)
-            print(f"sinudae: note: {names} separate, as no model is named", file=sys.stderr)
+            print(
+                f"sinudae: note: {' and '.join(names)} separate, as no model is named",
+                file=sys.stderr,
+            )
         options = dict(
             sources=args.sources,
             format=args.format,

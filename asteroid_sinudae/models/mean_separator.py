@@ -1,4 +1,4 @@
-"""Several separators at once: the mean of what each estimates."""
+"""The mean of several estimates, by several separators or of a mixture at several pitches."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from asteroid.models.base_models import BaseModel
 from torch import nn
 
 from ..utils.checks import check
+from ..utils.intervals import interval
 from .model_files import LoadedModel, are_names, describe_task
 
 
@@ -48,34 +49,80 @@ class MeanSeparator(BaseModel):
         return torch.stack(estimates).mean(0)
 
 
-def mean_of(
-    loaded: Sequence[LoadedModel], names: Sequence[str | None] | None = None
-) -> LoadedModel:
-    """Join separators into one, whose estimates are the mean of theirs.
+class TransposedSeparator(BaseModel):
+    """A separator that hears the mixture higher or lower, and as much faster or slower.
+
+    Its errors differ from those that it makes at the mixture's own pitch, so that the mean of both
+    estimates is better than either. Estimates sum to the mixture if the separator's do: what is
+    lost on the way up, which are the highest frequencies, is given to all sources alike.
 
     Args:
-        loaded (sequence of LoadedModel): The separators, results of :func:`.load_model`. One alone
-            is returned as it is; several are set to evaluation mode.
+        model (BaseModel): A separator of mono waveforms.
+        semitones (int): Interval by which the mixture is heard higher, see :func:`.interval`.
+
+    Raises:
+        ValueError: if there is no such interval.
+
+    Shape:
+        - `(time,)` -> `(n_src, time)`
+        - `(batch, time)` or `(batch, 1, time)` -> `(batch, n_src, time)`
+    """
+
+    def __init__(self, model: BaseModel, semitones: int):
+        super().__init__(sample_rate=model.sample_rate, in_channels=model.in_channels)
+        self.model, self.interval = model, interval(semitones)
+
+    def forward(self, wav: torch.Tensor) -> torch.Tensor:
+        """Estimates of a waveform, at its own pitch."""
+        from torchaudio.functional import resample  # here, since few need it
+
+        up, down = self.interval
+        mixture = wav if wav.ndim == 3 else wav.reshape(-1, 1, wav.shape[-1])  # (batch, 1, time)
+        heard = resample(mixture, up, down)
+        estimates = self.model.forward_wav(heard)
+        # (batch, n_src + 1, time), perhaps some samples longer than the mixture
+        returned = resample(torch.cat([estimates, heard], dim=1), down, up)[..., : wav.shape[-1]]
+        estimates, kept = returned[:, :-1], returned[:, -1:]
+        estimates = estimates + (mixture - kept) / estimates.shape[1]
+        return estimates[0] if wav.ndim == 1 else estimates
+
+
+def mean_of(
+    loaded: Sequence[LoadedModel],
+    names: Sequence[str | None] | None = None,
+    semitones: Sequence[int] = (0,),
+) -> LoadedModel:
+    """Join separators, or what one hears at several pitches, into one that gives the mean.
+
+    Args:
+        loaded (sequence of LoadedModel): The separators, results of :func:`.load_model`. One alone,
+            at the mixture's own pitch, is returned as it is; others are set to evaluation mode.
         names (sequence of str, optional): Names of their files, for errors; None for a model
             without one.
+        semitones (sequence of int): Intervals by which each separator hears the mixture higher, see
+            :class:`TransposedSeparator`; 0 is the mixture itself. It takes as long for each.
 
     Returns:
         LoadedModel
 
     Raises:
-        ValueError: if there is none or one twice, or if several do not separate the same sources by
-            name, in the same order and at the same sample rate: their mean would be none of these.
+        ValueError: if there is no separator or interval or one twice, or no such interval; or if
+            estimates are averaged of separators that do not separate the same sources by name, in
+            the same order and at the same sample rate: their mean would be none of these.
 
     Examples
         >>> from asteroid_sinudae import LoadedModel, STFTConvTasNet
         >>> sizes = dict(n_fft=64, stride=24, n_blocks=2, n_repeats=1)
         >>> infos = {"sources": ["vocals", "accompaniment"]}
-        >>> mean = mean_of([LoadedModel(STFTConvTasNet(2, **sizes), infos) for _ in range(2)])
+        >>> both = [LoadedModel(STFTConvTasNet(2, **sizes), infos) for _ in range(2)]
+        >>> mean = mean_of(both, semitones=(0, 2))
         >>> mean.model(torch.randn(1, 1, 1001)).shape
         torch.Size([1, 2, 1001])
     """
     check(len(loaded) > 0, "models", list(loaded), "at least one")
-    if len(loaded) == 1:
+    is_several = isinstance(semitones, Sequence) and 0 < len(semitones) == len(set(semitones))
+    check(is_several, "semitones", semitones, "at least one interval, all different")
+    if len(loaded) == 1 and list(semitones) == [0]:
         return loaded[0]
     titles = [
         name or f"model {number}" for number, name in enumerate(names or [None] * len(loaded), 1)
@@ -85,7 +132,7 @@ def mean_of(
     for each, description in zip(loaded, described, strict=True):
         if not are_names(each.infos.get("sources")):
             raise ValueError(
-                f"{description}: expected sources with names, for a mean of several models"
+                f"{description}: expected sources with names, for a mean of several estimates"
             )
     for each, description in zip(loaded, described, strict=True):
         if _facts(each) != _facts(loaded[0]):
@@ -94,7 +141,13 @@ def mean_of(
                 "several models"
             )
     infos = {"sources": loaded[0].infos["sources"]}
-    return LoadedModel(MeanSeparator([each.model for each in loaded]).eval(), infos)
+    heard = [_heard_at(each.model, steps) for each in loaded for steps in semitones]
+    return LoadedModel(MeanSeparator(heard).eval(), infos)
+
+
+def _heard_at(model: BaseModel, semitones: int) -> BaseModel:
+    is_own = type(semitones) is int and semitones == 0  # others than integers are refused
+    return model if is_own else TransposedSeparator(model, semitones)
 
 
 def _facts(loaded: LoadedModel) -> tuple:

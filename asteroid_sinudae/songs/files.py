@@ -69,6 +69,7 @@ def separate(
     *,
     sample_rate: float | None = None,
     sources: Sequence[str] | None = None,
+    semitones: Sequence[int] = (0,),
     chunk: float = 10.0,
     overlap: float | None = None,
     device: str | None = None,
@@ -83,6 +84,7 @@ def separate(
     song: str | Path,
     *,
     sources: Sequence[str] | None = None,
+    semitones: Sequence[int] = (0,),
     chunk: float = 10.0,
     overlap: float | None = None,
     device: str | None = None,
@@ -97,6 +99,7 @@ def separate(
     *,
     sample_rate=None,
     sources=None,
+    semitones=(0,),
     chunk=10.0,
     overlap=None,
     device=None,
@@ -120,6 +123,10 @@ def separate(
             time)`, or an audio file.
         sample_rate (float, optional): Sample rate of a waveform in Hz; the model's if None.
         sources (sequence of str, optional): Names of the sources that are wanted; all if None.
+        semitones (sequence of int): Intervals by which the song is heard higher, from -4 to 4, of
+            separators whose sources have names. With ``(0, 2, -2)``, the estimates are the mean of
+            those of the song and of the song a whole tone higher and lower, at three times the
+            cost; see :class:`.TransposedSeparator`.
         chunk (float): Seconds that are computed at a time.
         overlap (float, optional): Seconds over which chunks fade into each other; by default a
             tenth of a chunk. A pair needs none.
@@ -151,7 +158,7 @@ def separate(
         >>> {name: estimate.shape for name, estimate in estimates.items()}
         {'source1': torch.Size([2, 44100]), 'source2': torch.Size([2, 44100])}
     """
-    loaded = _load(model, device)
+    loaded = _load(model, device, semitones)
     options = dict(sources=sources, chunk=chunk, overlap=overlap, progress=progress)
     if not isinstance(song, torch.Tensor):
         check(sample_rate is None, "sample_rate", sample_rate, "None for a file, which tells it")
@@ -171,6 +178,7 @@ def separate_file(
     output: str | Path,
     *,
     sources: Sequence[str] | None = None,
+    semitones: Sequence[int] = (0,),
     format: str = "float",
     chunk: float = 10.0,
     overlap: float | None = None,
@@ -183,7 +191,8 @@ def separate_file(
     """Separate an audio file of any length into a file for each source, as `sinudae separate` does.
 
     Args:
-        model, sources, chunk, overlap, device, strict, progress: see :func:`separate`.
+        model, sources, semitones, chunk, overlap, device, strict, progress: see
+            :func:`separate`.
         song (str or Path): The audio file.
         output (str or Path): Folder for ``SONG_<source>.wav``; or a template of paths, such as
             ``"out/{song}/{source}"``, to which the format's suffix is added if it has none. Other
@@ -202,7 +211,7 @@ def separate_file(
             or cannot be written.
     """
     song, where = Path(song), Output(output, format)
-    loaded = _load(model, device)
+    loaded = _load(model, device, semitones)
     inputs = [song, *keep, *_files(model)]
     with _open(song, strict) as audio:
         names, pieces = _separated(loaded, audio, sources, chunk, overlap, progress)
@@ -468,13 +477,13 @@ def _pieces_of_file(
             yield dict(zip(names, piece.unbind(1), strict=True))
 
 
-def _load(models: AnyModels | None, device: str | None) -> LoadedModel:
-    """Load a model, or the mean of several, and move it to a device."""
+def _load(models: AnyModels | None, device: str | None, semitones: Sequence[int]) -> LoadedModel:
+    """Load a model, or the mean of what several hear, and move it to a device."""
     if models is None:
         models = registry.DEFAULT_SEPARATORS
     each = _each(models)
     names = [str(model) if isinstance(model, str | Path) else None for model in each]
-    loaded = mean_of([_load_one(model) for model in each], names)
+    loaded = mean_of([_load_one(model) for model in each], names, semitones)
     if len(each) > 1 or _files(models):
         device = best_device(device)
     on_device(loaded.model.eval(), device)

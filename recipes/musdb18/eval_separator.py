@@ -1,4 +1,4 @@
-"""Evaluate separators, and the mean of their estimates, beside masks that know the sources.
+"""Evaluate separators, and means of their estimates, beside masks that know the sources.
 
 Writes the metrics of all segments and their medians into --exp_dir, with 95% intervals of the
 differences between separators, and a figure; with --museval also the scores of whole tracks. Prints
@@ -29,12 +29,14 @@ from asteroid_sinudae.evaluation.tables import (
     terminal_text,
     texts,
 )
-from asteroid_sinudae.models.mean_separator import MeanSeparator
+from asteroid_sinudae.models.mean_separator import MeanSeparator, mean_of
+from asteroid_sinudae.models.model_files import LoadedModel
 from asteroid_sinudae.runs import front_ends
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.runs.representations import OF_TABLE, load_representations, pair_name
 from asteroid_sinudae.runs.separators import load_all
+from asteroid_sinudae.utils.arguments import whole_numbers
 from asteroid_sinudae.utils.files import atomic_path, write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -66,6 +68,21 @@ def load_separators(exp_dir: Path, pair: SinuDAE) -> tuple[dict[str, nn.Module],
             path = Run(exp_dir / name).model_file
             raise FileNotFoundError(f"{path} not found: train all separators first (stage 6)")
     return separators, trainings
+
+
+def at_pitches(named: dict[str, nn.Module], semitones: list[int]) -> dict[str, nn.Module]:
+    """Make the means of what separators hear at several pitches, by their names in tables.
+
+    Raises a ValueError if there is no such interval, or one twice.
+    """
+    if semitones == [0]:
+        return {}
+    words = ", ".join(str(steps) for steps in semitones)
+    loaded = {name: LoadedModel(model, {"sources": SOURCES}) for name, model in named.items()}
+    return {
+        f"{name}, at {words} semitones": mean_of([each], semitones=semitones).model
+        for name, each in loaded.items()
+    }
 
 
 def estimators_by_name(
@@ -169,6 +186,13 @@ def main() -> None:
     parser = scripts.Parser(__doc__)
     parser.add_folders(scripts.SEPARATOR_FOLDERS)
     parser.add_argument("--museval", action="store_true", help="also score whole tracks")
+    parser.add_argument(
+        "--semitones",
+        type=whole_numbers,
+        default=[0],
+        help="intervals, -4 to 4; as in 0,2,-2: also evaluate the means of estimates of the "
+        "mixture heard so much higher, at the cost of each",
+    )
     args = bsseval.parse_args(parser)
     with run_lock(args.exp_dir):
         evaluate_run(args)
@@ -191,6 +215,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     }
     if len(separators) > 1:
         named[MEAN] = MeanSeparator([*separators.values()])
+    named |= at_pitches(named, args.semitones)
     facts = {
         "evaluated": f"{of_pair}, separator",
         "separators": {

@@ -1,8 +1,10 @@
 """train_separator.py and eval_separator.py: both stages, continued ones, and mistakes."""
 
+import itertools
 import json
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -85,7 +87,8 @@ def test_both_stages(options, conf, capsys, monkeypatch):
         assert package["infos"]["training"]["steps"] == 4
 
     capsys.readouterr()
-    call("eval_separator.py", "--museval", n_tracks=1, duration=1, n_workers=1, **options)
+    museval = ("--museval", "--semitones=-2,0")
+    call("eval_separator.py", *museval, n_tracks=1, duration=1, n_workers=1, **options)
     printed = capsys.readouterr().out
     exp_dir = options["exp_dir"]
     segments = pd.read_csv(exp_dir / "segments.csv")
@@ -94,7 +97,8 @@ def test_both_stages(options, conf, capsys, monkeypatch):
         f"{name}, informed mask {t}" for name in ("mod-cos DAE", "STFT 64-24") for t in ("0.5", "1")
     ]
     separators = ["mod-cos DAE, separator", "STFT 64-24, separator", "mean of the separators"]
-    names = [*separators, *masks, MIXTURE]
+    transposed = [f"{name}, at -2, 0 semitones" for name in separators]
+    names = [*separators, *transposed, *masks, MIXTURE]
     assert list(segments["representation"].unique()) == list(metrics["medians"]) == names
     for name in names:
         rows = segments[segments["representation"] == name]
@@ -103,9 +107,9 @@ def test_both_stages(options, conf, capsys, monkeypatch):
             assert median == pytest.approx(rows[column].median(), abs=1e-9)
             by_track = metrics["medians_by_track"]["g"][name][column]
             assert by_track == pytest.approx(rows[rows["track"] == "g"][column].median(), abs=1e-9)
-    found = [segments[segments["representation"] == name] for name in separators]
-    first, second, mean = (rows["si_sdr_vocals"].to_numpy() for rows in found)
-    assert (mean != first).all() and (mean != second).all()
+    found = [segments[segments["representation"] == name] for name in (*separators, *transposed)]
+    scores = torch.tensor(np.stack([rows["si_sdr_vocals"] for rows in found]))
+    assert all((a != b).all() for a, b in itertools.combinations(scores, 2))
     assert metrics["separators"][STFT_NAME]["steps"] == 4
     assert metrics["conf"]["masker"] == MASKER
     table = (exp_dir / "table.md").read_text()
@@ -116,7 +120,7 @@ def test_both_stages(options, conf, capsys, monkeypatch):
     assert max(len(line) for line in printed.splitlines() if line.startswith("--")) <= 100
     scores = json.loads((exp_dir / "museval.json").read_text())
     informed = ["mod-cos DAE, informed mask", "STFT 64-24, informed mask"]
-    assert list(scores["medians"]) == [*separators, *informed]
+    assert list(scores["medians"]) == [*separators, *transposed, *informed]
     assert scores["test_tracks"] == 1 and scores["failed"] == {}
 
 

@@ -1,5 +1,6 @@
 """Several separators at once: the mean of their estimates, in Python and on the command line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from songs_on_disk import RATE
 
 import asteroid_sinudae as sinudae
 from asteroid_sinudae.cli import main
-from asteroid_sinudae.models.mean_separator import MeanSeparator, mean_of
+from asteroid_sinudae.models.mean_separator import MeanSeparator, TransposedSeparator, mean_of
 
 # isort: split
 
 from asteroid.models import ConvTasNet
+from asteroid.models.base_models import BaseModel
 
 SOURCES = ["vocals", "accompaniment"]
 NAMES = ("first.pth", "second.pth", "third.pth")
@@ -64,6 +66,95 @@ def test_command_and_files(separators, capsys):
         for written in path, Path("by_function", path.name):
             samples, _ = soundfile.read(written, dtype="float32")
             assert torch.equal(torch.from_numpy(samples.T), mean[source])
+
+
+class Halves(BaseModel):
+    """Gives two halves of what it hears, and keeps that."""
+
+    def __init__(self):
+        super().__init__(sample_rate=RATE)
+
+    def forward(self, wav):
+        self.heard = wav
+        return torch.cat([wav, wav], dim=1) / 2
+
+
+@pytest.mark.parametrize("semitones", [-4, -2, -1, 1, 3])
+def test_a_separator_hears_other_pitches(semitones):
+    """It hears a tone as much higher; estimates are at the tone's own pitch and in its place."""
+    times, ratio = torch.arange(RATE + 3) / RATE, 2 ** (semitones / 12)
+    tone = torch.sin(2 * torch.pi * 500 * times)[None, None]
+    model = Halves()
+    estimates = TransposedSeparator(model, semitones)(tone)
+    spectrum = torch.fft.rfft(model.heard[0, 0], 16 * RATE).abs()
+    assert spectrum.argmax().item() / 16 == pytest.approx(500 * ratio, abs=1.5)
+    assert estimates.shape == (1, 2, RATE + 3)
+    torch.testing.assert_close(estimates[:, :1], tone / 2, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("semitones", [-4, 0, 4])
+@pytest.mark.parametrize("length", [1, 2, 5000])
+def test_estimates_sum_to_the_mixture_at_other_pitches_too(semitones, length):
+    noise = torch.randn(2, 1, length, generator=torch.Generator().manual_seed(length))
+    estimates = TransposedSeparator(Halves(), semitones)(noise)
+    torch.testing.assert_close(estimates.sum(1, keepdim=True), noise, atol=1e-5, rtol=0)
+
+
+def test_shapes_at_other_pitches():
+    noise = torch.randn(2, 1, 500)
+    model = TransposedSeparator(Halves(), -1)
+    estimates = model(noise)
+    assert torch.equal(model(noise[:, 0]), estimates)
+    torch.testing.assert_close(model(noise[0, 0]), estimates[0], atol=1e-6, rtol=0)
+
+
+def test_mean_over_pitches_and_separators(separators, capsys):
+    """In Python, into files, and by the command."""
+    song, options = separators[:1, :6000], {"chunk": 0.5}
+    mean = sinudae.separate(NAMES[:2], song, semitones=(0, -2), **options)
+    models = [sinudae.load_model(name).model for name in NAMES[:2]]
+    parts = [*models, *(TransposedSeparator(model, -2) for model in models)]
+    parts = [sinudae.LoadedModel(model, {"sources": SOURCES}) for model in parts]
+    for source in SOURCES:
+        each = [sinudae.separate(part, song, **options)[source] for part in parts]
+        torch.testing.assert_close(mean[source], torch.stack(each).mean(0), atol=1e-6, rtol=0)
+    arguments = ["first.pth", "song.wav", "-o", "out", "--semitones", "0,2,-2"]
+    assert main(["separate", *arguments]) == 0
+    whole = sinudae.separate("first.pth", separators, semitones=[0, 2, -2])
+    sinudae.separate_file("first.pth", "song.wav", "by_function", semitones=[0, 2, -2])
+    for source in SOURCES:
+        for folder in "out", "by_function":
+            samples, _ = soundfile.read(f"{folder}/song_{source}.wav", dtype="float32")
+            assert torch.equal(torch.from_numpy(samples.T), whole[source])
+
+
+@pytest.mark.parametrize(
+    "semitones, message",
+    [
+        ("0,5", "semitones must be an integer, -4 to 4, got 5"),
+        ("2,2", r"semitones must be at least one interval, all different, got \[2, 2\]"),
+    ],
+)
+def test_intervals_that_are_none(separators, capsys, semitones, message):
+    arguments = ["separate", "first.pth", "song.wav", "-o", "out", "--semitones", semitones]
+    assert re.fullmatch(message, mistake(capsys, main(arguments)))
+    assert not Path("out").exists()
+    with pytest.raises(ValueError, match=message):
+        sinudae.separate("first.pth", separators, semitones=[int(s) for s in semitones.split(",")])
+
+
+def test_intervals_that_are_no_numbers(separators, capsys):
+    with pytest.raises(SystemExit):
+        main(["separate", "first.pth", "song.wav", "--semitones", "0,x"])
+    expected = "argument --semitones: expected whole numbers between commas, got '0,x'"
+    assert expected in capsys.readouterr().err
+
+
+def test_a_pair_has_no_mean_over_pitches(separators, dae, capsys):
+    save(dae, "pair.pth")
+    message = "pair.pth encodes and decodes at 8000 Hz: expected sources with names, for a mean of"
+    status = main(["separate", "pair.pth", "song.wav", "-o", "out", "--semitones", "0,2"])
+    assert mistake(capsys, status).startswith(message)
 
 
 def test_no_model_is_replaced(separators, capsys):
