@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..models import authors_weights, pretrained, registry
-from ..models.mean_separator import mean_of
-from ..models.model_files import describe_file, load_model
+from ..models.model_files import describe_file
 from ..songs.files import (
-    best_device,
     decode_file,
     encode_file,
     find_songs,
+    load_separator,
     mask_file,
-    on_device,
     separate_file,
     wanted_sources,
 )
@@ -43,26 +41,21 @@ def separate(args: argparse.Namespace) -> None:
         output = Output(place, args.format)
         spooled = stack.enter_context(_spooled(paths))
         songs = find_songs(spooled.get(path, path) for path in paths)
-        models = named or [Path(name) for name in registry.DEFAULT_SEPARATORS]
-        names = [str(model) for model in models]
-        loaded = mean_of([load_model(name) for name in names], names, args.semitones)
-        on_device(loaded.model, best_device(args.device))
+        loaded = load_separator(named or None, args.device, args.semitones)
         sources = wanted_sources(loaded, args.sources)
         if args.output == STDOUT:
             _check_one(songs, sources)
         # A model that does not name its sources gives at least one.
         output.check_different(songs, sources or ["source1"])
         if not named and not args.quiet:
-            print(
-                f"sinudae: note: {' and '.join(names)} separate, as no model is named",
-                file=sys.stderr,
-            )
+            names = " and ".join(registry.DEFAULT_SEPARATORS)
+            print(f"sinudae: note: {names} separate, as no model is named", file=sys.stderr)
         options = dict(
             sources=args.sources,
             format=args.format,
             overlap=args.overlap,
             strict=args.strict,
-            keep=[*models, *songs],
+            keep=[*named, *songs],
             **_options(args),
         )
 
@@ -235,8 +228,15 @@ def models(args: argparse.Namespace) -> None:
             print(
                 textwrap.fill(f"{key}: {line}", 100, initial_indent="  ", subsequent_indent="    ")
             )
-    names = " and ".join(registry.DEFAULT_SEPARATORS)
-    print(f"Without a model, `sinudae separate` takes the mean of {names}.")
+    heard = [
+        f"{name} ({', '.join(f'{steps:+}' if steps else '0' for steps in semitones)} semitones)"
+        for name, semitones in registry.DEFAULT_SEPARATORS.items()
+    ]
+    print(
+        textwrap.fill(
+            f"Without a model, `sinudae separate` takes the mean of {' and '.join(heard)}.", 100
+        )
+    )
 
 
 def import_weights(args: argparse.Namespace) -> None:

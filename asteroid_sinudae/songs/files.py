@@ -16,9 +16,8 @@ import torch
 from asteroid.models.base_models import BaseModel
 from torch import nn
 
-from ..models import registry
 from ..models.gains import channel_gains
-from ..models.mean_separator import mean_of
+from ..models.mean_separator import default_separator, mean_of
 from ..models.model_files import LoadedModel, load_model, source_names
 from ..models.representation import Representation
 from ..models.sinudae import SinuDAE
@@ -69,7 +68,7 @@ def separate(
     *,
     sample_rate: float | None = None,
     sources: Sequence[str] | None = None,
-    semitones: Sequence[int] = (0,),
+    semitones: Sequence[int] | None = None,
     chunk: float = 10.0,
     overlap: float | None = None,
     device: str | None = None,
@@ -84,7 +83,7 @@ def separate(
     song: str | Path,
     *,
     sources: Sequence[str] | None = None,
-    semitones: Sequence[int] = (0,),
+    semitones: Sequence[int] | None = None,
     chunk: float = 10.0,
     overlap: float | None = None,
     device: str | None = None,
@@ -99,7 +98,7 @@ def separate(
     *,
     sample_rate=None,
     sources=None,
-    semitones=(0,),
+    semitones=None,
     chunk=10.0,
     overlap=None,
     device=None,
@@ -118,15 +117,16 @@ def separate(
             or any of Asteroid's models from mono waveforms to waveforms, which is then set to
             evaluation mode and whose sources have no names. A list of several, which separate the
             same sources by name, for the mean of their estimates. None for that of the separators
-            that come with the package, :data:`.pretrained.DEFAULT_SEPARATORS`.
+            that come with the package, :func:`.default_separator`.
         song (:class:`torch.Tensor`, str or Path): A waveform of shape `(time,)` or `(channels,
             time)`, or an audio file.
         sample_rate (float, optional): Sample rate of a waveform in Hz; the model's if None.
         sources (sequence of str, optional): Names of the sources that are wanted; all if None.
-        semitones (sequence of int): Intervals by which the song is heard higher, from -4 to 4, of
-            separators whose sources have names. With ``(0, 2, -2)``, the estimates are the mean of
-            those of the song and of the song a whole tone higher and lower, at three times the
-            cost; see :class:`.TransposedSeparator`.
+        semitones (sequence of int, optional): Intervals by which the song is heard higher, from -4
+            to 4, by separators whose sources have names. With ``(0, 2, -2)``, the estimates are the
+            mean of those of the song and of the song a whole tone higher and lower, at three times
+            the cost; see :class:`.TransposedSeparator`. None for the song itself, and without a
+            model for those of :func:`.default_separator`.
         chunk (float): Seconds that are computed at a time.
         overlap (float, optional): Seconds over which chunks fade into each other; by default a
             tenth of a chunk. A pair needs none.
@@ -158,7 +158,7 @@ def separate(
         >>> {name: estimate.shape for name, estimate in estimates.items()}
         {'source1': torch.Size([2, 44100]), 'source2': torch.Size([2, 44100])}
     """
-    loaded = _load(model, device, semitones)
+    loaded = load_separator(model, device, semitones)
     options = dict(sources=sources, chunk=chunk, overlap=overlap, progress=progress)
     if not isinstance(song, torch.Tensor):
         check(sample_rate is None, "sample_rate", sample_rate, "None for a file, which tells it")
@@ -178,7 +178,7 @@ def separate_file(
     output: str | Path,
     *,
     sources: Sequence[str] | None = None,
-    semitones: Sequence[int] = (0,),
+    semitones: Sequence[int] | None = None,
     format: str = "float",
     chunk: float = 10.0,
     overlap: float | None = None,
@@ -211,7 +211,7 @@ def separate_file(
             or cannot be written.
     """
     song, where = Path(song), Output(output, format)
-    loaded = _load(model, device, semitones)
+    loaded = load_separator(model, device, semitones)
     inputs = [song, *keep, *_files(model)]
     with _open(song, strict) as audio:
         names, pieces = _separated(loaded, audio, sources, chunk, overlap, progress)
@@ -477,15 +477,26 @@ def _pieces_of_file(
             yield dict(zip(names, piece.unbind(1), strict=True))
 
 
-def _load(models: AnyModels | None, device: str | None, semitones: Sequence[int]) -> LoadedModel:
-    """Load a model, or the mean of what several hear, and move it to a device."""
+def load_separator(
+    models: AnyModels | None, device: str | None, semitones: Sequence[int] | None
+) -> LoadedModel:
+    """Load a model, or the mean of what several hear, and move it to a device.
+
+    Args:
+        models, device, semitones: see :func:`separate`.
+
+    Raises:
+        FileNotFoundError, ValueError: if one cannot be loaded, they do not go together, or the
+            device cannot be used.
+    """
     if models is None:
-        models = registry.DEFAULT_SEPARATORS
-    each = _each(models)
-    names = [str(model) if isinstance(model, str | Path) else None for model in each]
-    loaded = mean_of([_load_one(model) for model in each], names, semitones)
-    if len(each) > 1 or _files(models):
-        device = best_device(device)
+        loaded, device = default_separator(semitones), best_device(device)
+    else:
+        each = _each(models)
+        names = [str(model) if isinstance(model, str | Path) else None for model in each]
+        heard = (0,) if semitones is None else semitones
+        loaded = mean_of([_load_one(model) for model in each], names, heard)
+        device = best_device(device) if len(each) > 1 or _files(models) else device
     on_device(loaded.model.eval(), device)
     return loaded
 

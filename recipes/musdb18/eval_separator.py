@@ -37,6 +37,7 @@ from asteroid_sinudae.runs.processes import run_lock
 from asteroid_sinudae.runs.representations import OF_TABLE, load_representations, pair_name
 from asteroid_sinudae.runs.separators import load_all
 from asteroid_sinudae.utils.arguments import whole_numbers
+from asteroid_sinudae.utils.checks import check
 from asteroid_sinudae.utils.files import atomic_path, write_json, write_text
 from asteroid_sinudae.utils.provenance import provenance
 
@@ -70,19 +71,40 @@ def load_separators(exp_dir: Path, pair: SinuDAE) -> tuple[dict[str, nn.Module],
     return separators, trainings
 
 
-def at_pitches(named: dict[str, nn.Module], semitones: list[int]) -> dict[str, nn.Module]:
-    """Make the means of what separators hear at several pitches, by their names in tables.
+def at_pitches(separators: dict[str, nn.Module], intervals: list[list[int]]) -> dict:
+    """Make means of what separators hear at several pitches, and the mean of these.
 
-    Raises a ValueError if there is no such interval, or one twice.
+    Args:
+        separators (dict): Separators by their names in tables.
+        intervals (list): Semitones by which they hear the mixture higher: a list for all of them,
+            or one for each.
+
+    Returns:
+        dict by their names in tables, without those that hear the mixture itself only.
+
+    Raises:
+        ValueError: if there are other numbers of lists, or no such interval, or one twice.
     """
-    if semitones == [0]:
+    if intervals == [[0]]:
         return {}
-    words = ", ".join(str(steps) for steps in semitones)
-    loaded = {name: LoadedModel(model, {"sources": SOURCES}) for name, model in named.items()}
-    return {
-        f"{name}, at {words} semitones": mean_of([each], semitones=semitones).model
-        for name, each in loaded.items()
+    counts = sorted({1, len(separators)})
+    check(
+        len(intervals) in counts, "semitones", intervals, f"{' or '.join(map(str, counts))} lists"
+    )
+    each = intervals * (len(separators) // len(intervals))
+    words = [", ".join(map(str, semitones)) for semitones in each]
+    heard = [
+        mean_of([LoadedModel(model, {"sources": SOURCES})], semitones=semitones).model
+        for model, semitones in zip(separators.values(), each, strict=True)
+    ]
+    named = {
+        f"{name}, at {at} semitones": model
+        for name, at, model in zip(separators, words, heard, strict=True)
+        if at != "0"
     }
+    if len(heard) > 1:
+        named[f"{MEAN}, at {' and '.join(dict.fromkeys(words))} semitones"] = MeanSeparator(heard)
+    return named
 
 
 def estimators_by_name(
@@ -189,9 +211,11 @@ def main() -> None:
     parser.add_argument(
         "--semitones",
         type=whole_numbers,
-        default=[0],
-        help="intervals, -4 to 4; as in 0,2,-2: also evaluate the means of estimates of the "
-        "mixture heard so much higher, at the cost of each",
+        nargs="+",
+        default=[[0]],
+        metavar="NUMBERS",
+        help="intervals, -4 to 4, as in 0,2,-2: also evaluate the mean of what a separator hears "
+        "of mixtures so much higher; one list for all separators, or one for each",
     )
     args = bsseval.parse_args(parser)
     with run_lock(args.exp_dir):
@@ -213,9 +237,10 @@ def evaluate_run(args: argparse.Namespace) -> None:
     named = {
         f"{front_ends.title(name, of_pair)}, separator": model for name, model in separators.items()
     }
+    transposed = at_pitches(named, args.semitones)
     if len(separators) > 1:
         named[MEAN] = MeanSeparator([*separators.values()])
-    named |= at_pitches(named, args.semitones)
+    named |= transposed
     facts = {
         "evaluated": f"{of_pair}, separator",
         "separators": {

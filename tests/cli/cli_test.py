@@ -396,5 +396,5 @@ def test_models_are_listed_with_figures_and_licence(capsys):
     assert text.count(" does: encodes and decodes ") >= 2 + len(pretrained.STRUCTURES)
     assert "reconstruction 68.9;" in text
     assert text.count("licence: non-commercial") >= 2
-    both = "separator_vocals and separator_vocals_stft"
+    both = "separator_vocals (0, -2 semitones) and separator_vocals_stft (+2 semitones)"
     assert text.endswith(f" Without a model, `sinudae separate` takes the mean of {both}.")

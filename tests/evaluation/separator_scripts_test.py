@@ -87,8 +87,17 @@ def test_both_stages(options, conf, capsys, monkeypatch):
         assert package["infos"]["training"]["steps"] == 4
 
     capsys.readouterr()
-    museval = ("--museval", "--semitones=-2,0")
-    call("eval_separator.py", *museval, n_tracks=1, duration=1, n_workers=1, **options)
+    call(
+        "eval_separator.py",
+        "--museval",
+        "--semitones",
+        "1,-2",
+        "0",
+        n_tracks=1,
+        duration=1,
+        n_workers=1,
+        **options,
+    )
     printed = capsys.readouterr().out
     exp_dir = options["exp_dir"]
     segments = pd.read_csv(exp_dir / "segments.csv")
@@ -97,7 +106,8 @@ def test_both_stages(options, conf, capsys, monkeypatch):
         f"{name}, informed mask {t}" for name in ("mod-cos DAE", "STFT 64-24") for t in ("0.5", "1")
     ]
     separators = ["mod-cos DAE, separator", "STFT 64-24, separator", "mean of the separators"]
-    transposed = [f"{name}, at -2, 0 semitones" for name in separators]
+    heard = {separators[0]: "1, -2", separators[2]: "1, -2 and 0"}
+    transposed = [f"{name}, at {at} semitones" for name, at in heard.items()]
     names = [*separators, *transposed, *masks, MIXTURE]
     assert list(segments["representation"].unique()) == list(metrics["medians"]) == names
     for name in names:
