@@ -208,10 +208,10 @@ def add_separate(commands: Commands) -> None:
     parser.add_argument(
         "--semitones",
         type=whole_numbers,
+        default=[0],
         metavar="NUMBERS",
         help="intervals, -4 to 4, by which the song is heard higher; with 0,2,-2 the mean of three "
-        "estimates is written, which is better and takes three times as long (default: 0 for a "
-        "MODEL; without one, some of them)",
+        "estimates is written, which is better and takes three times as long (default: 0)",
     )
     parser.add_argument(
         "--overlap",

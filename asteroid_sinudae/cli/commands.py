@@ -228,15 +228,8 @@ def models(args: argparse.Namespace) -> None:
             print(
                 textwrap.fill(f"{key}: {line}", 100, initial_indent="  ", subsequent_indent="    ")
             )
-    heard = [
-        f"{name} ({', '.join(f'{steps:+}' if steps else '0' for steps in semitones)} semitones)"
-        for name, semitones in registry.DEFAULT_SEPARATORS.items()
-    ]
-    print(
-        textwrap.fill(
-            f"Without a model, `sinudae separate` takes the mean of {' and '.join(heard)}.", 100
-        )
-    )
+    names = " and ".join(registry.DEFAULT_SEPARATORS)
+    print(f"Without a model, `sinudae separate` takes the mean of {names}.")
 
 
 def import_weights(args: argparse.Namespace) -> None:

@@ -9,8 +9,7 @@ from torch import nn
 
 from ..utils.checks import check
 from ..utils.intervals import interval
-from .model_files import LoadedModel, are_names, describe_task, load_model
-from .registry import DEFAULT_SEPARATORS
+from .model_files import LoadedModel, are_names, describe_task
 
 
 class MeanSeparator(BaseModel):
@@ -144,23 +143,6 @@ def mean_of(
     infos = {"sources": loaded[0].infos["sources"]}
     heard = [_heard_at(each.model, steps) for each in loaded for steps in semitones]
     return LoadedModel(MeanSeparator(heard).eval(), infos)
-
-
-def default_separator(semitones: Sequence[int] | None = None) -> LoadedModel:
-    """Load what separates where no model is named: the mean of :data:`.DEFAULT_SEPARATORS`.
-
-    Args:
-        semitones (sequence of int, optional): Intervals of all of them, see :func:`mean_of`; None
-            for those of each that :data:`.DEFAULT_SEPARATORS` names.
-
-    Raises:
-        ValueError: as :func:`mean_of` does.
-    """
-    parts = [
-        mean_of([load_model(name)], [name], own if semitones is None else semitones)
-        for name, own in DEFAULT_SEPARATORS.items()
-    ]
-    return mean_of(parts, [*DEFAULT_SEPARATORS])
 
 
 def _heard_at(model: BaseModel, semitones: int) -> BaseModel:

@@ -7,9 +7,8 @@ from ..utils.checks import check
 
 FOLDER = Path(__file__).parents[1] / "pretrained_models"
 MAX_BYTES = 16_000_000  # size of a model's file
-# What separates where no model is named: the mean of their estimates, which err in different ways,
-# each the mean of what it hears of the song so many semitones higher.
-DEFAULT_SEPARATORS = {"separator_vocals": (0, -2), "separator_vocals_stft": (2,)}
+# What separates where no model is named: the mean of their estimates, which err in different ways.
+DEFAULT_SEPARATORS = ("separator_vocals", "separator_vocals_stft")
 # Arguments of :class:`.SinuDAE` that make a useful model without any training. Bands that are given
 # are the best that recipes/musdb18/search_layouts.py has found on the train songs so far.
 STRUCTURES = {

@@ -16,8 +16,9 @@ import torch
 from asteroid.models.base_models import BaseModel
 from torch import nn
 
+from ..models import registry
 from ..models.gains import channel_gains
-from ..models.mean_separator import default_separator, mean_of
+from ..models.mean_separator import mean_of
 from ..models.model_files import LoadedModel, load_model, source_names
 from ..models.representation import Representation
 from ..models.sinudae import SinuDAE
@@ -68,7 +69,7 @@ def separate(
     *,
     sample_rate: float | None = None,
     sources: Sequence[str] | None = None,
-    semitones: Sequence[int] | None = None,
+    semitones: Sequence[int] = (0,),
     chunk: float = 10.0,
     overlap: float | None = None,
     device: str | None = None,
@@ -83,7 +84,7 @@ def separate(
     song: str | Path,
     *,
     sources: Sequence[str] | None = None,
-    semitones: Sequence[int] | None = None,
+    semitones: Sequence[int] = (0,),
     chunk: float = 10.0,
     overlap: float | None = None,
     device: str | None = None,
@@ -98,7 +99,7 @@ def separate(
     *,
     sample_rate=None,
     sources=None,
-    semitones=None,
+    semitones=(0,),
     chunk=10.0,
     overlap=None,
     device=None,
@@ -117,16 +118,15 @@ def separate(
             or any of Asteroid's models from mono waveforms to waveforms, which is then set to
             evaluation mode and whose sources have no names. A list of several, which separate the
             same sources by name, for the mean of their estimates. None for that of the separators
-            that come with the package, :func:`.default_separator`.
+            that come with the package, :data:`.pretrained.DEFAULT_SEPARATORS`.
         song (:class:`torch.Tensor`, str or Path): A waveform of shape `(time,)` or `(channels,
             time)`, or an audio file.
         sample_rate (float, optional): Sample rate of a waveform in Hz; the model's if None.
         sources (sequence of str, optional): Names of the sources that are wanted; all if None.
-        semitones (sequence of int, optional): Intervals by which the song is heard higher, from -4
-            to 4, by separators whose sources have names. With ``(0, 2, -2)``, the estimates are the
-            mean of those of the song and of the song a whole tone higher and lower, at three times
-            the cost; see :class:`.TransposedSeparator`. None for the song itself, and without a
-            model for those of :func:`.default_separator`.
+        semitones (sequence of int): Intervals by which the song is heard higher, from -4 to 4, by
+            separators whose sources have names. With ``(0, 2, -2)``, the estimates are the mean of
+            those of the song and of the song a whole tone higher and lower, at three times the
+            cost; see :class:`.TransposedSeparator`.
         chunk (float): Seconds that are computed at a time.
         overlap (float, optional): Seconds over which chunks fade into each other; by default a
             tenth of a chunk. A pair needs none.
@@ -178,7 +178,7 @@ def separate_file(
     output: str | Path,
     *,
     sources: Sequence[str] | None = None,
-    semitones: Sequence[int] | None = None,
+    semitones: Sequence[int] = (0,),
     format: str = "float",
     chunk: float = 10.0,
     overlap: float | None = None,
@@ -478,7 +478,7 @@ def _pieces_of_file(
 
 
 def load_separator(
-    models: AnyModels | None, device: str | None, semitones: Sequence[int] | None
+    models: AnyModels | None, device: str | None, semitones: Sequence[int]
 ) -> LoadedModel:
     """Load a model, or the mean of what several hear, and move it to a device.
 
@@ -490,13 +490,12 @@ def load_separator(
             device cannot be used.
     """
     if models is None:
-        loaded, device = default_separator(semitones), best_device(device)
-    else:
-        each = _each(models)
-        names = [str(model) if isinstance(model, str | Path) else None for model in each]
-        heard = (0,) if semitones is None else semitones
-        loaded = mean_of([_load_one(model) for model in each], names, heard)
-        device = best_device(device) if len(each) > 1 or _files(models) else device
+        models = registry.DEFAULT_SEPARATORS
+    each = _each(models)
+    names = [str(model) if isinstance(model, str | Path) else None for model in each]
+    loaded = mean_of([_load_one(model) for model in each], names, semitones)
+    if len(each) > 1 or _files(models):
+        device = best_device(device)
     on_device(loaded.model.eval(), device)
     return loaded
 

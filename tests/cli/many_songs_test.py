@@ -35,7 +35,7 @@ def write_songs(*names):
 
 
 def test_song_without_a_model(separator, capsys):
-    assert main(["separate", "song.wav", "-o", "out", "--semitones", "0"]) == 0
+    assert main(["separate", "song.wav", "-o", "out"]) == 0
     printed = capsys.readouterr()
     assert printed.out.split() == [f"out/song_{end}" for end in ENDS]
     names = "separator_vocals and separator_vocals_stft"
