@@ -1,7 +1,6 @@
 """Musical intervals as ratios of small integers, by which signals are resampled.
 
-They are those of equal temperament, because songs are tuned so: an interval that is a tenth of a
-semitone off puts a song out of the tuning that a separator has learned.
+They are those of equal temperament, because songs are tuned so, and separators learn the tuning.
 """
 
 from .checks import check

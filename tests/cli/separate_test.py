@@ -17,7 +17,7 @@ from hostile_packages import RunsCode
 from songs_on_disk import RATE, noise
 
 from asteroid_sinudae import SinuDAE
-from asteroid_sinudae.cli import commands, main
+from asteroid_sinudae.cli import main
 from asteroid_sinudae.models.model_files import LoadedModel
 from asteroid_sinudae.songs import apply as songs
 
@@ -204,7 +204,7 @@ def test_model_of_several_channels(songs_folder, capsys, monkeypatch):
         model.in_channels = 2
         return LoadedModel(model, {})
 
-    monkeypatch.setattr(commands, "load_model", load_model)
+    monkeypatch.setattr("asteroid_sinudae.songs.files.load_model", load_model)
     message = mistake(capsys, main(["separate", "asteroid.pth", "song.wav", "-o", "out"]))
     assert message == "in_channels of ConvTasNet must be 1: mono signals, got 2"
 
