@@ -146,8 +146,7 @@ def mean_of(
 
 
 def _heard_at(model: BaseModel, semitones: int) -> BaseModel:
-    is_own = type(semitones) is int and semitones == 0  # others than integers are refused
-    return model if is_own else TransposedSeparator(model, semitones)
+    return model if interval(semitones) == (1, 1) else TransposedSeparator(model, semitones)
 
 
 def _facts(loaded: LoadedModel) -> tuple:

@@ -1,3 +1,5 @@
+"""Intervals by which sources are transposed."""
+
 import math
 
 import pytest
