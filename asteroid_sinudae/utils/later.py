@@ -26,7 +26,18 @@ _threads: set[int] = set()  # those that import something which must do without 
 
 
 class _Later(ModuleType):
-    """Module that runs what is pending before it answers; a plain module afterwards."""
+    """Module that runs what is pending before it answers; a plain module afterwards.
+
+    While one thread runs it, the others wait, also for a name that is there by then: a function
+    of the module may ask for names that are added at the end.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        value = ModuleType.__getattribute__(self, name)
+        if isinstance(value, ModuleType) or name.startswith("__"):
+            return value
+        _catch_up(self)
+        return ModuleType.__getattribute__(self, name)
 
     def __getattr__(self, name: str) -> Any:
         _catch_up(self)

@@ -166,6 +166,29 @@ threads = [
 [thread.start() for thread in threads], [thread.join() for thread in threads]
 assert found == 8 * [SinuDAE]
 """,
+    "a thread that asks before another has added the names": """
+import asteroid, threading
+from asteroid_sinudae import _registration
+add_names, found = _registration.add_names, []
+complete, answered = threading.Event(), threading.Event()
+
+def ask():
+    complete.wait()
+    found.append(asteroid.models.get("SinuDAE"))
+    answered.set()
+
+def add_names_late():
+    complete.set()
+    answered.wait(0.5)  # in vain: the answer has to wait for the names
+    add_names()
+
+_registration.add_names = add_names_late
+thread = threading.Thread(target=ask)
+thread.start()
+asteroid.ConvTasNet
+thread.join()
+assert found == [SinuDAE]
+""",
     "a training step": """
 import torch
 from asteroid.engine import System
