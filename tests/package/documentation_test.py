@@ -20,8 +20,10 @@ from helpers import RECIPE, ROOT
 import asteroid_sinudae as sinudae
 from asteroid_sinudae import cli
 from asteroid_sinudae.evaluation.tables import in_words
+from asteroid_sinudae.models import registry
 from asteroid_sinudae.runs.conf import read_yaml
 from asteroid_sinudae.runs.results import with_length
+from asteroid_sinudae.utils.files import load_safely
 
 MODULES = [
     module.name
@@ -213,6 +215,23 @@ def test_readme_is_a_page():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 120
     assert "make demo" in text and "make test" in text
+
+
+def medians_of(name):
+    path = registry.model_path(registry.FOLDER, name)
+    return load_safely(path)["infos"]["evaluation"]["medians"]
+
+
+def test_figures_of_the_readme_are_those_of_the_models():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in "sinudae_c800_s256", "sinudae_c1972_s768":
+        row = next(iter(medians_of(name).values()))
+        masks = f"{row['si_sdr_bm_0.5']:.2f} | {row['si_sdr_rm']:.2f} | {row['si_sdr']:.1f}"
+        assert re.search(rf"\| `{name}`, .* \| {re.escape(masks)} \|\n", text)
+    rows = list(medians_of("separator_vocals").values())
+    pair, stft, mean = (f"{row['si_sdr_vocals']:.1f} dB" for row in rows[:3])
+    sentence = f"{pair} for vocals on a pair and {stft} on the STFT .*, both together {mean},"
+    assert re.search(sentence, text.replace("\n", " "))
 
 
 def test_the_demo_is_described_as_it_is():
