@@ -7,6 +7,9 @@ for later, :data:`LATER`, are in :data:`sys.modules` by then, but their files ha
 
 Whoever asks one of them for what is not there yet (a name, all names, a submodule) gets the answer
 after the whole import of Asteroid, by :mod:`._compat`: the same answer as after `import asteroid`.
+
+Threads whose first imports are different parts of Asteroid may fail, as without this package, or
+even wait for each other: where there are such threads, `import asteroid` comes before them.
 """
 
 import contextlib
@@ -28,8 +31,8 @@ _threads: set[int] = set()  # those that import something which must do without 
 class _Later(ModuleType):
     """Module that runs what is pending before it answers; a plain module afterwards.
 
-    While one thread runs it, the others wait, also for a name that is there by then: a function
-    of the module may ask for names that are added at the end.
+    While one thread runs it, others that ask for a name wait, also if it is there by then: a
+    function of the module may need what is added at the end.
     """
 
     def __getattribute__(self, name: str) -> Any:
