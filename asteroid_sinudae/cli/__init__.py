@@ -211,7 +211,8 @@ def add_separate(commands: Commands) -> None:
         default=[0],
         metavar="NUMBERS",
         help="intervals, -4 to 4, by which the song is heard higher; with 0,2,-2 the mean of three "
-        "estimates is written, which is better and takes three times as long (default: 0)",
+        "estimates is written, which is better and takes three times as long; a list that begins "
+        "with a minus is given as --semitones=-2,0 (default: 0)",
     )
     parser.add_argument(
         "--overlap",

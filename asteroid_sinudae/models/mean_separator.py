@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from asteroid.models.base_models import BaseModel
 from torch import nn
+from torch.nn import functional as F
 
 from ..utils.checks import check
 from ..utils.intervals import interval
@@ -54,14 +55,15 @@ class TransposedSeparator(BaseModel):
 
     Its errors differ from those that it makes at the mixture's own pitch, so that the mean of both
     estimates is better than either. Estimates sum to the mixture if the separator's do: what is
-    lost on the way up, which are the highest frequencies, is given to all sources alike.
+    lost on the way up, which are the highest frequencies, is given to all sources alike. It is no
+    model of its own, so that it has no file.
 
     Args:
         model (BaseModel): A separator of mono waveforms.
         semitones (int): Interval by which the mixture is heard higher, see :func:`.interval`.
 
     Raises:
-        ValueError: if there is no such interval.
+        ValueError: if there is no such interval, and from `forward`, if there are no samples.
 
     Shape:
         - `(time,)` -> `(n_src, time)`
@@ -74,14 +76,16 @@ class TransposedSeparator(BaseModel):
 
     def forward(self, wav: torch.Tensor) -> torch.Tensor:
         """Estimates of a waveform, at its own pitch."""
+        check(wav.shape[-1] > 0, "number of samples", wav.shape[-1], "at least 1")
         from torchaudio.functional import resample  # here, since few need it
 
         up, down = self.interval
         mixture = wav if wav.ndim == 3 else wav.reshape(-1, 1, wav.shape[-1])  # (batch, 1, time)
         heard = resample(mixture, up, down)
         estimates = self.model.forward_wav(heard)
-        # (batch, n_src + 1, time), perhaps some samples longer than the mixture
-        returned = resample(torch.cat([estimates, heard], dim=1), down, up)[..., : wav.shape[-1]]
+        returned = resample(torch.cat([estimates, heard], dim=1), down, up)
+        # Perhaps some samples longer than the mixture, or, of minutes, one sample shorter.
+        returned = F.pad(returned, [0, wav.shape[-1] - returned.shape[-1]])  # (.., n_src + 1, time)
         estimates, kept = returned[:, :-1], returned[:, -1:]
         estimates = estimates + (mixture - kept) / estimates.shape[1]
         return estimates[0] if wav.ndim == 1 else estimates
@@ -120,8 +124,10 @@ def mean_of(
         torch.Size([1, 2, 1001])
     """
     check(len(loaded) > 0, "models", list(loaded), "at least one")
-    is_several = isinstance(semitones, Sequence) and 0 < len(semitones) == len(set(semitones))
-    check(is_several, "semitones", semitones, "at least one interval, all different")
+    is_list = isinstance(semitones, Sequence) and not isinstance(semitones, str | bytes)
+    intervals = [interval(each) for each in semitones] if is_list else []
+    is_valid = 0 < len(intervals) == len(set(intervals))
+    check(is_valid, "semitones", semitones, "a list of at least one interval, all different")
     if len(loaded) == 1 and list(semitones) == [0]:
         return loaded[0]
     titles = [
@@ -132,7 +138,7 @@ def mean_of(
     for each, description in zip(loaded, described, strict=True):
         if not are_names(each.infos.get("sources")):
             raise ValueError(
-                f"{description}: expected sources with names, for a mean of several estimates"
+                f"{description}: expected sources with names, for a mean or for other pitches"
             )
     for each, description in zip(loaded, described, strict=True):
         if _facts(each) != _facts(loaded[0]):

@@ -72,7 +72,7 @@ def load_separators(exp_dir: Path, pair: SinuDAE) -> tuple[dict[str, nn.Module],
 
 
 def at_pitches(separators: dict[str, nn.Module], intervals: list[list[int]]) -> dict:
-    """Make means of what separators hear at several pitches, and the mean of these.
+    """Make means of what separators hear at several pitches, and the mean of these means.
 
     Args:
         separators (dict): Separators by their names in tables.
@@ -85,12 +85,11 @@ def at_pitches(separators: dict[str, nn.Module], intervals: list[list[int]]) -> 
     Raises:
         ValueError: if there are other numbers of lists, or no such interval, or one twice.
     """
-    if intervals == [[0]]:
+    is_for_all = len(intervals) in (1, len(separators))
+    expected = f"one list for all separators, or one for each of the {len(separators)}"
+    check(is_for_all, "semitones", intervals, expected)
+    if all(semitones == [0] for semitones in intervals):
         return {}
-    counts = sorted({1, len(separators)})
-    check(
-        len(intervals) in counts, "semitones", intervals, f"{' or '.join(map(str, counts))} lists"
-    )
     each = intervals * (len(separators) // len(intervals))
     words = [", ".join(map(str, semitones)) for semitones in each]
     heard = [
@@ -215,7 +214,8 @@ def main() -> None:
         default=[[0]],
         metavar="NUMBERS",
         help="intervals, -4 to 4, as in 0,2,-2: also evaluate the mean of what a separator hears "
-        "of mixtures so much higher; one list for all separators, or one for each",
+        "of mixtures so much higher; one list for all separators, or one for each; a list that "
+        "begins with a minus is given as ' -2,0', with a space",
     )
     args = bsseval.parse_args(parser)
     with run_lock(args.exp_dir):

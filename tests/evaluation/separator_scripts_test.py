@@ -133,6 +133,17 @@ def test_both_stages(options, conf, capsys, monkeypatch):
     assert list(scores["medians"]) == [*separators, *transposed, *informed]
     assert scores["test_tracks"] == 1 and scores["failed"] == {}
 
+    def rows_at(*semitones):
+        call("eval_separator.py", "--semitones", *semitones, **options)
+        medians = json.loads((exp_dir / "final_metrics.json").read_text())["medians"]
+        return [name for name in medians if "semitones" in name]
+
+    assert rows_at("0", "0") == []
+    heard = {separators[1]: "-2", separators[2]: "0 and -2"}
+    assert rows_at("0", " -2") == [f"{name}, at {at} semitones" for name, at in heard.items()]
+    with pytest.raises(SystemExit, match="or one for each of the 2, got .*0.*, .*0.*, .*0"):
+        rows_at("0", "0", "0")
+
 
 def test_continued_training_ends_where_a_whole_one_ends(tmp_path, options, conf):
     whole = {**options, "exp_dir": tmp_path / "whole"}
