@@ -22,6 +22,7 @@ from ..utils.errors import attempt
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 RULES = ("binary", "ratio", "energy_ratio")  # the keys of masks.RULES
+PRECISIONS = ("32", "bf16")  # those of utils.autocast
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -213,6 +214,13 @@ def add_separate(commands: Commands) -> None:
         help="intervals, -4 to 4, by which the song is heard higher; with 0,2,-2 the mean of three "
         "estimates is written, which is better and takes three times as long; a list that begins "
         "with a minus is given as --semitones=-2,0 (default: 0)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="32",
+        help="bf16 computes products in bfloat16, which is faster where a processor has it "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--overlap",

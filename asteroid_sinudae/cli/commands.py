@@ -54,6 +54,7 @@ def separate(args: argparse.Namespace) -> None:
             sources=args.sources,
             format=args.format,
             overlap=args.overlap,
+            precision=args.precision,
             strict=args.strict,
             keep=[*named, *songs],
             **_options(args),

@@ -8,6 +8,7 @@ from asteroid.models.base_models import BaseModel
 from torch import nn
 from torch.nn import functional as F
 
+from ..utils.autocast import no_autocast
 from ..utils.checks import check
 from ..utils.intervals import interval
 from .model_files import LoadedModel, are_names, describe_task
@@ -40,7 +41,7 @@ class MeanSeparator(BaseModel):
 
     def forward(self, wav: torch.Tensor) -> torch.Tensor:
         """Mean of the estimates of a waveform."""
-        estimates = [model.forward_wav(wav) for model in self.models]
+        estimates = [model.forward_wav(wav).to(wav.dtype) for model in self.models]
         if len({estimate.shape for estimate in estimates}) > 1:
             given = [
                 f"{type(model).__name__} gives {tuple(estimate.shape)}"
@@ -77,18 +78,24 @@ class TransposedSeparator(BaseModel):
     def forward(self, wav: torch.Tensor) -> torch.Tensor:
         """Estimates of a waveform, at its own pitch."""
         check(wav.shape[-1] > 0, "number of samples", wav.shape[-1], "at least 1")
-        from torchaudio.functional import resample  # here, since few need it
-
         up, down = self.interval
         mixture = wav if wav.ndim == 3 else wav.reshape(-1, 1, wav.shape[-1])  # (batch, 1, time)
-        heard = resample(mixture, up, down)
-        estimates = self.model.forward_wav(heard)
-        returned = resample(torch.cat([estimates, heard], dim=1), down, up)
+        heard = _resample(mixture, up, down)
+        estimates = self.model.forward_wav(heard).to(wav.dtype)
+        returned = _resample(torch.cat([estimates, heard], dim=1), down, up)
         # Perhaps some samples longer than the mixture, or, of minutes, one sample shorter.
         returned = F.pad(returned, [0, wav.shape[-1] - returned.shape[-1]])  # (.., n_src + 1, time)
         estimates, kept = returned[:, :-1], returned[:, -1:]
         estimates = estimates + (mixture - kept) / estimates.shape[1]
         return estimates[0] if wav.ndim == 1 else estimates
+
+
+def _resample(wav: torch.Tensor, up: int, down: int) -> torch.Tensor:
+    """Resample from a rate of `up` to one of `down`; autocast would round what it returns."""
+    from torchaudio.functional import resample  # here, since few need it
+
+    with no_autocast(wav.device.type):
+        return resample(wav, up, down)
 
 
 def mean_of(

@@ -19,7 +19,8 @@ from torch.nn.functional import pad
 from ..masks import check_rule, estimate_both
 from ..models.representation import Representation, reach, whole_hops
 from ..models.sinudae import SinuDAE
-from ..utils.checks import check
+from ..utils.autocast import PRECISIONS, in_precision
+from ..utils.checks import check, check_choice
 from .audio import AudioFile, like, rate_ratio, resampled
 from .encoded_file import EncodedFile, Signal
 from .streams import Stream, by_mid_and_side, cut, map_blocks, overlap_add, together
@@ -35,6 +36,7 @@ def separated(
     chunk: float = 10.0,
     overlap: float | None = None,
     keep_order: bool = False,
+    precision: str = "32",
 ) -> Iterator[torch.Tensor]:
     """Separate an audio file by a model.
 
@@ -52,6 +54,7 @@ def separated(
         overlap (float, optional): Seconds that two chunks share; by default a tenth of a chunk. It
             has no effect on a :class:`.SinuDAE`.
         keep_order (bool): for models whose sources have no order, see :func:`.overlap_add`.
+        precision (str): ``'32'``, or ``'bf16'`` to compute products in bfloat16.
 
     Returns:
         Iterator of :class:`torch.Tensor`, a stream of shapes `(channels, n_src, time)`, of the
@@ -63,12 +66,13 @@ def separated(
     """
     is_mono = model.in_channels in (None, 1)
     check(is_mono, f"in_channels of {type(model).__name__}", model.in_channels, "1: mono signals")
+    check_choice("precision", precision, PRECISIONS)
     n_samples = _chunk_samples(chunk, model.sample_rate)
     overlap = chunk / 10 if overlap is None else overlap
     check(0 <= overlap <= chunk / 2, "overlap", overlap, f"between 0 and half of {chunk=} (s)")
     ratio = rate_ratio(audio.sample_rate, model.sample_rate)
     pieces = resampled(audio.pieces(), ratio, math.ceil(audio.length * ratio))
-    function: Callable[[torch.Tensor], torch.Tensor] = partial(_separate_chunk, model)
+    function: Callable[[torch.Tensor], torch.Tensor] = partial(_separate_chunk, model, precision)
     if isinstance(model, SinuDAE):
         pieces = map_blocks(pieces, function, whole_hops(model, n_samples), reach(model))
     else:
@@ -234,17 +238,19 @@ def _device(model: object) -> torch.device:
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
-def _separate_chunk(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
+def _separate_chunk(model: BaseModel, precision: str, wav: torch.Tensor) -> torch.Tensor:
     """`(channels, time)` -> `(channels, n_src, time)`, one channel at a time to save memory."""
-    return torch.stack([_separate_channel(model, channel) for channel in wav])
+    return torch.stack([_separate_channel(model, precision, channel) for channel in wav])
 
 
 @torch.inference_mode()
-def _separate_channel(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
+def _separate_channel(model: BaseModel, precision: str, wav: torch.Tensor) -> torch.Tensor:
     """`(time,)` -> `(n_src, time)`."""
     name = f"{type(model).__name__}, given {len(wav)} samples,"
+    device = _device(model)
     try:
-        estimates = model.forward_wav(wav[None, None].to(_device(model)))
+        with in_precision(precision, device.type):
+            estimates = model.forward_wav(wav[None, None].to(device))
     except Exception as error:  # models fail in different ways at a length that does not fit
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{name} fails: {reason}") from error
@@ -253,7 +259,7 @@ def _separate_channel(model: BaseModel, wav: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"{name} gives the shape {shape}, expected (1, sources, {len(wav)})")
     if not wav.any():  # some models make sound of silence
         return torch.zeros(shape[1:])
-    return estimates[0].cpu()
+    return estimates[0].to("cpu", wav.dtype)
 
 
 @torch.inference_mode()

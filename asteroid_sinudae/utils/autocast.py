@@ -8,6 +8,20 @@ import contextlib
 
 import torch
 
+PRECISIONS = ("32", "bf16")
+
+
+def in_precision(precision: str, device_type: str) -> contextlib.AbstractContextManager[object]:
+    """Return a context manager inside which products are computed in a precision.
+
+    Args:
+        precision (str): ``'bf16'`` for autocast to bfloat16, ``'32'`` to change nothing.
+        device_type (str): Type of the device that computes.
+    """
+    if precision == "bf16":
+        return torch.autocast(device_type, torch.bfloat16)
+    return contextlib.nullcontext()
+
 
 def is_in_autocast(tensor: torch.Tensor) -> bool:
     """Tell whether autocast is enabled on the device of a tensor."""

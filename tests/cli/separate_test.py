@@ -213,11 +213,11 @@ def test_interrupted_separation(songs_folder, capsys, monkeypatch):
     """In the third chunk."""
     separate, calls = songs._separate_channel, []
 
-    def interrupted(model, wav):
+    def interrupted(*args):
         calls.append(sorted(os.listdir("out")) if Path("out").exists() else [])
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return separate(model, wav)
+        return separate(*args)
 
     monkeypatch.setattr(songs, "_separate_channel", interrupted)
     assert main(["separate", "named.pth", "song.wav", "-o", "out", "--chunk", "0.3"]) == 130
