@@ -1,6 +1,6 @@
 """How sure medians over segments and their differences are: a paired bootstrap over songs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,19 @@ N_RESAMPLES = 4999
 SEED = 0
 BATCH = 500  # resamples at a time
 COLUMNS = ("low", "high", "difference", "difference_low", "difference_high")
+
+
+class Difference(NamedTuple):
+    """A mean difference and its 95% interval.
+
+    Attributes:
+        mean (float): Mean over songs of the mean difference on their segments.
+        low, high (float): Ends of the interval.
+    """
+
+    mean: float
+    low: float
+    high: float
 
 
 class _Figure(NamedTuple):
@@ -58,11 +71,7 @@ def median_intervals(
         >>> median_intervals(rows, "STFT").loc[("ours", "si_sdr")].tolist()
         [4.0, 9.0, 2.0, 2.0, 2.0]
     """
-    from scipy.stats import bootstrap  # here, since it takes half a second, and few need it
-
     songs = _common_songs(rows)
-    if len(songs) < 2:
-        raise ValueError(f"a bootstrap needs at least 2 songs, got {len(songs)}")
     figures = {
         (row, str(column)): _sorted_figure(table[column], songs)
         for row, table in rows.items()
@@ -75,17 +84,9 @@ def median_intervals(
         medians = np.stack([_median(figure, counts) for figure in figures.values()])
         return np.concatenate([medians, medians - medians[against]])  # (2 * figures, resamples)
 
-    options: dict[str, Any] = dict(
-        n_resamples=n_resamples,
-        batch=BATCH,
-        vectorized=True,
-        confidence_level=LEVEL,
-        method="percentile",
-        random_state=np.random.default_rng(seed),
-    )
-    interval = bootstrap((np.arange(len(songs)),), statistic, **options).confidence_interval
-    low, low_difference = np.split(interval.low, 2)
-    high, high_difference = np.split(interval.high, 2)
+    numbers = np.arange(len(songs))
+    ends = _ends(numbers, statistic, seed, n_resamples, batch=BATCH, vectorized=True)
+    (low, low_difference), (high, high_difference) = (np.split(each, 2) for each in ends)
     medians = np.array([np.median(figure.values) for figure in figures.values()])
     found = np.stack(
         [low, high, medians - medians[against], low_difference, high_difference], axis=1
@@ -93,6 +94,54 @@ def median_intervals(
     found[against == np.arange(len(figures)), 2:] = np.nan
     index = pd.MultiIndex.from_tuples(figures, names=["row", "figure"])
     return pd.DataFrame(found, index=index, columns=list(COLUMNS))
+
+
+def mean_difference(values: pd.Series, reference: pd.Series) -> Difference:
+    """Compute the mean over songs of the mean difference on their segments.
+
+    Args:
+        values (:class:`pandas.Series`): A figure of each segment, indexed by song and start.
+        reference (:class:`pandas.Series`): Those that are subtracted, of the same segments.
+
+    Returns:
+        Difference: with a 95% interval of a bootstrap over songs.
+
+    Raises:
+        ValueError: if there are fewer than two songs.
+
+    Examples
+        >>> segments = pd.MultiIndex.from_product([["a", "b"], [0, 1]], names=["track", "start"])
+        >>> zero = pd.Series(0.0, segments)
+        >>> mean_difference(pd.Series([1.0, 3.0, 2.0, 2.0], segments), zero)
+        Difference(mean=2.0, low=2.0, high=2.0)
+    """
+    songs = (values - reference).groupby(level="track", sort=False).mean().to_numpy()
+    low, high = _ends(songs, np.mean, SEED)
+    return Difference(float(songs.mean()), float(low), float(high))
+
+
+def _ends(
+    songs: np.ndarray,
+    statistic: Callable[..., Any],
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+    **options: Any,
+) -> tuple[Any, Any]:
+    """Compute the ends of a statistic's 95% interval, by drawing songs with replacement."""
+    from scipy.stats import bootstrap  # here, since it takes half a second, and few need it
+
+    if len(songs) < 2:
+        raise ValueError(f"a bootstrap needs at least 2 songs, got {len(songs)}")
+    interval = bootstrap(
+        (songs,),
+        statistic,
+        n_resamples=n_resamples,
+        confidence_level=LEVEL,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+        **options,
+    ).confidence_interval
+    return interval.low, interval.high
 
 
 def _common_songs(rows: Mapping[str, pd.DataFrame]) -> list[str]:

@@ -1,28 +1,13 @@
 """Separators that were trained several times, compared on the same segments."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from .bootstrap import LEVEL, N_RESAMPLES, SEED, median_intervals
+from .bootstrap import Difference, mean_difference, median_intervals
 from .tables import DIFFERENCE, DIFFERENCE_COLUMNS, metric_title, of_figure, texts
 
 SEGMENT = ["track", "start"]  # what tells segments apart
-
-
-class Difference(NamedTuple):
-    """A mean difference and its 95% interval.
-
-    Attributes:
-        mean (float): Mean over songs of the mean difference on their segments.
-        low, high (float): Ends of the interval.
-    """
-
-    mean: float
-    low: float
-    high: float
 
 
 def compare_seeds(trainings: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
@@ -41,11 +26,11 @@ def compare_seeds(trainings: Sequence[pd.DataFrame], columns: Sequence[str]) -> 
         :class:`pandas.DataFrame` with a row for each representation, in the first one's order, and
         for each figure three columns of text: the medians of all seeds; the difference to the first
         row of the medians over the segments of all seeds, with its 95% interval
-        (:func:`.median_intervals`); and that of :func:`mean_difference`.
+        (:func:`.median_intervals`); and that of :func:`.mean_difference`.
 
     Raises:
-        ValueError: if there is no training, rows or segments differ between them, or there are
-            fewer than two songs.
+        ValueError: if there is no training or no row, rows or segments differ between them, or
+            there are fewer than two songs.
     """
     by_row = _by_row(trainings, list(columns))
     first, *others = by_row
@@ -70,41 +55,6 @@ def compare_seeds(trainings: Sequence[pd.DataFrame], columns: Sequence[str]) -> 
     return table
 
 
-def mean_difference(values: pd.Series, reference: pd.Series) -> Difference:
-    """Compute the mean over songs of the mean difference on their segments.
-
-    Args:
-        values (:class:`pandas.Series`): A figure of each segment, indexed by song and start.
-        reference (:class:`pandas.Series`): Those that are subtracted, of the same segments.
-
-    Returns:
-        Difference: with a 95% interval of a bootstrap over songs.
-
-    Raises:
-        ValueError: if there are fewer than two songs.
-
-    Examples
-        >>> segments = pd.MultiIndex.from_product([["a", "b"], [0, 1]], names=["track", "start"])
-        >>> zero = pd.Series(0.0, segments)
-        >>> mean_difference(pd.Series([1.0, 3.0, 2.0, 2.0], segments), zero)
-        Difference(mean=2.0, low=2.0, high=2.0)
-    """
-    from scipy.stats import bootstrap  # here, since it takes half a second, and few need it
-
-    songs = (values - reference).groupby(level="track", sort=False).mean().to_numpy()
-    if len(songs) < 2:
-        raise ValueError(f"a bootstrap needs at least 2 songs, got {len(songs)}")
-    interval = bootstrap(
-        (songs,),
-        np.mean,
-        n_resamples=N_RESAMPLES,
-        confidence_level=LEVEL,
-        method="percentile",
-        random_state=np.random.default_rng(SEED),
-    ).confidence_interval
-    return Difference(float(songs.mean()), float(interval.low), float(interval.high))
-
-
 def _by_row(
     trainings: Sequence[pd.DataFrame], columns: list[str]
 ) -> Mapping[str, list[pd.DataFrame]]:
@@ -119,6 +69,8 @@ def _by_row(
         for training in trainings
     ]
     rows = list(found[0])
+    if not rows:
+        raise ValueError("expected the segments of at least one separator, got none")
     for number, training in enumerate(found[1:], 2):
         if different := sorted(set(rows) ^ set(training)):
             raise ValueError(f"trainings 1 and {number} must have the same rows, not {different}")

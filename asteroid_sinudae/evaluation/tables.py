@@ -9,6 +9,7 @@ from ..data.tracks import SOURCES
 from .bootstrap import COLUMNS, median_intervals
 
 MIXTURE = "unprocessed mixture"
+INFORMED = "informed mask"  # in the names of rows of masks that know the sources
 RM_COLUMN = "si_sdr_rm"
 AT_CARRIER = "kernels_at_carrier"
 INTERVAL = "{:.2f} to {:.2f}"

@@ -9,11 +9,9 @@ from utils import scripts
 
 from asteroid_sinudae.data.tracks import SOURCES
 from asteroid_sinudae.evaluation.seeds import SEGMENT, compare_seeds
-from asteroid_sinudae.evaluation.tables import MIXTURE, terminal_text
+from asteroid_sinudae.evaluation.tables import INFORMED, MIXTURE, terminal_text
 from asteroid_sinudae.runs.folder import Run
 from asteroid_sinudae.utils.files import write_text
-
-INFORMED = "informed mask"  # in the names of rows that no training changes
 
 
 def main() -> None:
@@ -25,7 +23,7 @@ def main() -> None:
     trainings = []
     for folder in args.exp_dirs:
         segments = Run(folder).read_segments(*SEGMENT, *columns)
-        names = segments["representation"]
+        names = segments["representation"]  # no training changes the rows that are left out
         trainings.append(segments[(names != MIXTURE) & ~names.str.contains(INFORMED)])
     table = compare_seeds(trainings, columns)
     write_text(args.output, table.astype(object).fillna("").to_markdown() + "\n")

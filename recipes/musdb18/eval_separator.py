@@ -22,6 +22,7 @@ from asteroid_sinudae.evaluation.estimates import masked_estimates, separator_es
 from asteroid_sinudae.evaluation.tables import (
     DIFFERENCE,
     DIFFERENCE_COLUMNS,
+    INFORMED,
     markdown_table,
     medians,
     metric_title,
@@ -112,7 +113,7 @@ def estimators_by_name(
     """Make all estimators, by the names that they have in tables."""
     blind = {name: separator_estimator(separator) for name, separator in separators.items()}
     informed = {
-        f"{name}, informed mask {threshold:g}": partial(
+        f"{name}, {INFORMED} {threshold:g}": partial(
             masked_estimates, representation, threshold=threshold
         )
         for name, representation in representations.items()
@@ -259,7 +260,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     segments = evaluate_segments(representations, named, manifest, segment, run)
     write_json(run.metrics_file, {**segments, **facts})
     if args.museval:
-        informed = {f"{name}, informed mask": each for name, each in representations.items()}
+        informed = {f"{name}, {INFORMED}": each for name, each in representations.items()}
         bsseval.score_tracks({**named, **informed}, manifest, args, facts)
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from helpers import call
 
-from asteroid_sinudae.evaluation.bootstrap import median_intervals
-from asteroid_sinudae.evaluation.seeds import compare_seeds, mean_difference
+from asteroid_sinudae.evaluation.bootstrap import mean_difference, median_intervals
+from asteroid_sinudae.evaluation.seeds import compare_seeds
 
 COLUMNS = ["si_sdr_vocals", "si_sdr_accompaniment"]
 SONGS = [f"song {number}" for number in range(8)]
@@ -88,6 +88,8 @@ def test_trainings_that_do_not_go_together(trainings, second, message):
 def test_too_little_to_compare(trainings):
     with pytest.raises(ValueError, match="at least one training, got none"):
         compare_seeds([], COLUMNS)
+    with pytest.raises(ValueError, match="at least one separator, got none"):
+        compare_seeds([part[:0] for part in trainings], COLUMNS)
     one_song = [part[part["track"] == SONGS[0]] for part in trainings]
     with pytest.raises(ValueError, match="a bootstrap needs at least 2 songs, got 1"):
         compare_seeds(one_song, COLUMNS)
