@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from ..utils.autocast import in_autocast
 from ..utils.vmap import one_by_one
 from .compact import Kernels, whole_kernels
+from .fast_fir import DIVISIONS, correlate, shift_and_add, spread, weigh
 
-BLOCK = 512  # frames, of one or more signals, that are cut and multiplied at once on a CPU
+BLOCK = 2048  # frames, of one or more signals, that are cut and multiplied at once on a CPU
 
 
 def edge_frames(kernel_size: int, stride: int) -> int:
@@ -187,7 +188,7 @@ def _overlap_add(
     stride: int,
     edges: int,
 ) -> torch.Tensor:
-    """Compute :func:`frame_synthesis` by matrix products and :func:`_shift_and_add`."""
+    """Compute :func:`frame_synthesis` by matrix products and :func:`shift_and_add`."""
     n_filters, frames = spec.shape[-2], spec.shape[-1]
     if frames <= 2 * edges:
         raise ValueError("expected more frames than those that were added at the ends")
@@ -195,7 +196,7 @@ def _overlap_add(
     if order is not None:
         rows = rows.index_select(1, order.argsort())  # channels in the order of the groups
     taps = (kernel_size + stride - 1) // stride
-    hops = _shift_and_add(_weighted_kernels(rows, groups, kernel_size, taps * stride), stride)
+    hops = shift_and_add(_weighted_kernels(rows, groups, kernel_size, taps * stride), stride)
     left = samples_before(kernel_size, stride, edges)
     wav = hops.reshape(hops.shape[0], hops.shape[1] * stride)
     wav = wav[:, left : left + (frames - 2 * edges) * stride]  # (batch, time)
@@ -235,30 +236,6 @@ def _weighted_kernels(
     return pieces.reshape(batch, frames, length)
 
 
-def _shift_and_add(pieces: torch.Tensor, stride: int) -> torch.Tensor:
-    """Add what frames contribute to the waveform, each shifted by one hop more than the one before.
-
-    If the contributions are `taps` hops long, tap `k` of frame `t` belongs to hop `t + k`. So for
-    each tap there is a row over frames, and the waveform is the sum of these rows, row `k` shifted
-    by `k` hops. The shifts cost nothing: rows are padded to `frames + taps` hops, and then the same
-    memory is read in rows that are one hop shorter, so that each row is shifted by one hop more
-    than the row before it.
-
-    Args:
-        pieces (:class:`torch.Tensor`): shape `(batch, frames, taps * stride)`.
-        stride (int): Hop in samples.
-
-    Returns:
-        :class:`torch.Tensor` of shape `(batch, frames + taps - 1, stride)`
-    """
-    batch, frames = pieces.shape[:2]
-    taps = pieces.shape[2] // stride
-    pieces = pieces.reshape(batch, frames, taps, stride)
-    rows = F.pad(pieces.transpose(1, 2), [0, 0, 0, taps])  # (batch, taps, frames + taps, stride)
-    rows = rows.reshape(batch, taps * (frames + taps), stride)[:, : taps * (frames + taps - 1)]
-    return rows.reshape(batch, taps, frames + taps - 1, stride).sum(1)
-
-
 # Analysis and synthesis are linear in the signal and in the kernels, and each is the transpose of
 # the other. So their gradients are analyses, syntheses, and products of frames with channels.
 # Frames are cut and multiplied block by block, because those of a block stay in the cache. What
@@ -277,20 +254,21 @@ class _Block(NamedTuple):
     columns: tuple[int, int]
     signals_last: bool
 
-    def cut(self, padded: torch.Tensor, kernel_size: int, stride: int) -> torch.Tensor:
-        """Copy the frames, which overlap in memory: `(columns, kernel_size)`."""
+    def samples(self, padded: torch.Tensor, kernel_size: int, stride: int) -> torch.Tensor:
+        """Read what the frames are cut from: `(signals, time)`."""
         first, number = self.frames
         samples = padded.narrow(0, *self.signals)
-        samples = samples.narrow(1, first * stride, (number - 1) * stride + kernel_size)
-        pieces = samples.unfold(1, kernel_size, stride)  # (signals, frames, kernel_size)
-        pieces = pieces.transpose(0, 1) if self.signals_last else pieces
-        return pieces.reshape(-1, kernel_size).contiguous()
+        return samples.narrow(1, first * stride, (number - 1) * stride + kernel_size)
 
     def rows(self, spec: torch.Tensor) -> torch.Tensor:
-        """Read the block of `(signals, filters, frames)`: `(filters, columns)`."""
+        """Read the block of `(signals, filters, frames)`.
+
+        Returns:
+            :class:`torch.Tensor` of shape `(filters, frames, signals)` if `signals_last`, otherwise
+            `(filters, signals, frames)`.
+        """
         block = spec.narrow(0, *self.signals).narrow(2, *self.frames)
-        block = block.permute(1, 2, 0) if self.signals_last else block.transpose(0, 1)
-        return block.reshape(spec.shape[1], self.columns[1])
+        return block.permute(1, 2, 0) if self.signals_last else block.transpose(0, 1)
 
 
 def _blocks(
@@ -308,26 +286,39 @@ def _blocks(
         yield _Block(*signals_and_frames, columns, signals_last)
 
 
-def _inside(pieces: torch.Tensor, window: int) -> torch.Tensor:
-    """The part of frames inside a centred window: `(columns, window)`, not copied."""
-    return pieces.narrow(1, (pieces.shape[1] - window) // 2, window)
+def _divisions(
+    values: torch.Tensor, groups: Sequence[torch.Tensor], signals_last: bool = False
+) -> int:
+    """How often products are divided, see :mod:`.fast_fir`; whole kernels' are left as they are."""
+    is_precise = values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
+    return DIVISIONS if is_precise and len(groups) > 1 and not signals_last else 0
+
+
+def _inside(samples: torch.Tensor, kernel_size: int, window: int) -> torch.Tensor:
+    """The samples that centred windows of all frames read, not copied."""
+    outside = kernel_size - window
+    return samples.narrow(1, outside // 2, samples.shape[1] - outside)
 
 
 def _blocks_of_rows(
     waveform: torch.Tensor,
     groups: Sequence[torch.Tensor],
-    order: torch.Tensor | None,
     sizes: Sequence[int],
     signals_last: bool,
-) -> Iterator[tuple[tuple[int, int], torch.Tensor]]:
-    """Analyse `(signals, time)` block by block: its columns, and `(filters, columns)`."""
+) -> Iterator[tuple[tuple[int, int], list[torch.Tensor]]]:
+    """Analyse `(signals, time)` block by block: its columns, and `(kernels, columns)` by group."""
     kernel_size, stride, edges = sizes
     padded = F.pad(waveform, _padding(waveform.shape[1], kernel_size, stride, edges))
     frames = _n_frames(waveform.shape[1], stride, edges)
+    divisions = _divisions(waveform, groups, signals_last)
     for block in _blocks(len(waveform), frames, waveform.device, signals_last):
-        pieces = block.cut(padded, kernel_size, stride)
-        rows = torch.cat([group.mm(_inside(pieces, group.shape[1]).t()) for group in groups])
-        yield block.columns, rows if order is None else rows.index_select(0, order)
+        samples = block.samples(padded, kernel_size, stride)
+        parts = []
+        for group in groups:
+            inside = _inside(samples, kernel_size, group.shape[1])
+            part = correlate(inside, group, stride, divisions, signals_last)
+            parts.append(part.reshape(len(group), block.columns[1]))
+        yield block.columns, parts
 
 
 def _all_rows(
@@ -338,10 +329,13 @@ def _all_rows(
     signals_last: bool,
 ) -> torch.Tensor:
     """Analyse `(signals, time)`: `(filters, columns of all blocks)`."""
-    blocks = [rows for _, rows in _blocks_of_rows(waveform, groups, order, sizes, signals_last)]
+    blocks = [
+        torch.cat(parts) for _, parts in _blocks_of_rows(waveform, groups, sizes, signals_last)
+    ]
     if not blocks:
         return waveform.new_empty(sum(len(group) for group in groups), 0)
-    return torch.cat(blocks, 1)
+    rows = torch.cat(blocks, 1)
+    return rows if order is None else rows.index_select(0, order)
 
 
 def _from_rows(rows: torch.Tensor, signals: int, frames: int, signals_last: bool) -> torch.Tensor:
@@ -377,17 +371,17 @@ def _kernel_gradients(
     precise = torch.promote_types(waveform.dtype, torch.float32)
     sums = [group.new_zeros(group.shape, dtype=precise) for group in groups]
     signals_last = spec.stride(0) < spec.stride(2)  # as it lies in memory
+    divisions = _divisions(waveform, groups, signals_last)
     for block in _blocks(spec.shape[0], spec.shape[2], waveform.device, signals_last):
-        pieces = block.cut(padded, kernel_size, stride)
+        samples = block.samples(padded, kernel_size, stride)
         rows = block.rows(spec)
         rows = rows if inverse is None else rows.index_select(0, inverse)
         parts = rows.split([len(group) for group in groups])
         for number, (part, group) in enumerate(zip(parts, groups, strict=True)):
-            inside = _inside(pieces, group.shape[1])
-            if precise == inside.dtype:
-                sums[number] = torch.addmm(sums[number], part, inside)
-            else:
-                sums[number] = sums[number] + part.mm(inside)
+            window = group.shape[1]
+            inside = _inside(samples, kernel_size, window)
+            added = weigh(inside, part, window, stride, divisions, signals_last)
+            sums[number] = sums[number] + added
     return [total.to(group.dtype) for total, group in zip(sums, groups, strict=True)]
 
 
@@ -418,8 +412,12 @@ class _Analysis(torch.autograd.Function):
         n_columns = _n_frames(time, stride, edges) * signals
         spec = waveform.new_empty(sum(len(group) for group in groups), n_columns)
         sizes = kernel_size, stride, edges
-        for columns, rows in _blocks_of_rows(waveform, groups, order, sizes, signals_last):
-            spec.narrow(1, *columns).copy_(rows)
+        numbers = [len(group) for group in groups]
+        channels = [slice(None)] if order is None else order.argsort().split(numbers)
+        for columns, parts in _blocks_of_rows(waveform, groups, sizes, signals_last):
+            block = spec.narrow(1, *columns)
+            for part, of_group in zip(parts, channels, strict=True):
+                block[of_group] = part
         return spec
 
     @staticmethod
@@ -452,6 +450,27 @@ class _Analysis(torch.autograd.Function):
         return of_waveform, None, None, None, None, None, *of_groups
 
 
+def _add_frames(
+    hops: torch.Tensor, rows: torch.Tensor, groups: Sequence[torch.Tensor], kernel_size: int
+) -> None:
+    """Add to `(signals, hops, stride)` kernels weighted by `(filters, signals, frames)`."""
+    signals, n_hops, stride = hops.shape
+    _, _, frames = rows.shape
+    divisions = _divisions(rows, groups)
+    if not divisions:  # what all groups add is shifted at once
+        length = (n_hops - frames + 1) * stride
+        pieces = _weighted_kernels(rows.transpose(0, 1), list(groups), kernel_size, length)
+        hops += shift_and_add(pieces, stride)
+        return
+    samples = hops.view(signals, -1)
+    parts = rows.split([len(group) for group in groups])
+    for part, group in zip(parts, groups, strict=True):
+        window = group.shape[1]
+        added = spread(part, group, stride, divisions).reshape(signals, -1)
+        reached = samples.narrow(1, (kernel_size - window) // 2, (frames - 1) * stride + window)
+        reached += added[:, : reached.shape[1]]
+
+
 class _Synthesis(torch.autograd.Function):
     """`(batch, filters, frames)` and groups of kernels -> `(batch, time)`, of whole hops."""
 
@@ -464,12 +483,11 @@ class _Synthesis(torch.autograd.Function):
         taps = math.ceil(kernel_size / stride)
         hops = spec.new_zeros(batch, frames + taps - 1, stride)
         for block in _blocks(batch, frames, spec.device):
-            rows = spec.narrow(0, *block.signals).narrow(2, *block.frames)
-            rows = rows if inverse is None else rows.index_select(1, inverse)
-            pieces = _weighted_kernels(rows, groups, kernel_size, taps * stride)
+            rows = block.rows(spec)
+            rows = rows if inverse is None else rows.index_select(0, inverse)
             first, number = block.frames
             reached = hops.narrow(0, *block.signals).narrow(1, first, number + taps - 1)
-            reached += _shift_and_add(pieces, stride)
+            _add_frames(reached, rows, groups, kernel_size)
         left = samples_before(kernel_size, stride, edges)
         wav = hops.view(batch, hops.shape[1] * stride)
         return wav[:, left : left + (frames - 2 * edges) * stride].clone()

@@ -9,6 +9,7 @@ from torch.func import functional_call, grad, jacfwd, jacrev
 from torch.nn.utils import prune
 
 from asteroid_sinudae import ConvSmoothFB, ModCosFB, SinuDAE
+from asteroid_sinudae.filterbanks import fast_fir
 from asteroid_sinudae.filterbanks.compact import check_supports
 from asteroid_sinudae.filterbanks.enc_dec import Decoder, Encoder
 from asteroid_sinudae.training.sorting import sort_channels
@@ -274,6 +275,19 @@ def tiny(request):
     return pair
 
 
+@pytest.mark.parametrize("fewest", [1, fast_fir.FEWEST])
+def test_batched_gradients(tiny, fewest, monkeypatch):
+    """As many as there are gradients of the waveform, at once and one after the other."""
+    monkeypatch.setattr(fast_fir, "FEWEST", fewest)
+    out = tiny(torch.randn(2, 1, 50))
+    gradients = torch.randn(3, *out.shape)
+    inputs = list(tiny.parameters())
+    found = torch.autograd.grad(out, inputs, gradients, is_grads_batched=True, retain_graph=True)
+    one_by_one = [torch.autograd.grad(out, inputs, g, retain_graph=True) for g in gradients]
+    for ours, expected in zip(found, zip(*one_by_one, strict=True), strict=True):
+        torch.testing.assert_close(ours, torch.stack(expected))
+
+
 def test_plain_tensors_in_the_place_of_parameters(tiny):
     wav = torch.randn(2, 1, 50)
     expected = tiny(wav)
@@ -296,7 +310,9 @@ def test_pruned_kernels(tiny):
     assert torch.equal(out, tiny(wav))
 
 
-def test_jacobians_of_each_parameter(tiny):
+@pytest.mark.parametrize("fewest", [1, fast_fir.FEWEST])
+def test_jacobians_of_each_parameter(tiny, fewest, monkeypatch):
+    monkeypatch.setattr(fast_fir, "FEWEST", fewest)  # so few frames are otherwise not divided
     wav = torch.randn(1, 1, 9)
     for name, parameter in tiny.named_parameters():
 
