@@ -15,6 +15,7 @@ from ..utils.checks import check, check_not_negative_int
 from ..utils.dtypes import ChecksConversion, check_precision
 from .compact import CompactFB, Kernels, whole_kernels
 from .framing import edge_frames, frame_analysis, frame_synthesis, samples_before
+from .smoothing import takes_signals_last
 
 MAX_FRAMES = 2**28  # of which times are told, 2 GiB of numbers
 
@@ -80,13 +81,14 @@ class Encoder(ChecksConversion, asteroid_filterbanks.Encoder):
         """Encode a waveform of any rank, whose last dimension is time."""
         kernels = _kernels(self)
         check_precision("waveform", waveform, kernels.groups[0].dtype)
+        groups = getattr(self.filterbank, "smooth_groups", None)
         spec = frame_analysis(
             self.filterbank.pre_analysis(waveform),
             kernels,
             self.stride,
             self.edges,
             self.as_conv1d,
-            signals_last=getattr(self.filterbank, "smooth_groups", None) == 1,
+            signals_last=takes_signals_last(waveform, groups),
         )
         return self.filterbank.post_analysis(spec).contiguous()
 

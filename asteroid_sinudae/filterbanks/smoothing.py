@@ -16,7 +16,7 @@ from asteroid_filterbanks.scripting import script_if_tracing
 from torch import nn
 from torch.nn import functional as F
 
-from ..utils.autocast import in_autocast
+from ..utils.autocast import in_autocast, is_in_autocast
 from ..utils.checks import check, check_filterbank_sizes, check_positive_int
 from ..utils.vmap import one_by_one
 
@@ -74,7 +74,8 @@ def smooth_and_rectify(
     :func:`toom_cook`. In single precision the result equals the direct convolution to 1e-6; in
     bfloat16 rounding errors are 1e-2 of the convolution, where the direct form has 2e-3. A rounding
     error reaches up to `dilation * taps` frames, twice as far as the convolution itself, so that
-    silence close to sound is not exactly zero.
+    silence close to sound is not exactly zero. In half precision on a CUDA device it is the direct
+    form, see :func:`takes_signals_last`.
 
     Args:
         spec (:class:`torch.Tensor`): :math:`X`, shape `(..., n_filters, frames)`.
@@ -89,7 +90,7 @@ def smooth_and_rectify(
     if torch.onnx.is_in_onnx_export():
         return _smooth_for_onnx(spec, weight, dilation, groups)
     taps = weight.shape[-1]
-    if groups == 1 and taps in TOOM_COOK:
+    if taps in TOOM_COOK and takes_signals_last(spec, groups):
         inputs, weights, outputs = [
             torch.tensor(rows, dtype=weight.dtype, device=weight.device) for rows in TOOM_COOK[taps]
         ]
@@ -98,6 +99,20 @@ def smooth_and_rectify(
         return _smooth_conv(spec, weight, dilation, groups)
     flat = spec.reshape(math.prod(spec.shape[:-2]), *spec.shape[-2:])  # (signals, filters, frames)
     return _SmoothEach.apply(flat, weight, dilation).reshape(spec.shape)
+
+
+def takes_signals_last(spec: torch.Tensor, groups: int | None) -> bool:
+    """Tell whether a smoothing takes signals as the last dimension in memory: Toom-Cook does.
+
+    In half precision a GPU is waiting for operations most of the time, and PyTorch's convolution is
+    one where Toom-Cook takes many. In single precision it would round to TensorFloat-32.
+
+    Args:
+        spec (:class:`torch.Tensor`): What is smoothed, or the waveform that it comes of.
+        groups (int, optional): 1, or as many as channels; None if there is no smoothing.
+    """
+    is_half = spec.dtype in (torch.float16, torch.bfloat16) or is_in_autocast(spec)
+    return groups == 1 and not (is_half and spec.device.type == "cuda")
 
 
 def _smooth_tiles(
@@ -246,6 +261,8 @@ def _smooth_conv(
     # A convolution of height one, because conv1d is slower on CPUs in bfloat16.
     flat = spec.reshape(-1, 1, spec.shape[-2], spec.shape[-1])  # (signals, 1, filters, frames)
     flat = flat.transpose(1, 2)  # (signals, filters, 1, frames)
+    if spec.device.type == "cuda":
+        flat = flat.contiguous()  # once: convolution and gradient would copy it, and so the result
     smooth = F.conv2d(
         flat,
         weight.unsqueeze(2),  # (filters, filters / groups, 1, taps)

@@ -5,7 +5,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from asteroid_sinudae.filterbanks.smoothing import TOOM_COOK, smooth_and_rectify, toom_cook
+from asteroid_sinudae.filterbanks.smoothing import (
+    TOOM_COOK,
+    _smooth_conv,
+    smooth_and_rectify,
+    toom_cook,
+)
 
 
 def reference(spec, weight, dilation, groups):
@@ -53,6 +58,29 @@ def test_smoothing_is_the_convolution(taps, dilation, shape):
     assert_close(found, expected, 1e-13)
     found = outputs_and_gradients(smooth_and_rectify, spec.float(), weight.float(), *args)
     assert_close(found, expected, 1e-5)
+
+
+@pytest.mark.parametrize("taps", TOOM_COOK)
+@pytest.mark.parametrize("shape", [(12, 173), (2, 3, 12, 41)])
+def test_the_convolution_that_gpus_take(taps, shape):
+    torch.manual_seed(0)
+    spec, weight = torch.randn(shape).double(), torch.randn(12, 12, taps).double()
+    expected = outputs_and_gradients(smooth_and_rectify, spec, weight, 10, 1)
+    found = outputs_and_gradients(_smooth_conv, spec, weight, 10, 1)
+    assert_close(found, expected, 1e-13)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("taps", TOOM_COOK)
+def test_smoothing_on_cuda(taps, dtype, tolerance):
+    torch.manual_seed(0)
+    spec = torch.randn(12, 173, 3, device="cuda", dtype=dtype).permute(2, 0, 1)  # signals last
+    weight = torch.randn(12, 12, taps, device="cuda", dtype=dtype)
+    expected = outputs_and_gradients(reference, spec.double().cpu(), weight.double().cpu(), 10, 1)
+    found = outputs_and_gradients(smooth_and_rectify, spec, weight, 10, 1)
+    assert found[0].is_contiguous()
+    assert_close([each.cpu().double() for each in found], expected, tolerance)
 
 
 @pytest.mark.parametrize("taps", [3, 5])
