@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from asteroid_sinudae.filterbanks.kernels import (
+    _all_cosines,
     cos_kernels,
     linear_frequencies,
     mel_frequencies,
@@ -54,6 +55,35 @@ def test_mod_cos_gradients_equal_those_of_eq_3(exponent):
         if parameter.shape[-1] == 1:
             gradient = gradient.sum(axis=-1, keepdims=True)
         np.testing.assert_allclose(parameter.grad.numpy(), gradient, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel_size, start", [(1, 0), (2048, 0), (512, 768)])
+def test_the_cosines_that_gpus_take(kernel_size, start):
+    torch.manual_seed(0)
+    frequency, phase = torch.linspace(0, 0.5, 40).view(40, 1, 1), torch.randn(40, 1, 1)
+    weight = torch.randn(40, 1, kernel_size)
+    results = []
+    for is_gpu in (False, True):
+        leaves = [each.clone().requires_grad_() for each in (frequency, phase)]
+        if is_gpu:
+            angles = 2 * math.pi * leaves[0].double() ** 2
+            kernels = _all_cosines(angles, leaves[1], kernel_size, start)
+        else:
+            kernels = cos_kernels(*leaves, kernel_size, 2, start)
+        results.append([kernels, *torch.autograd.grad((kernels * weight).sum(), leaves)])
+    for found, expected in zip(results[1], results[0], strict=True):
+        assert found.dtype == torch.float32
+        largest = expected.abs().max().item()
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6 * largest)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_kernels_on_cuda_equal_those_on_the_cpu():
+    torch.manual_seed(0)
+    tensors = torch.rand(40, 1, 1) * 0.5, torch.randn(40, 1, 1), torch.randn(40, 1, 2048)
+    expected = mod_cos_kernels(*tensors, 2, 2048)
+    found = mod_cos_kernels(*(each.cuda() for each in tensors), 2, 2048)
+    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=5e-6)
 
 
 @pytest.mark.parametrize("kernel_size", [63, 64])
