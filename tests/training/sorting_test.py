@@ -6,6 +6,7 @@ import torch
 
 from asteroid_sinudae import SinuDAE
 from asteroid_sinudae.losses import neg_snr
+from asteroid_sinudae.training import sorting
 from asteroid_sinudae.training.sorting import sort_channels
 
 SMALL = dict(n_filters=10, kernel_size=64, stride=16, sample_rate=16000)
@@ -69,6 +70,66 @@ def test_sorting_changes_neither_the_output_nor_later_updates(
         rtol=0,
         atol=1e-5,
     )
+
+
+def sorted_with_moments(model, wav):
+    """Tensors of a model and its optimiser after two updates and sorting, by their names."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    for _ in range(2):
+        update(model, optimizer, wav)
+    before = copy.deepcopy(model), copy.deepcopy(optimizer.state_dict())
+    assert sort_channels(model, optimizer)
+    return before, [*model.state_dict().values(), *moments(optimizer)]
+
+
+def moments(optimizer):
+    return [each for state in optimizer.state.values() for each in state.values()]
+
+
+@pytest.mark.parametrize("encoder", ["conv_smooth", "sinc_smooth"])
+@pytest.mark.parametrize("smooth_groups", [1, 10])
+@pytest.mark.parametrize("decoder", ["mod_cos", "cos"])
+def test_the_permutation_that_gpus_take(encoder, decoder, smooth_groups, monkeypatch):
+    model = shuffled_model(encoder, decoder, 2, smooth_groups)
+    wav = 0.1 * torch.randn(4, 1, 800)
+    (twin, state), expected = sorted_with_moments(model, wav)
+    optimizer = torch.optim.Adam(twin.parameters(), fused=True)
+    optimizer.load_state_dict(state)
+    addresses = [each.data_ptr() for each in [*twin.state_dict().values(), *moments(optimizer)]]
+    monkeypatch.setattr(sorting, "_permute_moved", sorting._permute_whole)
+    assert sort_channels(twin, optimizer)
+    found = [*twin.state_dict().values(), *moments(optimizer)]
+    assert addresses == [each.data_ptr() for each in found]  # in place
+    for tensor, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(tensor, other, rtol=0, atol=0)
+
+
+def test_the_permutation_that_gpus_take_of_compact_kernels(monkeypatch):
+    monkeypatch.setattr(sorting, "_permute_moved", sorting._permute_whole)
+    sizes = dict(n_filters=192, kernel_size=256, stride=32, sample_rate=16000.0)
+    bands = "256x4:1000:400 128x4:2000:400 64x4:4000:400 64x2:8000"
+    model = SinuDAE(**sizes, init="multires", bands=bands, compact=True)
+    with torch.no_grad():
+        model.decoder.filterbank.frequency.copy_(torch.rand(192, 1, 1))
+    wav = 0.1 * torch.randn(2, 1, 800)
+    before, carriers = model.encode(wav), model.decoder.filterbank.carrier_frequencies()
+    assert sort_channels(model)
+    torch.testing.assert_close(model.encode(wav), before[:, carriers.argsort()])
+    assert not sort_channels(model)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_sorting_on_cuda():
+    model = shuffled_model("conv_smooth", "mod_cos", 2, 1).cuda()
+    wav = 0.1 * torch.randn(4, 1, 800, device="cuda")
+    (twin, state), found = sorted_with_moments(model, wav)
+    twin.cpu()
+    optimizer = torch.optim.Adam(twin.parameters(), fused=True)
+    optimizer.load_state_dict(state)
+    assert sort_channels(twin, optimizer)
+    expected = [*twin.state_dict().values(), *moments(optimizer)]
+    for tensor, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(tensor.cpu(), other.cpu(), rtol=0, atol=0)
 
 
 def test_sorted_channels_stay_untouched():
