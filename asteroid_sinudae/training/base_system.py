@@ -1,6 +1,7 @@
 """Base of the trainings of representations and of separators, an Asteroid System."""
 
 import contextlib
+import math
 import warnings
 
 import torch
@@ -54,9 +55,10 @@ class BaseSystem(System):
             ValueError: if the loss is not finite, before it is in the model, and the model in the
                 checkpoint.
         """
-        if not loss.isfinite():
+        number = loss.item()  # for loss.isfinite(), a GPU starts four more operations
+        if not math.isfinite(number):
             raise ValueError(
-                f"loss must be finite, got {loss.item()} after {self.global_step} updates: "
+                f"loss must be finite, got {number} after {self.global_step} updates: "
                 "choose a lower lr"
             )
         self.log("loss", loss, logger=True, sync_dist=True)
