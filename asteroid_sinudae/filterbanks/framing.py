@@ -329,13 +329,17 @@ def _all_rows(
     signals_last: bool,
 ) -> torch.Tensor:
     """Analyse `(signals, time)`: `(filters, columns of all blocks)`."""
-    blocks = [
-        torch.cat(parts) for _, parts in _blocks_of_rows(waveform, groups, sizes, signals_last)
-    ]
-    if not blocks:
+    blocks = _blocks_of_rows(waveform, groups, sizes, signals_last)
+    joined = [_join(parts, 0) for _, parts in blocks]
+    if not joined:
         return waveform.new_empty(sum(len(group) for group in groups), 0)
-    rows = torch.cat(blocks, 1)
+    rows = _join(joined, 1)
     return rows if order is None else rows.index_select(0, order)
+
+
+def _join(parts: list[torch.Tensor], dim: int) -> torch.Tensor:
+    """Concatenate; of a single tensor, :func:`torch.cat` would make a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 def _from_rows(rows: torch.Tensor, signals: int, frames: int, signals_last: bool) -> torch.Tensor:
@@ -369,7 +373,7 @@ def _kernel_gradients(
     inverse = None if order is None else order.argsort()
     # Sums over blocks are not rounded to half precision.
     precise = torch.promote_types(waveform.dtype, torch.float32)
-    sums = [group.new_zeros(group.shape, dtype=precise) for group in groups]
+    sums: dict[int, torch.Tensor] = {}
     signals_last = spec.stride(0) < spec.stride(2)  # as it lies in memory
     divisions = _divisions(waveform, groups, signals_last)
     for block in _blocks(spec.shape[0], spec.shape[2], waveform.device, signals_last):
@@ -381,8 +385,10 @@ def _kernel_gradients(
             window = group.shape[1]
             inside = _inside(samples, kernel_size, window)
             added = weigh(inside, part, window, stride, divisions, signals_last)
-            sums[number] = sums[number] + added
-    return [total.to(group.dtype) for total, group in zip(sums, groups, strict=True)]
+            sums[number] = sums[number].to(precise) + added if number in sums else added
+    if not sums:
+        return [torch.zeros_like(group) for group in groups]
+    return [sums[number].to(group.dtype) for number, group in enumerate(groups)]
 
 
 def _overlap_add_whole(
@@ -409,9 +415,11 @@ class _Analysis(torch.autograd.Function):
         signals, time = waveform.shape
         if time == 0:
             raise ValueError("expected a waveform of at least one sample, got none")
+        sizes = kernel_size, stride, edges
+        if waveform.device.type != "cpu":  # one block; detached, it is no view and can be changed
+            return _all_rows(waveform, groups, order, sizes, signals_last).detach()
         n_columns = _n_frames(time, stride, edges) * signals
         spec = waveform.new_empty(sum(len(group) for group in groups), n_columns)
-        sizes = kernel_size, stride, edges
         numbers = [len(group) for group in groups]
         channels = [slice(None)] if order is None else order.argsort().split(numbers)
         for columns, parts in _blocks_of_rows(waveform, groups, sizes, signals_last):
@@ -479,6 +487,9 @@ class _Synthesis(torch.autograd.Function):
         batch, _, frames = spec.shape
         if frames <= 2 * edges:
             raise ValueError("expected more frames than those that were added at the ends")
+        if spec.device.type != "cpu":  # one block; detached as above
+            wav = _overlap_add(spec, list(groups), order, kernel_size, stride, edges)
+            return wav.squeeze(1).detach()
         inverse = None if order is None else order.argsort()
         taps = math.ceil(kernel_size / stride)
         hops = spec.new_zeros(batch, frames + taps - 1, stride)
