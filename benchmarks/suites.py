@@ -29,6 +29,7 @@ from asteroid_sinudae.data.segments import TrainSegments
 from asteroid_sinudae.data.tracks import SAMPLE_RATE, Track
 from asteroid_sinudae.losses import neg_snr, total_variation
 from asteroid_sinudae.models.registry import STRUCTURES
+from asteroid_sinudae.training.cuda_graphs import CudaGraphs
 from asteroid_sinudae.training.sorting import sort_channels
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -77,27 +78,39 @@ def make_pairs(setting: Setting) -> dict[str, torch.nn.Module]:
 
 
 def make_step(
-    pair: torch.nn.Module, setting: Setting, precision: str
+    pair: torch.nn.Module, setting: Setting, precision: str, may_record: bool = True
 ) -> Callable[[Lap], torch.Tensor]:
-    """Make a step: one update by Eq. (5) on vocals and mixture as one batch; ours also sorts."""
+    """Make a step: one update by Eq. (5) on vocals and mixture as one batch; ours also sorts.
+
+    As in a training, ours in half precision on a GPU is recorded, if it may be.
+    """
     optimizer = torch.optim.Adam(pair.parameters(), lr=1e-4, fused=True)
     length = round(setting.seconds * SAMPLE_RATE)
     generator = torch.Generator().manual_seed(0)
     shape = (2, setting.batch_size, 1, length)
     vocals, mixture = (0.1 * torch.randn(shape, generator=generator)).to(setting.device)
 
+    def loss_of(vocals: torch.Tensor, mixture: torch.Tensor) -> tuple[torch.Tensor]:
+        encoded, of_mixture = pair.encode(torch.cat([vocals, mixture])).chunk(2)
+        estimate = pair.decode(encoded, length)
+        loss = neg_snr(estimate.float(), vocals) + 0.5 * total_variation(of_mixture.float())
+        return (loss,)
+
+    is_ours = isinstance(pair, SinuDAE)
+    is_half_on_gpu = setting.device.type == "cuda" and precision == "bf16"
+    is_recorded = may_record and is_ours and is_half_on_gpu
+    compute = CudaGraphs(loss_of, pair) if is_recorded else loss_of
+
     def step(lap: Lap) -> torch.Tensor:
         with autocast(setting, precision):
-            encoded, of_mixture = pair.encode(torch.cat([vocals, mixture])).chunk(2)
-            estimate = pair.decode(encoded, length)
-            loss = neg_snr(estimate.float(), vocals) + 0.5 * total_variation(of_mixture.float())
+            (loss,) = compute(vocals, mixture)
         lap("forward")
         loss.backward()
         lap("backward")
         optimizer.step()
         optimizer.zero_grad()
         lap("optimiser")
-        if isinstance(pair, SinuDAE):
+        if is_ours:
             sort_channels(pair, optimizer)
             lap("sorting")
         return loss.detach()
@@ -176,7 +189,7 @@ def memory(setting: Setting) -> list[dict]:
     rows = []
     for precision in setting.precisions:
         for name, pair in make_pairs(setting).items():
-            step = make_step(pair, setting, precision)
+            step = make_step(pair, setting, precision, may_record=False)
             parameters = {parameter.data_ptr() for parameter in pair.parameters()}
             kept = {}
 

@@ -36,7 +36,6 @@ def make_system(tracks, model=None, matched=False, optimizer=None, **options):
 
 def make_trainer(folder, callbacks=(), **options):
     return pl.Trainer(
-        accelerator="cpu",
         callbacks=list(callbacks),
         logger=CSVLogger(folder),
         plugins=[AtomicCheckpointIO()],
@@ -44,7 +43,7 @@ def make_trainer(folder, callbacks=(), **options):
         enable_model_summary=False,
         limit_val_batches=0,
         log_every_n_steps=1,
-        **{"max_epochs": 3, **options},
+        **{"accelerator": "cpu", "max_epochs": 3, **options},
     )
 
 

@@ -489,7 +489,7 @@ class _Synthesis(torch.autograd.Function):
             raise ValueError("expected more frames than those that were added at the ends")
         if spec.device.type != "cpu":  # one block; detached as above
             wav = _overlap_add(spec, list(groups), order, kernel_size, stride, edges)
-            return wav.squeeze(1).detach()
+            return wav.squeeze(1).to(spec.dtype).detach()  # in autocast, GPUs add up in float32
         inverse = None if order is None else order.argsort()
         taps = math.ceil(kernel_size / stride)
         hops = spec.new_zeros(batch, frames + taps - 1, stride)

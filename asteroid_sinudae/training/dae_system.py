@@ -9,6 +9,7 @@ import torch
 from ..models.sinudae import SinuDAE
 from ..utils.checks import check
 from .base_system import BaseSystem
+from .cuda_graphs import CudaGraphs
 from .objectives import EncodedBatch, Objective, Reconstruction, TotalVariation
 from .sorting import sort_channels
 
@@ -95,6 +96,7 @@ class DAESystem(BaseSystem):
         self.white_noise = white_noise
         self.objectives = tuple(objectives)
         self.sort = sort
+        self._graphs = CudaGraphs(self.sum_and_losses, model)
         if sort:
             sort_channels(model, optimizer)
         # Sum of Eq. (4) over this epoch's signals, and their number. In the checkpoint, so that
@@ -172,10 +174,44 @@ class DAESystem(BaseSystem):
         total: Any = sum(each.weight * losses[each.name] for each in self.objectives)
         return total
 
+    def sum_and_losses(
+        self, vocals: torch.Tensor, accompaniment: torch.Tensor, noise: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute what is minimised, and what it is made of.
+
+        Args:
+            vocals (:class:`torch.Tensor`): shape `(batch, 1, time)`.
+            accompaniment (:class:`torch.Tensor`): of the same shape.
+            noise (:class:`torch.Tensor`): standard normal, of the same shape.
+
+        Returns:
+            tuple: the weighted sum, and the objectives, shape `(objectives,)`, without gradients.
+        """
+        losses = self.losses(vocals, accompaniment, noise)
+        return self.weighted_sum(losses), torch.stack([each.detach() for each in losses.values()])
+
+    def replays(self, vocals: torch.Tensor) -> bool:
+        """Tell whether a step is recorded as a CUDA graph: in half precision on one GPU.
+
+        In single precision the smoothing waits for the CPU, see :func:`.smooth_and_rectify`.
+        """
+        is_half = vocals.is_cuda and torch.is_autocast_enabled("cuda")
+        is_alone = self._trainer is None or (
+            self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1
+        )
+        return is_half and is_alone and all(each.is_capturable for each in self.objectives)
+
+    def loss_of_step(self, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute :meth:`sum_and_losses`, by a CUDA graph where there can be one."""
+        if not self.replays(batch[0]):
+            return self.sum_and_losses(*batch)
+        loss, losses = self._graphs(*batch)
+        return loss, losses.clone()  # which the next step would write over
+
     def loss_of_batch(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
         """Compute the loss of a batch without noise, for timing; nothing is logged."""
         vocals, accompaniment = batch
-        return self.weighted_sum(self.losses(vocals, accompaniment, torch.zeros_like(vocals)))
+        return self.loss_of_step(vocals, accompaniment, torch.zeros_like(vocals))[0]
 
     def training_step(self, batch, batch_nb):
         """Return the weighted sum of the objectives; raises a ValueError if it is not finite."""
@@ -183,10 +219,11 @@ class DAESystem(BaseSystem):
         noise = self.noise_like(vocals)
         if self.white_noise:
             vocals = self.with_white_noise(vocals, noise)
-        losses = self.losses(vocals, accompaniment, noise)
-        loss = self.weighted_sum(losses)
+        loss, values = self.loss_of_step(vocals, accompaniment, noise)
+        names = [each.name for each in self.objectives]
+        losses = dict(zip(names, values.unbind(), strict=True))
         self.log_losses(loss, losses)
-        snr = losses[Reconstruction.name].detach().clone()
+        snr = losses[Reconstruction.name].clone()
         snr_of_all = self.trainer.strategy.reduce(snr, reduce_op="mean")
         self.epoch_neg_snr += torch.stack([snr_of_all, torch.ones_like(snr_of_all)]) * len(vocals)
         return loss

@@ -70,11 +70,14 @@ class Objective(Protocol):
             place as the vocals.
         is_mean (bool): Whether it is the mean of its values for each signal of a batch, so that
             several devices can share a batch.
+        is_capturable (bool): Whether it starts the same operations whatever a batch holds, and
+            reads no number of a GPU, as :class:`.CudaGraphs` needs it.
     """
 
     name: ClassVar[str]
     label: ClassVar[Label]
     needs_matched: ClassVar[bool]
+    is_capturable: ClassVar[bool]
 
     @property
     def weight(self) -> float: ...
@@ -110,6 +113,7 @@ class Reconstruction:
     )
     needs: ClassVar[tuple[str, ...]] = ("vocals",)
     needs_matched: ClassVar[bool] = False
+    is_capturable: ClassVar[bool] = True
     weight: float = 1.0
     per: str = "signal"
 
@@ -146,6 +150,7 @@ class TotalVariation:
     name: ClassVar[str] = "tv"
     label: ClassVar[Label] = Label("TV, Eq. (1)", "the representation's total variation, Eq. (1)")
     needs_matched: ClassVar[bool] = False
+    is_capturable: ClassVar[bool] = True
     weight: float
     on: str = "mixture"
     norm: str = "l1"
@@ -194,6 +199,7 @@ class Sinkhorn:
         "Sinkhorn", "the Sinkhorn distance between the representation's frames"
     )
     needs_matched: ClassVar[bool] = False
+    is_capturable: ClassVar[bool] = False
     is_mean: ClassVar[bool] = True
     weight: float
     on: str = "mixture"
@@ -236,6 +242,7 @@ class Additivity:
     label: ClassVar[Label] = Label("Additivity error", "the representation's additivity error")
     needs: ClassVar[tuple[str, ...]] = ("mixture", "vocals", "accompaniment")
     needs_matched: ClassVar[bool] = True
+    is_capturable: ClassVar[bool] = False
     is_mean: ClassVar[bool] = True
     weight: float
 
@@ -273,6 +280,7 @@ class MaskAware:
     label: ClassVar[Label] = Label("Masked, −SNR (dB)", "the masked voice's negative SNR")
     needs: ClassVar[tuple[str, ...]] = ("mixture", "vocals", "accompaniment")
     needs_matched: ClassVar[bool] = True
+    is_capturable: ClassVar[bool] = False
     is_mean: ClassVar[bool] = True
     weight: float
     threshold: float = 1.0
@@ -309,6 +317,7 @@ class Bandwidth:
     label: ClassVar[Label] = Label("Bandwidth", "the bandwidth of the modulators")
     needs: ClassVar[tuple[str, ...]] = ()
     needs_matched: ClassVar[bool] = False
+    is_capturable: ClassVar[bool] = False
     is_mean: ClassVar[bool] = True
     weight: float
 

@@ -23,8 +23,8 @@ def reference(spec, weight, dilation, groups):
 def outputs_and_gradients(function, spec, weight, dilation, groups):
     spec, weight = spec.clone().requires_grad_(), weight.clone().requires_grad_()
     out = function(spec, weight, dilation, groups)
-    shape = out.shape
-    gradient = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).reshape(shape)
+    gradient = torch.linspace(-1, 1, out.numel(), dtype=out.dtype, device=out.device)
+    gradient = gradient.reshape(out.shape)
     return [out, *torch.autograd.grad(out, [spec, weight], gradient)]
 
 
