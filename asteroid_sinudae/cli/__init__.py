@@ -81,11 +81,13 @@ def _printing(level: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
     """Do not look for garbage while modules are made, which are none: it is a tenth of the time."""
-    was_enabled = gc.isenabled()
+    was_enabled, is_first = gc.isenabled(), "torch" not in sys.modules
     gc.disable()
     try:
         yield
     finally:
+        if is_first:
+            gc.freeze()  # nor among them later
         if was_enabled:
             gc.enable()
 

@@ -272,3 +272,19 @@ def test_what_a_song_does_not_need_is_not_imported(tmp_path, code):
         cwd=tmp_path,
     )
     assert run.stdout.splitlines()[-1] == "[]", run.stderr
+
+
+def test_a_command_does_not_look_for_garbage_among_modules():
+    """Later looks would go through the quarter of a million objects that PyTorch is made of."""
+    code = f"""
+import gc
+from asteroid_sinudae.cli import main
+assert main(["info", {MODEL!r}]) == 0
+frozen = gc.get_freeze_count()
+assert gc.isenabled() and frozen > len(gc.get_objects()) / 2
+assert main(["info", {MODEL!r}]) == 0 and gc.get_freeze_count() <= frozen
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
