@@ -56,7 +56,7 @@ def correlate(
     if not _divides(divisions, signals * frames, window, stride):
         shape = (number, frames, signals) if signals_last else (number, signals, frames)
         return kernels.mm(_cut(samples, window, stride, signals_last).t()).reshape(shape)
-    first, second, odd = _differences(samples, frames, stride)
+    first, second, odd = _differences(samples, frames, stride, divisions)
     of_even, of_odd = _hops(kernels, stride)
     both = correlate(odd, of_even + of_odd, stride, divisions - 1)
     even_frames = correlate(first, of_even, stride, divisions - 1) + both
@@ -64,7 +64,7 @@ def correlate(
     # Beside each other as the two parts of complex numbers: in this layout, stacking them takes
     # eight times as long.
     spec = torch.view_as_real(torch.complex(even_frames, odd_frames))
-    return spec.reshape(number, signals, -1)[:, :, :frames]
+    return spec.reshape(number, signals, -1).narrow(2, 0, frames)
 
 
 def weigh(
@@ -91,13 +91,14 @@ def weigh(
     number, _, frames = weights.shape
     if not _divides(divisions, weights[0].numel(), window, stride):
         return weights.reshape(number, -1).mm(_cut(samples, window, stride, signals_last))
-    first, second, odd = _differences(samples, frames, stride)
-    even_frames, odd_frames = _alternate(_even_number(weights, frames), 2)
+    first, second, odd = _differences(samples, frames, stride, divisions)
+    even_frames, odd_frames = _alternate(_fill_up(weights, frames, divisions), 2)
     sizes = window // 2, stride, divisions - 1
     both = weigh(odd, even_frames + odd_frames, *sizes)
-    even = (weigh(first, even_frames, *sizes) + both).reshape(number, -1, stride)
-    odd = (weigh(second, odd_frames, *sizes) + both).reshape(number, -1, stride)
-    return torch.stack([even, odd], 2).reshape(number, window)
+    of_even = weigh(first, even_frames, *sizes) + both
+    of_odd = weigh(second, odd_frames, *sizes) + both
+    hops = [each.reshape(number, -1, stride) for each in (of_even, of_odd)]
+    return torch.stack(hops, 2).reshape(number, window)
 
 
 def spread(
@@ -123,7 +124,7 @@ def spread(
         # The first factor is copied: a product is faster if it is not transposed.
         pieces = weights.reshape(number, -1).t().contiguous().mm(kernels)
         return shift_and_add(pieces.reshape(signals, frames, -1), stride)
-    even_frames, odd_frames = _alternate(_even_number(weights, frames), 2)
+    even_frames, odd_frames = _alternate(_fill_up(weights, frames, divisions), 2)
     of_even, of_odd = _hops(kernels, stride)
     both = spread(even_frames + odd_frames, of_even + of_odd, stride, divisions - 1)
     first = spread(even_frames, of_even, stride, divisions - 1)
@@ -131,7 +132,7 @@ def spread(
     even = F.pad(first, [0, 0, 0, 1]) + F.pad(second, [0, 0, 1, 0])
     odd = F.pad(both - first - second, [0, 0, 0, 1])
     hops = torch.stack([even, odd], 2).reshape(signals, -1, stride)
-    return hops[:, : frames - 1 + window // stride]
+    return hops.narrow(1, 0, frames - 1 + window // stride)
 
 
 def _cut(samples: torch.Tensor, window: int, stride: int, signals_last: bool) -> torch.Tensor:
@@ -141,14 +142,17 @@ def _cut(samples: torch.Tensor, window: int, stride: int, signals_last: bool) ->
     return pieces.reshape(-1, window).contiguous()
 
 
-def _even_number(values: torch.Tensor, frames: int, of_frame: int = 1) -> torch.Tensor:
-    """Add a frame of zeros, which is `of_frame` numbers, to an odd number of frames."""
-    return F.pad(values, [0, of_frame]) if frames % 2 else values
+def _fill_up(values: torch.Tensor, frames: int, divisions: int, of_frame: int = 1) -> torch.Tensor:
+    """Add frames of zeros, of `of_frame` numbers each, to a number that all divisions divide."""
+    missing = -frames % 2**divisions
+    return F.pad(values, [0, missing * of_frame]) if missing else values
 
 
-def _differences(samples: torch.Tensor, frames: int, stride: int) -> list[torch.Tensor]:
+def _differences(
+    samples: torch.Tensor, frames: int, stride: int, divisions: int
+) -> list[torch.Tensor]:
     """Even hops less the odd ones after them, less those before them, and odd hops alone."""
-    samples = _even_number(samples, frames, stride)
+    samples = _fill_up(samples, frames, divisions, stride)
     even, odd = _alternate(samples.reshape(len(samples), -1, stride), 1)
     parts = even[:, :-1] - odd, even[:, 1:] - odd, odd
     return [part.reshape(len(samples), -1) for part in parts]

@@ -451,8 +451,8 @@ class _Analysis(torch.autograd.Function):
         gradient = _from_rows(gradient, len(waveform), frames, ctx.signals_last)
         of_waveform, of_groups = None, [None] * len(groups)
         if ctx.needs_input_grad[0]:
-            whole_hops = _overlap_add_whole(gradient, groups, order, ctx.sizes)
-            of_waveform = whole_hops.squeeze(1).narrow(1, 0, waveform.shape[1])
+            whole_hops = _Synthesis.apply(gradient, order, *ctx.sizes, *groups)
+            of_waveform = whole_hops.narrow(1, 0, waveform.shape[1])
         if any(ctx.needs_input_grad[6:]):
             of_groups = _kernel_gradients(waveform, gradient, order, ctx.sizes, groups)
         return of_waveform, None, None, None, None, None, *of_groups
@@ -522,7 +522,7 @@ class _Synthesis(torch.autograd.Function):
         spec, order, *groups = ctx.saved_tensors
         of_spec, of_groups = None, [None] * len(groups)
         if ctx.needs_input_grad[0]:
-            rows = _all_rows(gradient, groups, order, ctx.sizes, False)
+            rows = _Analysis.apply(gradient, order, *ctx.sizes, False, *groups)
             of_spec = _from_rows(rows, len(spec), spec.shape[2], False)
         if any(ctx.needs_input_grad[5:]):
             of_groups = _kernel_gradients(gradient, spec, order, ctx.sizes, groups)
