@@ -45,17 +45,16 @@ def correlate(
         kernels (:class:`torch.Tensor`): shape `(kernels, window)`.
         stride (int): Hop in samples.
         divisions (int): How often to divide at most.
-        signals_last (bool): The order of the result's dimensions; needs 0 `divisions`.
+        signals_last (bool): The order of the result's columns; needs 0 `divisions`.
 
     Returns:
-        :class:`torch.Tensor` of shape `(kernels, signals, frames)`, or `(kernels, frames, signals)`
-        if `signals_last`.
+        :class:`torch.Tensor` of shape `(kernels, signals * frames)`, or `(kernels, frames *
+        signals)` if `signals_last`.
     """
     number, window = kernels.shape
     signals, frames = len(samples), (samples.shape[1] - window) // stride + 1
     if not _divides(divisions, signals * frames, window, stride):
-        shape = (number, frames, signals) if signals_last else (number, signals, frames)
-        return kernels.mm(_cut(samples, window, stride, signals_last).t()).reshape(shape)
+        return kernels.mm(_cut(samples, window, stride, signals_last).t())
     first, second, odd = _differences(samples, frames, stride, divisions)
     of_even, of_odd = _hops(kernels, stride)
     both = correlate(odd, of_even + of_odd, stride, divisions - 1)
@@ -64,7 +63,7 @@ def correlate(
     # Beside each other as the two parts of complex numbers: in this layout, stacking them takes
     # eight times as long.
     spec = torch.view_as_real(torch.complex(even_frames, odd_frames))
-    return spec.reshape(number, signals, -1).narrow(2, 0, frames)
+    return spec.reshape(number, signals, -1).narrow(2, 0, frames).reshape(number, -1)
 
 
 def weigh(
@@ -79,7 +78,8 @@ def weigh(
 
     Args:
         samples (:class:`torch.Tensor`): shape `(signals, (frames - 1) * stride + window)`.
-        weights (:class:`torch.Tensor`): of the shape that :func:`correlate` returns.
+        weights (:class:`torch.Tensor`): shape `(kernels, signals, frames)`, or `(kernels, frames,
+            signals)` if `signals_last`.
         window (int): Length of the kernels in samples.
         stride (int): Hop in samples.
         divisions (int): How often to divide at most.

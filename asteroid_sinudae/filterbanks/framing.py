@@ -316,8 +316,7 @@ def _blocks_of_rows(
         parts = []
         for group in groups:
             inside = _inside(samples, kernel_size, group.shape[1])
-            part = correlate(inside, group, stride, divisions, signals_last)
-            parts.append(part.reshape(len(group), block.columns[1]))
+            parts.append(correlate(inside, group, stride, divisions, signals_last))
         yield block.columns, parts
 
 
@@ -416,8 +415,8 @@ class _Analysis(torch.autograd.Function):
         if time == 0:
             raise ValueError("expected a waveform of at least one sample, got none")
         sizes = kernel_size, stride, edges
-        if waveform.device.type != "cpu":  # one block; detached, it is no view and can be changed
-            return _all_rows(waveform, groups, order, sizes, signals_last).detach()
+        if waveform.device.type != "cpu":  # there is one block
+            return _all_rows(waveform, groups, order, sizes, signals_last)
         n_columns = _n_frames(time, stride, edges) * signals
         spec = waveform.new_empty(sum(len(group) for group in groups), n_columns)
         numbers = [len(group) for group in groups]
@@ -487,9 +486,11 @@ class _Synthesis(torch.autograd.Function):
         batch, _, frames = spec.shape
         if frames <= 2 * edges:
             raise ValueError("expected more frames than those that were added at the ends")
-        if spec.device.type != "cpu":  # one block; detached as above
-            wav = _overlap_add(spec, list(groups), order, kernel_size, stride, edges)
-            return wav.squeeze(1).to(spec.dtype).detach()  # in autocast, GPUs add up in float32
+        if spec.device.type != "cpu":  # there is one block
+            wav = _overlap_add(spec, list(groups), order, kernel_size, stride, edges).squeeze(1)
+            # A copy, since views that a function returns cannot be changed by who calls it. In
+            # autocast, GPUs add up in single precision.
+            return wav.to(spec.dtype, copy=True)
         inverse = None if order is None else order.argsort()
         taps = math.ceil(kernel_size / stride)
         hops = spec.new_zeros(batch, frames + taps - 1, stride)
