@@ -40,18 +40,20 @@ def main(argv: list[str] | None = None) -> int:
             have, or 0 for `--help`.
     """
     args = make_parser().parse_args(argv)
-    outcome = attempt(lambda: _run(args))
+    outcome = attempt(lambda: _run(args, is_process=argv is None))
     if outcome.line:
         print(f"sinudae: {outcome.line}", file=sys.stderr)
     return outcome.status
 
 
-def _run(args: argparse.Namespace) -> None:
-    """Import the commands, and run the chosen one."""
+def _run(args: argparse.Namespace, is_process: bool) -> None:
+    """Import the commands, and run the chosen one, which may be all that the process does."""
     if args.command == "separate" and not args.quiet and "torch" not in sys.modules:
         print("sinudae: loading PyTorch and the model", file=sys.stderr, flush=True)  # seconds
     with _without_collection():
         commands = importlib.import_module(".commands", __name__)
+        if is_process:
+            gc.freeze()  # nor look for any among them later
     with _printing(logging.WARNING if args.quiet else logging.INFO):
         getattr(commands, args.command)(args)
 
@@ -81,13 +83,11 @@ def _printing(level: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
     """Do not look for garbage while modules are made, which are none: it is a tenth of the time."""
-    was_enabled, is_first = gc.isenabled(), "torch" not in sys.modules
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if is_first:
-            gc.freeze()  # nor among them later
         if was_enabled:
             gc.enable()
 

@@ -23,12 +23,21 @@ import torch
 from torch.nn import functional as F
 
 DIVISIONS = 2  # the third one saves no time
-FEWEST = 64  # frames of a product below which a division costs more than it saves
 
 
-def _divides(divisions: int, columns: int, window: int, stride: int) -> bool:
-    """Tell whether products of `columns` frames with kernels of `window` samples are divided."""
-    return divisions > 0 and window % (2 * stride) == 0 and columns >= FEWEST
+def pays(signals: int, frames: int, window: int) -> bool:
+    """Tell whether a division saves more time than its sums take, which they do in large products.
+
+    Args:
+        signals (int): Number of signals.
+        frames (int): Number of frames of each; some are added, for a number that can be divided.
+        window (int): Length of the kernels in samples.
+    """
+    return window >= 512 and frames >= 32 and signals * frames >= 512
+
+
+def _divides(divisions: int, signals: int, frames: int, window: int, stride: int) -> bool:
+    return divisions > 0 and window % (2 * stride) == 0 and pays(signals, frames, window)
 
 
 def correlate(
@@ -53,7 +62,7 @@ def correlate(
     """
     number, window = kernels.shape
     signals, frames = len(samples), (samples.shape[1] - window) // stride + 1
-    if not _divides(divisions, signals * frames, window, stride):
+    if not _divides(divisions, signals, frames, window, stride):
         return kernels.mm(_cut(samples, window, stride, signals_last).t())
     first, second, odd = _differences(samples, frames, stride, divisions)
     of_even, of_odd = _hops(kernels, stride)
@@ -88,8 +97,8 @@ def weigh(
     Returns:
         :class:`torch.Tensor` of shape `(kernels, window)`
     """
-    number, _, frames = weights.shape
-    if not _divides(divisions, weights[0].numel(), window, stride):
+    number, signals, frames = weights.shape
+    if not _divides(divisions, signals, frames, window, stride):
         return weights.reshape(number, -1).mm(_cut(samples, window, stride, signals_last))
     first, second, odd = _differences(samples, frames, stride, divisions)
     even_frames, odd_frames = _alternate(_fill_up(weights, frames, divisions), 2)
@@ -118,7 +127,7 @@ def spread(
     """
     number, signals, frames = weights.shape
     window = kernels.shape[1]
-    if not _divides(divisions, signals * frames, window, stride):
+    if not _divides(divisions, signals, frames, window, stride):
         if window % stride:  # F.pad by nothing would still copy
             kernels = F.pad(kernels, [0, -window % stride])
         # The first factor is copied: a product is faster if it is not transposed.

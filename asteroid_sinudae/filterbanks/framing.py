@@ -6,16 +6,17 @@ is the same, but matrix products use a processor's matrix units, which strided c
 bfloat16 do not.
 """
 
+import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from asteroid_filterbanks.scripting import script_if_tracing
 from torch.nn import functional as F
 
-from ..utils.autocast import in_autocast
+from ..utils.autocast import in_autocast, no_autocast
 from ..utils.vmap import one_by_one
 from .compact import Kernels, whole_kernels
 from .fast_fir import DIVISIONS, correlate, shift_and_add, spread, weigh
@@ -402,6 +403,18 @@ def _overlap_add_whole(
     return _overlap_add(spec, [kernels], None, kernel_size, stride, edges)
 
 
+def _without_autocast(function: Callable) -> Callable:
+    """Multiply tensors in the precision that they have: a backward pass may be inside autocast."""
+
+    @functools.wraps(function)
+    def in_own_precision(*args):
+        device, *_ = (each.device for each in args if isinstance(each, torch.Tensor))
+        with no_autocast(device.type):
+            return function(*args)
+
+    return in_own_precision
+
+
 class _Analysis(torch.autograd.Function):
     """`(signals, time)` and groups of kernels -> `(filters, columns)`, see :class:`_Block`.
 
@@ -410,6 +423,7 @@ class _Analysis(torch.autograd.Function):
     """
 
     @staticmethod
+    @_without_autocast
     def forward(waveform, order, kernel_size, stride, edges, signals_last, *groups):
         signals, time = waveform.shape
         if time == 0:
@@ -443,6 +457,7 @@ class _Analysis(torch.autograd.Function):
         return spec + _all_rows(of_waveform, groups, order, ctx.sizes, ctx.signals_last)
 
     @staticmethod
+    @_without_autocast
     def backward(ctx, gradient):
         waveform, order, *groups = ctx.saved_tensors
         _, stride, edges = ctx.sizes
@@ -482,15 +497,14 @@ class _Synthesis(torch.autograd.Function):
     """`(batch, filters, frames)` and groups of kernels -> `(batch, time)`, of whole hops."""
 
     @staticmethod
+    @_without_autocast
     def forward(spec, order, kernel_size, stride, edges, *groups):
         batch, _, frames = spec.shape
         if frames <= 2 * edges:
             raise ValueError("expected more frames than those that were added at the ends")
         if spec.device.type != "cpu":  # there is one block
             wav = _overlap_add(spec, list(groups), order, kernel_size, stride, edges).squeeze(1)
-            # A copy, since views that a function returns cannot be changed by who calls it. In
-            # autocast, GPUs add up in single precision.
-            return wav.to(spec.dtype, copy=True)
+            return wav.clone()  # a view that a function returns cannot be changed by who calls it
         inverse = None if order is None else order.argsort()
         taps = math.ceil(kernel_size / stride)
         hops = spec.new_zeros(batch, frames + taps - 1, stride)
@@ -519,6 +533,7 @@ class _Synthesis(torch.autograd.Function):
         return wav.squeeze(1)
 
     @staticmethod
+    @_without_autocast
     def backward(ctx, gradient):
         spec, order, *groups = ctx.saved_tensors
         of_spec, of_groups = None, [None] * len(groups)

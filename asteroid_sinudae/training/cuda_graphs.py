@@ -53,6 +53,9 @@ class CudaGraphs:
                 self._recorded[shape] = self.function
         return self._recorded[shape](*tensors)
 
+    def __getstate__(self) -> dict:
+        return {**vars(self), "_addresses": [], "_recorded": {}}  # recordings cannot be copied
+
     def _record(self, tensors: tuple[torch.Tensor, ...]) -> Callable:
         # The recorded operations read the very tensors that they are recorded with.
         own = tuple(each.clone() for each in tensors)

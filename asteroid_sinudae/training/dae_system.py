@@ -96,7 +96,7 @@ class DAESystem(BaseSystem):
         self.white_noise = white_noise
         self.objectives = tuple(objectives)
         self.sort = sort
-        self._graphs = CudaGraphs(self.sum_and_losses, model)
+        self._graphs: CudaGraphs | None = None
         if sort:
             sort_channels(model, optimizer)
         # Sum of Eq. (4) over this epoch's signals, and their number. In the checkpoint, so that
@@ -205,6 +205,8 @@ class DAESystem(BaseSystem):
         """Compute :meth:`sum_and_losses`, by a CUDA graph where there can be one."""
         if not self.replays(batch[0]):
             return self.sum_and_losses(*batch)
+        if self._graphs is None or self._graphs.model is not self.model:
+            self._graphs = CudaGraphs(self.sum_and_losses, self.model)
         loss, losses = self._graphs(*batch)
         return loss, losses.clone()  # which the next step would write over
 

@@ -1,5 +1,7 @@
 """Recorded steps of a training are those that are not recorded."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -40,6 +42,7 @@ def test_each_shape_is_recorded_once_for_parameters_where_they_are(monkeypatch):
     graphs(values, values)
     assert len(recorded) == 3
     assert recorded[-1][0] is not values and torch.equal(recorded[-1][0], values)
+    assert copy.deepcopy(graphs)._recorded == {}
 
 
 def test_what_cannot_be_recorded(monkeypatch):
