@@ -239,8 +239,9 @@ def _weighted_kernels(
 
 # Analysis and synthesis are linear in the signal and in the kernels, and each is the transpose of
 # the other. So their gradients are analyses, syntheses, and products of frames with channels.
-# Frames are cut and multiplied block by block, because those of a block stay in the cache. What
-# gives derivatives does not write into its own memory, so that it can be differentiated again.
+# Frames are cut and multiplied block by block, because those of a block stay in the cache. Only the
+# two functions write into their own memory; what else gives derivatives does not, so that it can be
+# differentiated again.
 
 
 class _Block(NamedTuple):
