@@ -70,8 +70,8 @@ class Objective(Protocol):
             place as the vocals.
         is_mean (bool): Whether it is the mean of its values for each signal of a batch, so that
             several devices can share a batch.
-        is_capturable (bool): Whether it starts the same operations whatever a batch holds, and
-            reads no number of a GPU, as :class:`.CudaGraphs` needs it.
+        is_capturable (bool): Whether it is known to start the same operations whatever a batch
+            holds, and to read no number of a GPU, as :class:`.CudaGraphs` needs it.
     """
 
     name: ClassVar[str]

@@ -119,7 +119,7 @@ def test_a_training_on_cuda(tmp_path, monkeypatch):
 
 
 @needs_cuda
-def test_objectives_that_wait_for_the_gpu_are_not_recorded(tmp_path):
+def test_an_objective_that_waits_for_the_gpu_is_not_recorded(tmp_path):
     objectives = [Reconstruction(), Sinkhorn(0.2)]
     system = make_system(write_tracks(tmp_path / "data"), objectives=objectives)
     fit(system, tmp_path, max_epochs=1, precision="bf16-mixed", accelerator="cuda", devices=1)
