@@ -82,7 +82,7 @@ def make_step(
 ) -> Callable[[Lap], torch.Tensor]:
     """Make a step: one update by Eq. (5) on vocals and mixture as one batch; ours also sorts.
 
-    As in a training, ours in half precision on a GPU is recorded, if it may be.
+    As in a training, ours is recorded on a GPU, if it may be.
     """
     optimizer = torch.optim.Adam(pair.parameters(), lr=1e-4, fused=True)
     length = round(setting.seconds * SAMPLE_RATE)
@@ -97,8 +97,7 @@ def make_step(
         return (loss,)
 
     is_ours = isinstance(pair, SinuDAE)
-    is_half_on_gpu = setting.device.type == "cuda" and precision == "bf16"
-    is_recorded = may_record and is_ours and is_half_on_gpu
+    is_recorded = may_record and is_ours and setting.device.type == "cuda"
     compute = CudaGraphs(loss_of, pair) if is_recorded else loss_of
 
     def step(lap: Lap) -> torch.Tensor:

@@ -5,6 +5,7 @@ taps (five in the paper), and for such short filters there are algorithms with f
 than the definition: :func:`toom_cook` has the matrices, :func:`_smooth_tiles` the computation.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -65,6 +66,19 @@ def toom_cook(taps: int) -> list[np.ndarray]:
 TOOM_COOK = {taps: [matrix.tolist() for matrix in toom_cook(taps)] for taps in (3, 5)}
 
 
+def toom_cook_matrices(
+    taps: int, dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Make tensors of the matrices of :func:`toom_cook`, for 3 or 5 `taps`."""
+    inputs, weights, outputs = TOOM_COOK[taps]
+    as_tensor = functools.partial(torch.tensor, dtype=dtype, device=device)
+    return as_tensor(inputs), as_tensor(weights), as_tensor(outputs)
+
+
+# A CUDA graph reads the memory that it was recorded with, so these tensors must never go.
+lasting_matrices = functools.cache(toom_cook_matrices)
+
+
 def smooth_and_rectify(
     spec: torch.Tensor, weight: torch.Tensor, dilation: int, groups: int
 ) -> torch.Tensor:
@@ -91,10 +105,9 @@ def smooth_and_rectify(
         return _smooth_for_onnx(spec, weight, dilation, groups)
     taps = weight.shape[-1]
     if taps in TOOM_COOK and takes_signals_last(spec, groups):
-        inputs, weights, outputs = [
-            torch.tensor(rows, dtype=weight.dtype, device=weight.device) for rows in TOOM_COOK[taps]
-        ]
-        return _smooth_tiles(spec, weight, dilation, inputs, weights, outputs)
+        is_recorded = weight.is_cuda and torch.cuda.is_current_stream_capturing()
+        find = lasting_matrices if is_recorded else toom_cook_matrices
+        return _smooth_tiles(spec, weight, dilation, *find(taps, weight.dtype, weight.device))
     if groups == 1 or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return _smooth_conv(spec, weight, dilation, groups)
     flat = spec.reshape(math.prod(spec.shape[:-2]), *spec.shape[-2:])  # (signals, filters, frames)
@@ -435,6 +448,12 @@ class SmoothFB(Filterbank):
         return smooth_and_rectify(
             spec, self.smooth_weight, self.smooth_dilation, self.smooth_groups
         )
+
+    def prepare_recording(self) -> None:
+        """Copy to the GPU what the smoothing needs there: a CUDA graph cannot copy it."""
+        weight = self.smooth_weight
+        if weight.shape[-1] in TOOM_COOK:
+            lasting_matrices(weight.shape[-1], weight.dtype, weight.device)
 
     @property
     def channel_dims(self) -> dict[str, tuple[int, ...]]:

@@ -10,9 +10,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from ..filterbanks.smoothing import SmoothFB
+
 
 class CudaGraphs:
-    """A function of tensors on a GPU, recorded with its gradients for each shape that they have.
+    """A function of tensors on a GPU, recorded with its gradients for each shape and precision.
 
     Later calls replay a recording on the tensors that they are given. It reads and writes the
     memory that it did at first; if a model's parameters have moved, it is made anew. Where PyTorch
@@ -30,7 +32,7 @@ class CudaGraphs:
         self.function = function
         self.model = model
         self._addresses: list[int] = []
-        self._recorded: dict[torch.Size, Callable[..., tuple[torch.Tensor, ...]]] = {}
+        self._recorded: dict[tuple, Callable[..., tuple[torch.Tensor, ...]]] = {}
 
     def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Compute the function of tensors of one shape; call it inside autocast, if at all.
@@ -42,26 +44,29 @@ class CudaGraphs:
         addresses = [parameter.data_ptr() for parameter in self.model.parameters()]
         if addresses != self._addresses:
             self._recorded, self._addresses = {}, addresses
-        shape = tensors[0].shape
-        if shape not in self._recorded:
+        half = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+        kind = tensors[0].shape, half
+        if kind not in self._recorded:
             try:
-                self._recorded[shape] = self._record(tensors)
+                self._recorded[kind] = self._record(tensors, half)
             except RuntimeError as error:  # also if there is too little memory
                 reason = str(error).partition("\n")[0]
                 message = f"Training without CUDA graphs, which is slower: {reason}"
                 warnings.warn(message, stacklevel=2)
-                self._recorded[shape] = self.function
-        return self._recorded[shape](*tensors)
+                self._recorded[kind] = self.function
+        return self._recorded[kind](*tensors)
 
     def __getstate__(self) -> dict:
         return {**vars(self), "_addresses": [], "_recorded": {}}  # recordings cannot be copied
 
-    def _record(self, tensors: tuple[torch.Tensor, ...]) -> Callable:
+    def _record(self, tensors: tuple[torch.Tensor, ...], half: torch.dtype | None) -> Callable:
         # The recorded operations read the very tensors that they are recorded with.
         own = tuple(each.clone() for each in tensors)
+        for module in self.model.modules():
+            if isinstance(module, SmoothFB):
+                module.prepare_recording()
         # Weights that autocast has rounded before would not be rounded again by a recording.
-        is_half, dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
-        with torch.autocast("cuda", dtype, enabled=is_half, cache_enabled=False):
+        with torch.autocast("cuda", half, enabled=half is not None, cache_enabled=False):
             return torch.cuda.make_graphed_callables(_WithParameters(self), own)
 
 

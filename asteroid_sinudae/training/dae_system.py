@@ -191,15 +191,11 @@ class DAESystem(BaseSystem):
         return self.weighted_sum(losses), torch.stack([each.detach() for each in losses.values()])
 
     def replays(self, vocals: torch.Tensor) -> bool:
-        """Tell whether a step is recorded as a CUDA graph: in half precision on one GPU.
-
-        In single precision the smoothing waits for the CPU, see :func:`.smooth_and_rectify`.
-        """
-        is_half = vocals.is_cuda and torch.is_autocast_enabled("cuda")
+        """Tell whether a step is recorded as a CUDA graph: on one GPU."""
         is_alone = self._trainer is None or (
             self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1
         )
-        return is_half and is_alone and all(each.is_capturable for each in self.objectives)
+        return vocals.is_cuda and is_alone and all(each.is_capturable for each in self.objectives)
 
     def loss_of_step(self, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute :meth:`sum_and_losses`, by a CUDA graph where there can be one."""
@@ -239,6 +235,7 @@ class DAESystem(BaseSystem):
     def on_fit_start(self):
         """Refuse objectives that are not the mean of what each device computes."""
         super().on_fit_start()
+        self._graphs = None  # those of a precision that was only timed would hold their memory
         if self.trainer.world_size > 1:
             for objective in self.objectives:
                 if not objective.is_mean:
