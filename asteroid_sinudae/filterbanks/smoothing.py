@@ -8,6 +8,7 @@ than the definition: :func:`toom_cook` has the matrices, :func:`_smooth_tiles` t
 import functools
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -66,17 +67,25 @@ def toom_cook(taps: int) -> list[np.ndarray]:
 TOOM_COOK = {taps: [matrix.tolist() for matrix in toom_cook(taps)] for taps in (3, 5)}
 
 
-def toom_cook_matrices(
+def _matrices(
     taps: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Make tensors of the matrices of :func:`toom_cook`, for 3 or 5 `taps`."""
     inputs, weights, outputs = TOOM_COOK[taps]
     as_tensor = functools.partial(torch.tensor, dtype=dtype, device=device)
     return as_tensor(inputs), as_tensor(weights), as_tensor(outputs)
 
 
-# A CUDA graph reads the memory that it was recorded with, so these tensors must never go.
-lasting_matrices = functools.cache(toom_cook_matrices)
+@functools.cache
+def _matrices_on_gpu(
+    taps: int, dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Copy :func:`toom_cook` to a GPU once: a copy waits, and a CUDA graph cannot make one.
+
+    They are made in a thread of its own, as plain tensors whatever the caller is in: a transform of
+    :mod:`torch.func`, inference mode, or another.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_matrices, taps, dtype, device).result()
 
 
 def smooth_and_rectify(
@@ -105,13 +114,18 @@ def smooth_and_rectify(
         return _smooth_for_onnx(spec, weight, dilation, groups)
     taps = weight.shape[-1]
     if taps in TOOM_COOK and takes_signals_last(spec, groups):
-        is_recorded = weight.is_cuda and torch.cuda.is_current_stream_capturing()
-        find = lasting_matrices if is_recorded else toom_cook_matrices
+        # Tensors of other types, such as those that have no memory, are not mixed with plain ones.
+        is_plain = type(weight) in (torch.Tensor, nn.Parameter) and not _is_traced()
+        find = _matrices_on_gpu if weight.device.type == "cuda" and is_plain else _matrices
         return _smooth_tiles(spec, weight, dilation, *find(taps, weight.dtype, weight.device))
-    if groups == 1 or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if groups == 1 or _is_traced():
         return _smooth_conv(spec, weight, dilation, groups)
     flat = spec.reshape(math.prod(spec.shape[:-2]), *spec.shape[-2:])  # (signals, filters, frames)
     return _SmoothEach.apply(flat, weight, dilation).reshape(spec.shape)
+
+
+def _is_traced() -> bool:
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
 def takes_signals_last(spec: torch.Tensor, groups: int | None) -> bool:
@@ -144,7 +158,7 @@ def _smooth_tiles(
     """
     weight, inputs, weights = [in_autocast(each) for each in (weight, inputs, weights)]
     args = spec.to(weight.dtype), weight, dilation, inputs, weights
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if _is_traced():
         products = torch.bmm(_tile_kernels(weight, weights), _tile_values(*args[:4]))
     else:
         products = _TileProducts.apply(*args)
@@ -448,12 +462,6 @@ class SmoothFB(Filterbank):
         return smooth_and_rectify(
             spec, self.smooth_weight, self.smooth_dilation, self.smooth_groups
         )
-
-    def prepare_recording(self) -> None:
-        """Copy to the GPU what the smoothing needs there: a CUDA graph cannot copy it."""
-        weight = self.smooth_weight
-        if weight.shape[-1] in TOOM_COOK:
-            lasting_matrices(weight.shape[-1], weight.dtype, weight.device)
 
     @property
     def channel_dims(self) -> dict[str, tuple[int, ...]]:

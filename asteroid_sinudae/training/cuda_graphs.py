@@ -4,42 +4,44 @@ A training step of the paper's size has 141 operations, each of which takes a GP
 and Python fifty. Recorded once, they are started together from then on.
 """
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
-from ..filterbanks.smoothing import SmoothFB
+Function = Callable[..., tuple[torch.Tensor, ...]]
+WARM_UPS = 3  # runs before a recording, in which libraries choose what they do
 
 
 class CudaGraphs:
     """A function of tensors on a GPU, recorded with its gradients for each shape and precision.
 
-    Later calls replay a recording on the tensors that they are given. It reads and writes the
-    memory that it did at first; if a model's parameters have moved, it is made anew. Where PyTorch
-    cannot record, as with gradients of the same parameters still to be computed, the function is
-    called as it is, with a warning.
+    Later calls replay a recording on the tensors that they are given. It reads the parameters where
+    they were; if they have moved, it is made anew. A function that waits for the GPU cannot be
+    recorded, nor one for which there is too little memory: it is called as it is, with a warning.
+    So is one in float16, without a warning, since a loss must be scaled before its gradients.
 
     Args:
         function (callable): It is given one or more tensors, of which none needs a gradient, and
-            returns a tuple of tensors, of which the first has one. It must start the same
-            operations whatever the tensors hold, and never wait for the GPU.
+            returns a tuple of tensors, of which the first, a scalar, has one. It must start the
+            same operations whatever the tensors hold.
         model (:class:`torch.nn.Module`): The parameters that the gradients are for.
     """
 
-    def __init__(self, function: Callable[..., tuple[torch.Tensor, ...]], model: nn.Module):
+    def __init__(self, function: Function, model: nn.Module):
         self.function = function
         self.model = model
         self._addresses: list[int] = []
-        self._recorded: dict[tuple, Callable[..., tuple[torch.Tensor, ...]]] = {}
+        self._recorded: dict[tuple, Function] = {}
 
     def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Compute the function of tensors of one shape; call it inside autocast, if at all.
 
-        Returns:
-            tuple of :class:`torch.Tensor`, whose memory the next call writes over. So do the next
-            gradients over those of the parameters, which must not be added up over calls.
+        The gradients must be asked for before the next call, or a RuntimeError is raised.
         """
         addresses = [parameter.data_ptr() for parameter in self.model.parameters()]
         if addresses != self._addresses:
@@ -47,36 +49,117 @@ class CudaGraphs:
         half = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
         kind = tensors[0].shape, half
         if kind not in self._recorded:
-            try:
-                self._recorded[kind] = self._record(tensors, half)
-            except RuntimeError as error:  # also if there is too little memory
-                reason = str(error).partition("\n")[0]
-                message = f"Training without CUDA graphs, which is slower: {reason}"
-                warnings.warn(message, stacklevel=2)
-                self._recorded[kind] = self.function
+            self._recorded[kind] = self._record(tensors, half)
         return self._recorded[kind](*tensors)
 
     def __getstate__(self) -> dict:
         return {**vars(self), "_addresses": [], "_recorded": {}}  # recordings cannot be copied
 
-    def _record(self, tensors: tuple[torch.Tensor, ...], half: torch.dtype | None) -> Callable:
-        # The recorded operations read the very tensors that they are recorded with.
-        own = tuple(each.clone() for each in tensors)
-        for module in self.model.modules():
-            if isinstance(module, SmoothFB):
-                module.prepare_recording()
-        # Weights that autocast has rounded before would not be rounded again by a recording.
-        with torch.autocast("cuda", half, enabled=half is not None, cache_enabled=False):
-            return torch.cuda.make_graphed_callables(_WithParameters(self), own)
+    def _record(self, tensors: Sequence[torch.Tensor], half: torch.dtype | None) -> Function:
+        if half == torch.float16:
+            return self.function
+        try:
+            # Weights that autocast has rounded before would not be rounded again by a recording.
+            with torch.autocast("cuda", half, enabled=half is not None, cache_enabled=False):
+                return _Recording(self.function, self.model, tensors)
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            message = f"Training without CUDA graphs, which is slower: {reason}"
+            warnings.warn(message, stacklevel=3)
+            return self.function
 
 
-class _WithParameters(nn.Module):
-    """What is recorded: gradients are found for the parameters of a module only."""
+class _Recording:
+    """A recorded function, and the gradients of its first result."""
 
-    def __init__(self, graphs: CudaGraphs):
+    def __init__(self, function: Function, model: nn.Module, tensors: Sequence[torch.Tensor]):
+        self.replays = 0
+        self.inputs = [each.clone() for each in tensors]  # the memory that a replay reads
+        compute = _Gradients(function, model)
+        torch.cuda.synchronize()
+        with torch.cuda.stream(torch.cuda.Stream()):
+            for number in range(WARM_UPS):
+                with _refusing_to_wait() if number else contextlib.nullcontext():
+                    compute(self.inputs)
+        torch.cuda.synchronize()
+        self.graph = torch.cuda.CUDAGraph()
+        # Other threads, as one that loads data, may allocate memory meanwhile.
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            results, gradients = compute(self.inputs)
+        self.loss, *self.others = results
+        parameters = [each for each in model.parameters() if each.requires_grad]
+        pairs = zip(parameters, gradients, strict=True)
+        used = [pair for pair in pairs if pair[1] is not None]
+        self.parameters, self.gradients = ([pair[place] for pair in used] for place in (0, 1))
+
+    def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        torch._foreach_copy_(self.inputs, tensors)
+        self.graph.replay()
+        self.replays += 1
+        loss = _WithGradients.apply(self, *self.parameters)
+        return loss, *(each.clone() for each in self.others)
+
+
+class _Gradients:
+    """Computes a function of a model, and the gradients of its first result.
+
+    The parameters are replaced by others in the same memory, so that gradients of theirs that are
+    still to be computed elsewhere do not become part of a recording.
+    """
+
+    def __init__(self, function: Function, model: nn.Module):
+        self.module = _Calls(model, function)
+        self.leaves = {
+            name: parameter.detach().requires_grad_()
+            for name, parameter in self.module.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def __call__(
+        self, inputs: list[torch.Tensor]
+    ) -> tuple[list[torch.Tensor], tuple[torch.Tensor | None, ...]]:
+        results = torch.func.functional_call(self.module, self.leaves, tuple(inputs))
+        leaves = list(self.leaves.values())
+        gradients = torch.autograd.grad(results[0], leaves, allow_unused=True)
+        return [each.detach() for each in results], gradients
+
+
+class _Calls(nn.Module):
+    """A function as a module: parameters can be replaced for a call of a module only."""
+
+    def __init__(self, model: nn.Module, function: Function):
         super().__init__()
-        self.model = graphs.model
-        self.function = graphs.function
+        self.model = model
+        self.function = function
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return self.function(*tensors)
+
+
+class _WithGradients(torch.autograd.Function):
+    """A copy of the loss of a recording, with the gradients that are known already."""
+
+    @staticmethod
+    def forward(ctx: Any, recording: _Recording, *parameters: torch.Tensor):
+        ctx.recording, ctx.replays = recording, recording.replays
+        return recording.loss.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_loss: torch.Tensor):
+        if ctx.replays != ctx.recording.replays:
+            raise RuntimeError("the gradients of this loss are gone: a later loss was computed")
+        return None, *torch._foreach_mul(ctx.recording.gradients, of_loss)
+
+
+@contextlib.contextmanager
+def _refusing_to_wait() -> Iterator[None]:
+    """Raise a RuntimeError where the CPU waits for the GPU: a failed recording breaks PyTorch."""
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this is a prototype
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)

@@ -192,10 +192,8 @@ class DAESystem(BaseSystem):
 
     def replays(self, vocals: torch.Tensor) -> bool:
         """Tell whether a step is recorded as a CUDA graph: on one GPU."""
-        is_alone = self._trainer is None or (
-            self.trainer.world_size == 1 and self.trainer.accumulate_grad_batches == 1
-        )
-        return vocals.is_cuda and is_alone and all(each.is_capturable for each in self.objectives)
+        is_alone = self._trainer is None or self.trainer.world_size == 1
+        return vocals.is_cuda and is_alone
 
     def loss_of_step(self, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute :meth:`sum_and_losses`, by a CUDA graph where there can be one."""
@@ -204,7 +202,7 @@ class DAESystem(BaseSystem):
         if self._graphs is None or self._graphs.model is not self.model:
             self._graphs = CudaGraphs(self.sum_and_losses, self.model)
         loss, losses = self._graphs(*batch)
-        return loss, losses.clone()  # which the next step would write over
+        return loss, losses
 
     def loss_of_batch(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
         """Compute the loss of a batch without noise, for timing; nothing is logged."""

@@ -70,14 +70,11 @@ class Objective(Protocol):
             place as the vocals.
         is_mean (bool): Whether it is the mean of its values for each signal of a batch, so that
             several devices can share a batch.
-        is_capturable (bool): Whether it is known to start the same operations whatever a batch
-            holds, and to read no number of a GPU, as :class:`.CudaGraphs` needs it.
     """
 
     name: ClassVar[str]
     label: ClassVar[Label]
     needs_matched: ClassVar[bool]
-    is_capturable: ClassVar[bool]
 
     @property
     def weight(self) -> float: ...
@@ -113,7 +110,6 @@ class Reconstruction:
     )
     needs: ClassVar[tuple[str, ...]] = ("vocals",)
     needs_matched: ClassVar[bool] = False
-    is_capturable: ClassVar[bool] = True
     weight: float = 1.0
     per: str = "signal"
 
@@ -150,7 +146,6 @@ class TotalVariation:
     name: ClassVar[str] = "tv"
     label: ClassVar[Label] = Label("TV, Eq. (1)", "the representation's total variation, Eq. (1)")
     needs_matched: ClassVar[bool] = False
-    is_capturable: ClassVar[bool] = True
     weight: float
     on: str = "mixture"
     norm: str = "l1"
@@ -199,7 +194,6 @@ class Sinkhorn:
         "Sinkhorn", "the Sinkhorn distance between the representation's frames"
     )
     needs_matched: ClassVar[bool] = False
-    is_capturable: ClassVar[bool] = False
     is_mean: ClassVar[bool] = True
     weight: float
     on: str = "mixture"
@@ -242,7 +236,6 @@ class Additivity:
     label: ClassVar[Label] = Label("Additivity error", "the representation's additivity error")
     needs: ClassVar[tuple[str, ...]] = ("mixture", "vocals", "accompaniment")
     needs_matched: ClassVar[bool] = True
-    is_capturable: ClassVar[bool] = False
     is_mean: ClassVar[bool] = True
     weight: float
 
@@ -250,10 +243,13 @@ class Additivity:
         _check_weight(self)
 
     def __call__(self, batch: EncodedBatch) -> torch.Tensor:
-        mixture, vocals, accompaniment = batch.representations(*self.needs)
-        audible = ~is_silent(batch.signals["mixture"])
-        error = additivity_error(mixture[audible], vocals[audible], accompaniment[audible])
-        return error.sum() / len(mixture)
+        silent = is_silent(batch.signals["mixture"])  # (batch,)
+        # Numbers in the place of what may be 0 / 0. To leave it out would wait for a GPU.
+        parts = [
+            part.masked_fill(silent[:, None, None], 1.0)
+            for part in batch.representations(*self.needs)
+        ]
+        return additivity_error(*parts).masked_fill(silent, 0.0).mean()
 
 
 @dataclass(frozen=True)
@@ -280,7 +276,6 @@ class MaskAware:
     label: ClassVar[Label] = Label("Masked, −SNR (dB)", "the masked voice's negative SNR")
     needs: ClassVar[tuple[str, ...]] = ("mixture", "vocals", "accompaniment")
     needs_matched: ClassVar[bool] = True
-    is_capturable: ClassVar[bool] = False
     is_mean: ClassVar[bool] = True
     weight: float
     threshold: float = 1.0
@@ -317,7 +312,6 @@ class Bandwidth:
     label: ClassVar[Label] = Label("Bandwidth", "the bandwidth of the modulators")
     needs: ClassVar[tuple[str, ...]] = ()
     needs_matched: ClassVar[bool] = False
-    is_capturable: ClassVar[bool] = False
     is_mean: ClassVar[bool] = True
     weight: float
 
@@ -329,9 +323,9 @@ class Bandwidth:
         if modulator is None:
             raise ValueError("bandwidth_weight needs a decoder with modulators, mod_cos")
         groups = [modulator] if isinstance(modulator, torch.Tensor) else list(modulator)
-        shares = torch.stack([modulator_bandwidth(group) for group in groups])
-        sizes = shares.new_tensor([len(group) for group in groups])
-        return (shares * sizes).sum() / sizes.sum()
+        n_filters = sum(len(group) for group in groups)
+        shares = [len(group) / n_filters * modulator_bandwidth(group) for group in groups]
+        return torch.stack(shares).sum()
 
 
 # In the order in which they are logged and plotted.

@@ -1,12 +1,16 @@
 """The second convolution, beside PyTorch's in double precision."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from asteroid_sinudae.filterbanks.smoothing import (
     TOOM_COOK,
+    _matrices_on_gpu,
     _smooth_conv,
     smooth_and_rectify,
     toom_cook,
@@ -81,6 +85,28 @@ def test_smoothing_on_cuda(taps, dtype, tolerance):
     found = outputs_and_gradients(smooth_and_rectify, spec, weight, 10, 1)
     assert found[0].is_contiguous()
     assert_close([each.cpu().double() for each in found], expected, tolerance)
+
+
+def test_matrices_are_kept_as_plain_tensors(monkeypatch):
+    kept = []
+
+    def keep(x):
+        _matrices_on_gpu.cache_clear()
+        kept.extend(_matrices_on_gpu(3, x.dtype, x.device))
+        assert _matrices_on_gpu(3, x.dtype, x.device)[0] is kept[-3]
+        return x.sum()
+
+    with torch.inference_mode():
+        keep(torch.ones(2))
+    torch.func.grad(keep)(torch.ones(2))
+    with FakeTensorMode():
+        keep(torch.ones(2))
+    weight = torch.ones(3, 8, requires_grad=True)
+    for matrix in kept:  # an inference tensor could not be saved, a transform's not be copied
+        assert type(matrix) is torch.Tensor
+        (weight[:, : len(matrix)].mm(matrix)).sum().backward()
+        copy.deepcopy(matrix)
+    _matrices_on_gpu.cache_clear()
 
 
 @pytest.mark.parametrize("taps", [3, 5])

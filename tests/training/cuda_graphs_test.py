@@ -1,6 +1,8 @@
 """Recorded steps of a training are those that are not recorded."""
 
 import copy
+import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,9 +10,17 @@ from torch import nn
 from trainings import fit, make_system, state_of, write_tracks
 
 from asteroid_sinudae import SinuDAE
+from asteroid_sinudae.training import cuda_graphs
 from asteroid_sinudae.training.cuda_graphs import CudaGraphs
 from asteroid_sinudae.training.dae_system import DAESystem
-from asteroid_sinudae.training.objectives import Reconstruction, Sinkhorn
+from asteroid_sinudae.training.objectives import (
+    Additivity,
+    Bandwidth,
+    MaskAware,
+    Reconstruction,
+    Sinkhorn,
+    TotalVariation,
+)
 from asteroid_sinudae.training.sorting import sort_channels
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -26,16 +36,15 @@ def scaled(model):
     return lambda values, weights: ((model(values) * weights).sum(), values.mean())
 
 
-def test_each_shape_is_recorded_once_for_parameters_where_they_are(monkeypatch):
+def test_each_kind_is_recorded_once_for_parameters_where_they_are(monkeypatch):
     recorded = []
 
-    def record(module, tensors):
-        assert list(module.parameters()) == list(model.parameters())
+    def record(function, model, tensors):
         assert torch.is_autocast_cache_enabled() is False
         recorded.append(tensors)
-        return module
+        return function
 
-    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
+    monkeypatch.setattr(cuda_graphs, "_Recording", record)
     model = nn.Linear(3, 3)
     graphs = CudaGraphs(scaled(model), model)
     for length in (4, 4, 2, 4, 2):
@@ -47,19 +56,20 @@ def test_each_shape_is_recorded_once_for_parameters_where_they_are(monkeypatch):
     model.weight.data = model.weight.data.clone()  # elsewhere in memory
     graphs(values, values)
     assert len(recorded) == 3
-    assert recorded[-1][0] is not values and torch.equal(recorded[-1][0], values)
     assert copy.deepcopy(graphs)._recorded == {}
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device == "cuda")
-    graphs(values, values)  # in another precision, other operations are started
-    graphs(values, values)
-    assert len(recorded) == 4
+    for dtype, number in ((torch.bfloat16, 4), (torch.float16, 4)):  # other operations
+        monkeypatch.setattr(torch, "get_autocast_dtype", lambda device, dtype=dtype: dtype)
+        graphs(values, values)
+        graphs(values, values)
+        assert len(recorded) == number
 
 
 def test_what_cannot_be_recorded(monkeypatch):
-    def fail(module, tensors):
+    def fail(function, model, tensors):
         raise torch.OutOfMemoryError("no memory\nand more")
 
-    monkeypatch.setattr(torch.cuda, "make_graphed_callables", fail)
+    monkeypatch.setattr(cuda_graphs, "_Recording", fail)
     model = nn.Linear(3, 3)
     graphs = CudaGraphs(scaled(model), model)
     tensors = torch.randn(4, 3), torch.randn(4, 3)
@@ -69,8 +79,32 @@ def test_what_cannot_be_recorded(monkeypatch):
     graphs(*tensors)  # warned once
 
 
+def test_gradients_that_are_recorded():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, bias=False))
+    model[0].bias.requires_grad_(False)
+    of_first = scaled(model[0])  # the last layer has no gradient
+    values, weights = torch.randn(2, 4, 3)
+    compute = cuda_graphs._Gradients(of_first, model)
+    for _ in range(2):
+        loss, _ = of_first(values, weights)
+        (expected,) = torch.autograd.grad(loss, [model[0].weight], retain_graph=True)
+        (found, mean), gradients = compute([values, weights])
+        assert torch.equal(found, loss.detach()) and not mean.requires_grad
+        assert torch.equal(gradients[0], expected) and gradients[1:] == (None,)
+        recording = SimpleNamespace(loss=found, gradients=[gradients[0]], replays=1)
+        loss = cuda_graphs._WithGradients.apply(recording, model[0].weight)
+        (2 * loss).backward(retain_graph=True)
+        assert torch.equal(model[0].weight.grad, 2 * expected)
+        model[0].weight.grad = None
+        with torch.no_grad():
+            model[0].weight.mul_(1.5)  # which the next call sees
+    recording.replays += 1
+    with pytest.raises(RuntimeError, match="a later loss was computed"):
+        loss.backward()
+
+
 def test_a_cpu_records_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "make_graphed_callables", None)
+    monkeypatch.setattr(cuda_graphs, "_Recording", None)
     system = make_system(write_tracks(tmp_path / "data"))
     with torch.autocast("cpu", torch.bfloat16):
         assert not system.replays(torch.randn(2, 1, 500))
@@ -80,6 +114,7 @@ def test_a_cpu_records_nothing(tmp_path, monkeypatch):
 @needs_cuda
 @pytest.mark.parametrize("is_half", [True, False])
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.filterwarnings("error")
 def test_losses_and_gradients_on_cuda(size, is_half):
     torch.manual_seed(0)
     model = SinuDAE(**SIZES[size]).cuda()
@@ -97,10 +132,9 @@ def test_losses_and_gradients_on_cuda(size, is_half):
             optimizer.zero_grad()
             with torch.autocast("cuda", torch.bfloat16, enabled=is_half):
                 loss, mean = function(vocals, noise)
-            loss.backward()
+            (2 * loss).backward()
             gradients = [each.grad.clone() for each in model.parameters()]
-            results.append([loss.detach().clone(), mean.clone(), *gradients])
-            del loss  # of a loss whose gradients may still be asked for, nothing can be recorded
+            results.append([loss, mean, *gradients])
         for found, expected in zip(*results[::-1], strict=True):
             assert (found - expected).norm() <= tolerance * expected.norm() + 1e-6
         optimizer.step()
@@ -126,17 +160,72 @@ def test_a_training_on_cuda(tmp_path, monkeypatch, precision, tolerance):
         monkeypatch.setattr(DAESystem, "replays", noted)
         system = make_system(tracks)
         # Each epoch ends with a smaller batch.
-        fit(system, tmp_path, precision=precision, accelerator="cuda", devices=1)
+        options = dict(accelerator="cuda", devices=1, accumulate_grad_batches=2)
+        fit(system, tmp_path, precision=precision, **options)
         assert len(seen) == 9 and all(seen)
         states.append(state_of(system))
     for name, value in states[0].items():
-        torch.testing.assert_close(
-            value, states[1][name], rtol=tolerance, atol=tolerance / 10, msg=name
-        )
+        expected = states[1][name]
+        torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance / 10, msg=name)
 
 
 @needs_cuda
-def test_an_objective_that_waits_for_the_gpu_is_not_recorded(tmp_path):
+@pytest.mark.parametrize("objective", [TotalVariation(0.5), MaskAware(1.0), Additivity(1.0)])
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.filterwarnings("error")
+def test_objectives_on_cuda(tmp_path, objective, norm):
+    objectives = [Reconstruction(), TotalVariation(0.5, norm=norm), Bandwidth(0.1)]
+    objectives += [objective] if objective.needs_matched else []
+    tracks = write_tracks(tmp_path / "data")
+    system = make_system(tracks, matched=True, objectives=objectives).cuda()
+    graphs = CudaGraphs(system.sum_and_losses, system.model)
+    for is_silent in (False, True, False):
+        batch = torch.randn(3, 4, 1, 500, device="cuda")
+        batch[:, 0] *= not is_silent
+        results = []
+        for function in (system.sum_and_losses, graphs):
+            system.zero_grad()
+            loss, losses = function(*batch)
+            loss.backward()
+            results.append([loss, losses, *(each.grad for each in system.model.parameters())])
+        for found, expected in zip(*results[::-1], strict=True):
+            assert (found - expected).norm() <= 1e-4 * expected.norm()
+
+
+@needs_cuda
+def test_what_waits_for_the_gpu_is_not_recorded(tmp_path):
     objectives = [Reconstruction(), Sinkhorn(0.2)]
     system = make_system(write_tracks(tmp_path / "data"), objectives=objectives)
-    fit(system, tmp_path, max_epochs=1, precision="bf16-mixed", accelerator="cuda", devices=1)
+    options = dict(max_epochs=1, precision="bf16-mixed", accelerator="cuda", devices=1)
+    with pytest.warns(UserWarning, match="Training without CUDA graphs.*: called a synchronizing"):
+        fit(system, tmp_path, **options)
+    assert torch.randn(3, device="cuda").isfinite().all()  # PyTorch is as it was
+    assert torch.cuda.get_sync_debug_mode() == 0
+
+
+@needs_cuda
+@pytest.mark.filterwarnings("error")
+def test_other_threads_may_take_memory_meanwhile():
+    is_over = threading.Event()
+    failed = []
+
+    def take_memory():
+        size = 0
+        try:
+            while not is_over.is_set():
+                size += 1
+                torch.empty(size * 2**12).pin_memory()
+        except Exception as error:
+            failed.append(error)
+
+    model = SinuDAE(**SIZES["whole"]).cuda()
+    other = threading.Thread(target=take_memory)
+    other.start()
+    try:
+        for length in range(2000, 2010):
+            wav = torch.randn(2, 1, length, device="cuda")
+            CudaGraphs(lambda wav: (model(wav).square().mean(),), model)(wav)[0].backward()
+    finally:
+        is_over.set()
+        other.join()
+    assert failed == []
