@@ -60,7 +60,7 @@ class CudaGraphs:
             return self.function
         try:
             # Weights that autocast has rounded before would not be rounded again by a recording.
-            with torch.autocast("cuda", half, enabled=half is not None, cache_enabled=False):
+            with torch.autocast("cuda", half, half is not None, cache_enabled=False):
                 return _Recording(self.function, self.model, tensors)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]

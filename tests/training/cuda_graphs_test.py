@@ -1,5 +1,6 @@
 """Recorded steps of a training are those that are not recorded."""
 
+import contextlib
 import copy
 import threading
 from types import SimpleNamespace
@@ -57,12 +58,25 @@ def test_each_kind_is_recorded_once_for_parameters_where_they_are(monkeypatch):
     graphs(values, values)
     assert len(recorded) == 3
     assert copy.deepcopy(graphs)._recorded == {}
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device == "cuda")
     for dtype, number in ((torch.bfloat16, 4), (torch.float16, 4)):  # other operations
-        monkeypatch.setattr(torch, "get_autocast_dtype", lambda device, dtype=dtype: dtype)
-        graphs(values, values)
-        graphs(values, values)
+        with cuda_autocast(dtype):
+            graphs(values, values)
+            graphs(values, values)
         assert len(recorded) == number
+    assert not torch.is_autocast_enabled("cuda")
+
+
+@contextlib.contextmanager
+def cuda_autocast(dtype):
+    """Autocast of CUDA devices, without one, too."""
+    before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    try:
+        torch.set_autocast_enabled("cuda", True)
+        torch.set_autocast_dtype("cuda", dtype)
+        yield
+    finally:
+        torch.set_autocast_enabled("cuda", before[0])
+        torch.set_autocast_dtype("cuda", before[1])
 
 
 def test_what_cannot_be_recorded(monkeypatch):
@@ -206,26 +220,19 @@ def test_what_waits_for_the_gpu_is_not_recorded(tmp_path):
 @needs_cuda
 @pytest.mark.filterwarnings("error")
 def test_other_threads_may_take_memory_meanwhile():
-    is_over = threading.Event()
-    failed = []
+    model = SinuDAE(**SIZES["whole"]).cuda()
+    taken = []
 
     def take_memory():
-        size = 0
-        try:
-            while not is_over.is_set():
-                size += 1
-                torch.empty(size * 2**12).pin_memory()
-        except Exception as error:
-            failed.append(error)
+        taken.append(torch.empty(2**20 * (1 + len(taken))).pin_memory())  # more than there is
 
-    model = SinuDAE(**SIZES["whole"]).cuda()
-    other = threading.Thread(target=take_memory)
-    other.start()
-    try:
-        for length in range(2000, 2010):
-            wav = torch.randn(2, 1, length, device="cuda")
-            CudaGraphs(lambda wav: (model(wav).square().mean(),), model)(wav)[0].backward()
-    finally:
-        is_over.set()
+    def loss_of(wav):
+        other = threading.Thread(target=take_memory)
+        other.start()
         other.join()
-    assert failed == []
+        return (model(wav).square().mean(),)
+
+    wav = torch.randn(2, 1, 2000, device="cuda")
+    (loss,) = CudaGraphs(loss_of, model)(wav)
+    torch.testing.assert_close(loss, loss_of(wav)[0])
+    assert len(taken) == cuda_graphs.WARM_UPS + 2
