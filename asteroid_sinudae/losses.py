@@ -4,6 +4,9 @@ Equations (1) and (4) are those of the paper.
 """
 
 import math
+import os
+import sys
+from types import ModuleType
 
 import torch
 from asteroid.losses.sdr import SingleSrcNegSDR
@@ -202,8 +205,7 @@ def sinkhorn_distance(rep: torch.Tensor, p: int = 1, entropy: float = 0.5) -> to
     """
     check_choice("p", p, SINKHORN_NORMS)
     check(0 < entropy < math.inf, "entropy", entropy, "positive and finite")
-    import ot  # here, since it takes over a second, and few need it
-
+    ot = _import_pot()
     shifted = rep + 1 / rep.shape[-2]
     shares = shifted / shifted.sum(dim=-1, keepdim=True)
     frames = shares.transpose(-2, -1)  # (batch, frames, n_filters)
@@ -211,3 +213,17 @@ def sinkhorn_distance(rep: torch.Tensor, p: int = 1, entropy: float = 0.5) -> to
     costs = torch.cdist(frames, frames, p=p, compute_mode="donot_use_mm_for_euclid_dist")
     plan = ot.solve_batch(costs, reg=entropy, max_iter=SINKHORN_ITERATIONS, grad="autodiff")
     return plan.value_linear
+
+
+def _import_pot() -> ModuleType:
+    """Import POT when it is needed, since it takes over a second, and few need it.
+
+    It would start every framework that is installed before it uses PyTorch, and JAX and TensorFlow
+    take most of a GPU's memory as they start. Those that this process uses already are left to it.
+    """
+    for framework in ("cupy", "jax", "tensorflow"):
+        if framework not in sys.modules:
+            os.environ.setdefault(f"POT_BACKEND_DISABLE_{framework.upper()}", "1")
+    import ot
+
+    return ot

@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import requires
 
 import pytest
-from helpers import RECIPE
+from helpers import RECIPE, environment
 from packaging.requirements import Requirement
 
 from asteroid_sinudae.utils.extras import EXTRAS, require
@@ -64,3 +64,15 @@ def test_what_is_missing_is_named(tmp_path, command, line):
     )
     assert run.stderr.strip().splitlines()[-1:] == [line][: len(line)]
     assert (run.returncode == 0) == (not line)
+
+
+def test_pot_starts_no_framework_that_takes_a_gpu(tmp_path):
+    for name in ("cupy", "jax", "tensorflow"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
+    code = "import torch; from asteroid_sinudae.losses import sinkhorn_distance as distance; "
+    code += "print(distance(torch.ones(1, 3, 4)).item())"
+    variables = environment()
+    variables["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    run = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert (run.stdout, run.stderr) == ("0.0\n", "")
