@@ -1,7 +1,7 @@
 """Losses and gradients whose operations a GPU starts at once, as CUDA graphs.
 
-A training step of the paper's size has 141 operations, each of which takes a GPU ten microseconds
-and Python fifty. Recorded once, they are started together from then on.
+A training step of the paper's size has about 150 operations, each of which takes a GPU ten
+microseconds and Python fifty. Recorded once, they are started together from then on.
 """
 
 import contextlib
@@ -21,9 +21,10 @@ class CudaGraphs:
     """A function of tensors on a GPU, recorded with its gradients for each shape and precision.
 
     Later calls replay a recording on the tensors that they are given. It reads the parameters where
-    they were; if they have moved, it is made anew. A function that waits for the GPU cannot be
-    recorded, nor one for which there is too little memory: it is called as it is, with a warning.
-    So is one in float16, without a warning, since a loss must be scaled before its gradients.
+    they were; if they have moved, or others need gradients, it is made anew. A function that waits
+    for the GPU cannot be recorded, nor one for which there is too little memory: it is called as it
+    is, with a warning. So is one in float16, without a warning, since a loss must be scaled before
+    its gradients.
 
     Args:
         function (callable): It is given one or more tensors, of which none needs a gradient, and
@@ -35,7 +36,7 @@ class CudaGraphs:
     def __init__(self, function: Function, model: nn.Module):
         self.function = function
         self.model = model
-        self._addresses: list[int] = []
+        self._parameters: list[tuple[int, bool]] = []
         self._recorded: dict[tuple, Function] = {}
 
     def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -43,9 +44,9 @@ class CudaGraphs:
 
         The gradients must be asked for before the next call, or a RuntimeError is raised.
         """
-        addresses = [parameter.data_ptr() for parameter in self.model.parameters()]
-        if addresses != self._addresses:
-            self._recorded, self._addresses = {}, addresses
+        parameters = [(each.data_ptr(), each.requires_grad) for each in self.model.parameters()]
+        if parameters != self._parameters:
+            self._recorded, self._parameters = {}, parameters
         half = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
         kind = tensors[0].shape, half
         if kind not in self._recorded:
@@ -53,14 +54,17 @@ class CudaGraphs:
         return self._recorded[kind](*tensors)
 
     def __getstate__(self) -> dict:
-        return {**vars(self), "_addresses": [], "_recorded": {}}  # recordings cannot be copied
+        return {**vars(self), "_parameters": [], "_recorded": {}}  # recordings cannot be copied
 
     def _record(self, tensors: Sequence[torch.Tensor], half: torch.dtype | None) -> Function:
         if half == torch.float16:
             return self.function
         try:
             # Weights that autocast has rounded before would not be rounded again by a recording.
-            with torch.autocast("cuda", half, half is not None, cache_enabled=False):
+            with (
+                torch.autocast("cuda", half, half is not None, cache_enabled=False),
+                torch.cuda.device_of(tensors[0]),
+            ):
                 return _Recording(self.function, self.model, tensors)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]

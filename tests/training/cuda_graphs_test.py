@@ -57,8 +57,11 @@ def test_each_kind_is_recorded_once_for_parameters_where_they_are(monkeypatch):
     model.weight.data = model.weight.data.clone()  # elsewhere in memory
     graphs(values, values)
     assert len(recorded) == 3
+    model.bias.requires_grad_(False)
+    graphs(values, values)
+    assert len(recorded) == 4
     assert copy.deepcopy(graphs)._recorded == {}
-    for dtype, number in ((torch.bfloat16, 4), (torch.float16, 4)):  # other operations
+    for dtype, number in ((torch.bfloat16, 5), (torch.float16, 5)):  # other operations
         with cuda_autocast(dtype):
             graphs(values, values)
             graphs(values, values)
