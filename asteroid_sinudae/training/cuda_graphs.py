@@ -5,6 +5,7 @@ microseconds and Python fifty. Recorded once, they are started together from the
 """
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,16 +16,18 @@ from torch.autograd.function import once_differentiable
 
 Function = Callable[..., tuple[torch.Tensor, ...]]
 WARM_UPS = 3  # runs before a recording, in which libraries choose what they do
+_one_at_a_time = threading.Lock()  # PyTorch records one graph at a time in a process
 
 
 class CudaGraphs:
     """A function of tensors on a GPU, recorded with its gradients for each shape and precision.
 
     Later calls replay a recording on the tensors that they are given. It reads the parameters where
-    they were; if they have moved, or others need gradients, it is made anew. A function that waits
-    for the GPU cannot be recorded, nor one for which there is too little memory: it is called as it
-    is, with a warning. So is one in float16, without a warning, since a loss must be scaled before
-    its gradients.
+    they were; if they have moved, or others need gradients, it is made anew. If a function waits
+    for the GPU, or there is too little memory, nothing is recorded from then on, and a warning says
+    so.
+
+    A function in float16 is not recorded, since a loss must be scaled before its gradients.
 
     Args:
         function (callable): It is given one or more tensors, of which none needs a gradient, and
@@ -36,41 +39,44 @@ class CudaGraphs:
     def __init__(self, function: Function, model: nn.Module):
         self.function = function
         self.model = model
+        self._may_record = True
         self._parameters: list[tuple[int, bool]] = []
-        self._recorded: dict[tuple, Function] = {}
+        self._recorded: dict[tuple, _Recording] = {}
 
     def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Compute the function of tensors of one shape; call it inside autocast, if at all.
 
         The gradients must be asked for before the next call, or a RuntimeError is raised.
         """
+        half = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+        if not self._may_record or half == torch.float16:
+            return self.function(*tensors)
         parameters = [(each.data_ptr(), each.requires_grad) for each in self.model.parameters()]
         if parameters != self._parameters:
             self._recorded, self._parameters = {}, parameters
-        half = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
         kind = tensors[0].shape, half
         if kind not in self._recorded:
-            self._recorded[kind] = self._record(tensors, half)
+            try:
+                self._recorded[kind] = self._record(tensors, half)
+            except RuntimeError as error:
+                reason = str(error).partition("\n")[0]
+                message = f"Training without CUDA graphs, which is slower: {reason}"
+                warnings.warn(message, stacklevel=2)
+                self._may_record, self._recorded = False, {}  # which gives back their memory
+                return self.function(*tensors)
         return self._recorded[kind](*tensors)
 
     def __getstate__(self) -> dict:
         return {**vars(self), "_parameters": [], "_recorded": {}}  # recordings cannot be copied
 
-    def _record(self, tensors: Sequence[torch.Tensor], half: torch.dtype | None) -> Function:
-        if half == torch.float16:
-            return self.function
-        try:
-            # Weights that autocast has rounded before would not be rounded again by a recording.
-            with (
-                torch.autocast("cuda", half, half is not None, cache_enabled=False),
-                torch.cuda.device_of(tensors[0]),
-            ):
-                return _Recording(self.function, self.model, tensors)
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            message = f"Training without CUDA graphs, which is slower: {reason}"
-            warnings.warn(message, stacklevel=3)
-            return self.function
+    def _record(self, tensors: Sequence[torch.Tensor], half: torch.dtype | None) -> "_Recording":
+        # Weights that autocast has rounded before would not be rounded again by a recording.
+        with (
+            torch.autocast("cuda", half, half is not None, cache_enabled=False),
+            torch.cuda.device_of(tensors[0]),
+            _one_at_a_time,
+        ):
+            return _Recording(self.function, self.model, tensors)
 
 
 class _Recording:

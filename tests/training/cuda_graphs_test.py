@@ -83,17 +83,26 @@ def cuda_autocast(dtype):
 
 
 def test_what_cannot_be_recorded(monkeypatch):
-    def fail(function, model, tensors):
-        raise torch.OutOfMemoryError("no memory\nand more")
+    recorded = []
 
-    monkeypatch.setattr(cuda_graphs, "_Recording", fail)
+    def record(function, model, tensors):
+        if len(recorded) == 1:
+            raise torch.OutOfMemoryError("no memory\nand more")
+        recorded.append(tensors)
+        return lambda *tensors: pytest.fail("a recording that should be gone")
+
+    monkeypatch.setattr(cuda_graphs, "_Recording", record)
     model = nn.Linear(3, 3)
     graphs = CudaGraphs(scaled(model), model)
+    with pytest.raises(pytest.fail.Exception):
+        graphs(torch.randn(2, 3), torch.randn(2, 3))
     tensors = torch.randn(4, 3), torch.randn(4, 3)
     with pytest.warns(UserWarning, match="^Training without CUDA graphs.*: no memory$"):
         found = graphs(*tensors)
     assert torch.equal(found[0], scaled(model)(*tensors)[0])
-    graphs(*tensors)  # warned once
+    graphs(*tensors)  # warned once, and what was recorded before has given back its memory
+    graphs(torch.randn(2, 3), torch.randn(2, 3))
+    assert copy.deepcopy(graphs)(*tensors)[0] == found[0]
 
 
 def test_gradients_that_are_recorded():
@@ -102,11 +111,14 @@ def test_gradients_that_are_recorded():
     of_first = scaled(model[0])  # the last layer has no gradient
     values, weights = torch.randn(2, 4, 3)
     compute = cuda_graphs._Gradients(of_first, model)
+    weight, leaf = model[0].weight, compute.leaves["model.0.weight"]
+    assert leaf is not weight and leaf.data_ptr() == weight.data_ptr()
     for _ in range(2):
         loss, _ = of_first(values, weights)
         (expected,) = torch.autograd.grad(loss, [model[0].weight], retain_graph=True)
         (found, mean), gradients = compute([values, weights])
-        assert torch.equal(found, loss.detach()) and not mean.requires_grad
+        assert torch.equal(found, loss.detach()) and not found.requires_grad
+        assert torch.equal(mean, values.mean())
         assert torch.equal(gradients[0], expected) and gradients[1:] == (None,)
         recording = SimpleNamespace(loss=found, gradients=[gradients[0]], replays=1)
         loss = cuda_graphs._WithGradients.apply(recording, model[0].weight)
