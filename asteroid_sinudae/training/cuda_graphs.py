@@ -23,9 +23,9 @@ class CudaGraphs:
     """A function of tensors on a GPU, recorded with its gradients for each shape and precision.
 
     Later calls replay a recording on the tensors that they are given. It reads the parameters where
-    they were; if they have moved, or others need gradients, it is made anew. If a function waits
-    for the GPU, or there is too little memory, nothing is recorded from then on, and a warning says
-    so.
+    they were; if there are others, they have moved, or others need gradients, it is made anew. If a
+    function waits for the GPU, or there is too little memory, nothing is recorded from then on, and
+    a warning says so.
 
     A function in float16 is not recorded, since a loss must be scaled before its gradients.
 
@@ -40,21 +40,23 @@ class CudaGraphs:
         self.function = function
         self.model = model
         self._may_record = True
-        self._parameters: list[tuple[int, bool]] = []
+        self._parameters: list[tuple[int, int, bool]] = []
         self._recorded: dict[tuple, _Recording] = {}
 
     def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Compute the function of tensors of one shape; call it inside autocast, if at all.
+        """Compute the function; call it inside autocast, if at all.
 
         The gradients must be asked for before the next call, or a RuntimeError is raised.
         """
         half = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
-        if not self._may_record or half == torch.float16:
+        if not self._may_record or half == torch.float16 or not torch.is_grad_enabled():
             return self.function(*tensors)
-        parameters = [(each.data_ptr(), each.requires_grad) for each in self.model.parameters()]
+        parameters = [
+            (id(each), each.data_ptr(), each.requires_grad) for each in self.model.parameters()
+        ]
         if parameters != self._parameters:
             self._recorded, self._parameters = {}, parameters
-        kind = tensors[0].shape, half
+        kind = half, *((each.shape, each.dtype) for each in tensors)
         if kind not in self._recorded:
             try:
                 self._recorded[kind] = self._record(tensors, half)

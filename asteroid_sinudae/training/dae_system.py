@@ -10,7 +10,7 @@ from ..models.sinudae import SinuDAE
 from ..utils.checks import check
 from .base_system import BaseSystem
 from .cuda_graphs import CudaGraphs
-from .objectives import EncodedBatch, Objective, Reconstruction, TotalVariation
+from .objectives import OBJECTIVES, EncodedBatch, Objective, Reconstruction, TotalVariation
 from .sorting import sort_channels
 
 
@@ -97,6 +97,7 @@ class DAESystem(BaseSystem):
         self.objectives = tuple(objectives)
         self.sort = sort
         self._graphs: CudaGraphs | None = None
+        self._recorded_settings: tuple | None = None  # what a recording of steps depends on
         if sort:
             sort_channels(model, optimizer)
         # Sum of Eq. (4) over this epoch's signals, and their number. In the checkpoint, so that
@@ -191,16 +192,22 @@ class DAESystem(BaseSystem):
         return self.weighted_sum(losses), torch.stack([each.detach() for each in losses.values()])
 
     def replays(self, vocals: torch.Tensor) -> bool:
-        """Tell whether a step is recorded as a CUDA graph: on one GPU."""
+        """Tell whether a step is recorded as a CUDA graph: on one GPU.
+
+        Objectives of others may change with time, which a recording would not.
+        """
         is_alone = self._trainer is None or self.trainer.world_size == 1
-        return vocals.is_cuda and is_alone
+        is_ours = all(type(objective) in OBJECTIVES for objective in self.objectives)
+        return vocals.is_cuda and is_alone and is_ours
 
     def loss_of_step(self, *batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute :meth:`sum_and_losses`, by a CUDA graph where there can be one."""
         if not self.replays(batch[0]):
             return self.sum_and_losses(*batch)
-        if self._graphs is None or self._graphs.model is not self.model:
+        settings = self.model, self.objectives, self.noise_std
+        if self._graphs is None or self._recorded_settings != settings:
             self._graphs = CudaGraphs(self.sum_and_losses, self.model)
+            self._recorded_settings = settings
         loss, losses = self._graphs(*batch)
         return loss, losses
 

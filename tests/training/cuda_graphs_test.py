@@ -60,8 +60,16 @@ def test_each_kind_is_recorded_once_for_parameters_where_they_are(monkeypatch):
     model.bias.requires_grad_(False)
     graphs(values, values)
     assert len(recorded) == 4
+    model.weight = nn.Parameter(model.weight.data)  # another in the same memory
+    graphs(values, values)
+    assert len(recorded) == 5
+    graphs(values, values[:1])
+    assert len(recorded) == 6
+    with torch.no_grad():
+        graphs(values[:1], values[:1])
+    assert len(recorded) == 6
     assert copy.deepcopy(graphs)._recorded == {}
-    for dtype, number in ((torch.bfloat16, 5), (torch.float16, 5)):  # other operations
+    for dtype, number in ((torch.bfloat16, 7), (torch.float16, 7)):  # other operations
         with cuda_autocast(dtype):
             graphs(values, values)
             graphs(values, values)
@@ -138,6 +146,27 @@ def test_a_cpu_records_nothing(tmp_path, monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         assert not system.replays(torch.randn(2, 1, 500))
     fit(system, tmp_path, max_epochs=1, precision="bf16-mixed")
+
+
+def test_what_a_recording_of_steps_depends_on(tmp_path, monkeypatch):
+    class Other(Reconstruction):
+        """Its weight may change."""
+
+    on_gpu = SimpleNamespace(is_cuda=True)
+    tracks = write_tracks(tmp_path / "data")
+    assert not make_system(tracks, objectives=[Other()]).replays(on_gpu)
+    system = make_system(tracks)
+    assert system.replays(on_gpu)
+    monkeypatch.setattr(cuda_graphs, "_Recording", lambda function, *_: function)
+    monkeypatch.setattr(DAESystem, "replays", lambda *_: True)
+    batch = torch.randn(3, 4, 1, 500)
+    seen = []
+    for noise_std in (0.0, 0.0, 0.5, 0.0):
+        system.noise_std = noise_std
+        loss, _ = system.loss_of_step(*batch)
+        assert loss == system.sum_and_losses(*batch)[0]
+        seen.append(system._graphs)
+    assert len(set(seen)) == 3 and seen[0] is seen[1]
 
 
 @needs_cuda
