@@ -219,11 +219,15 @@ def _import_pot() -> ModuleType:
     """Import POT when it is needed, since it takes over a second, and few need it.
 
     It would start every framework that is installed before it uses PyTorch, and JAX and TensorFlow
-    take most of a GPU's memory as they start. Those that this process uses already are left to it.
+    take most of a GPU's memory as they start. Those that this process has imported are left to it.
     """
-    for framework in ("cupy", "jax", "tensorflow"):
-        if framework not in sys.modules:
-            os.environ.setdefault(f"POT_BACKEND_DISABLE_{framework.upper()}", "1")
-    import ot
-
+    others = [name for name in ("cupy", "jax", "tensorflow") if name not in sys.modules]
+    variables = [f"POT_BACKEND_DISABLE_{name.upper()}" for name in others]
+    added = [name for name in variables if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        import ot
+    finally:
+        for name in added:
+            del os.environ[name]
     return ot

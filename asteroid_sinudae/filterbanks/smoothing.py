@@ -114,8 +114,9 @@ def smooth_and_rectify(
         return _smooth_for_onnx(spec, weight, dilation, groups)
     taps = weight.shape[-1]
     if taps in TOOM_COOK and takes_signals_last(spec, groups):
-        # Tensors of other types, such as those that have no memory, are not mixed with plain ones.
+        # Tensors that have no memory, or are traced, are not mixed with plain ones.
         is_plain = type(weight) in (torch.Tensor, nn.Parameter) and not _is_traced()
+        is_plain = is_plain and torch._C._len_torch_dispatch_stack() == 0
         find = _matrices_on_gpu if weight.device.type == "cuda" and is_plain else _matrices
         return _smooth_tiles(spec, weight, dilation, *find(taps, weight.dtype, weight.device))
     if groups == 1 or _is_traced():

@@ -41,7 +41,7 @@ class CudaGraphs:
         self.model = model
         self._may_record = True
         self._parameters: list[tuple[int, int, bool]] = []
-        self._recorded: dict[tuple, _Recording] = {}
+        self._recorded: dict[tuple, Function] = {}
 
     def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Compute the function; call it inside autocast, if at all.
@@ -64,9 +64,9 @@ class CudaGraphs:
                 reason = str(error).partition("\n")[0]
                 message = f"Training without CUDA graphs, which is slower: {reason}"
                 warnings.warn(message, stacklevel=2)
-                self._may_record, self._recorded = False, {}  # which gives back their memory
-                return self.function(*tensors)
-        return self._recorded[kind](*tensors)
+                self._may_record, self._recorded = False, {}
+        # Not in the exception's block, which holds the memory of what failed.
+        return self._recorded.get(kind, self.function)(*tensors)
 
     def __getstate__(self) -> dict:
         return {**vars(self), "_parameters": [], "_recorded": {}}  # recordings cannot be copied
@@ -99,8 +99,7 @@ class _Recording:
         with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             results, gradients = compute(self.inputs)
         self.loss, *self.others = results
-        parameters = [each for each in model.parameters() if each.requires_grad]
-        pairs = zip(parameters, gradients, strict=True)
+        pairs = zip(compute.leaves, gradients, strict=True)
         used = [pair for pair in pairs if pair[1] is not None]
         self.parameters, self.gradients = ([pair[place] for pair in used] for place in (0, 1))
 
@@ -122,15 +121,24 @@ class _Gradients:
     def __init__(self, function: Function, model: nn.Module):
         self.module = _Calls(model, function)
         self.leaves = {
-            name: parameter.detach().requires_grad_()
-            for name, parameter in self.module.named_parameters()
+            parameter: parameter.detach().requires_grad_()
+            for parameter in model.parameters()
             if parameter.requires_grad
+        }
+        # By all their names, but each module once: functional_call would lose those of its others.
+        self.replaced = {
+            f"{prefix}.{name}": self.leaves[parameter]
+            for prefix, module in self.module.named_modules()
+            for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+            if parameter in self.leaves
         }
 
     def __call__(
         self, inputs: list[torch.Tensor]
     ) -> tuple[list[torch.Tensor], tuple[torch.Tensor | None, ...]]:
-        results = torch.func.functional_call(self.module, self.leaves, tuple(inputs))
+        results = torch.func.functional_call(
+            self.module, self.replaced, tuple(inputs), tie_weights=False
+        )
         leaves = list(self.leaves.values())
         gradients = torch.autograd.grad(results[0], leaves, allow_unused=True)
         return [each.detach() for each in results], gradients
@@ -142,10 +150,10 @@ class _Calls(nn.Module):
     def __init__(self, model: nn.Module, function: Function):
         super().__init__()
         self.model = model
-        self.function = function
+        self.functions = [function]  # which may be a module, but is not one of this one's
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self.function(*tensors)
+        return self.functions[0](*tensors)
 
 
 class _WithGradients(torch.autograd.Function):
@@ -166,7 +174,10 @@ class _WithGradients(torch.autograd.Function):
 
 @contextlib.contextmanager
 def _refusing_to_wait() -> Iterator[None]:
-    """Raise a RuntimeError where the CPU waits for the GPU: a failed recording breaks PyTorch."""
+    """Raise a RuntimeError where the CPU waits for the GPU: a failed recording breaks PyTorch.
+
+    So it does in all threads, which PyTorch cannot tell apart.
+    """
     mode = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this is a prototype

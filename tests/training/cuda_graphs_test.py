@@ -119,7 +119,8 @@ def test_gradients_that_are_recorded():
     of_first = scaled(model[0])  # the last layer has no gradient
     values, weights = torch.randn(2, 4, 3)
     compute = cuda_graphs._Gradients(of_first, model)
-    weight, leaf = model[0].weight, compute.leaves["model.0.weight"]
+    weight = model[0].weight
+    leaf = compute.leaves[weight]
     assert leaf is not weight and leaf.data_ptr() == weight.data_ptr()
     for _ in range(2):
         loss, _ = of_first(values, weights)
@@ -140,6 +141,28 @@ def test_gradients_that_are_recorded():
         loss.backward()
 
 
+def test_gradients_of_modules_with_several_names():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(3, 3)
+            self.second = self.first
+            self.third = nn.Linear(3, 3)
+            self.third.weight = self.first.weight
+
+        def forward(self, values):
+            return (self.third(self.second(self.first(values))).square().sum(),)
+
+    model = Twice()
+    parameters = list(model.parameters())
+    values = torch.randn(4, 3)
+    expected = torch.autograd.grad(model(values)[0], parameters)
+    _, gradients = cuda_graphs._Gradients(model, model)([values])
+    torch.testing.assert_close(gradients, expected)
+    assert all(now is before for now, before in zip(model.parameters(), parameters, strict=True))
+    assert model.second is model.first and model.third.weight is model.first.weight
+
+
 def test_a_cpu_records_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(cuda_graphs, "_Recording", None)
     system = make_system(write_tracks(tmp_path / "data"))
@@ -157,6 +180,9 @@ def test_what_a_recording_of_steps_depends_on(tmp_path, monkeypatch):
     assert not make_system(tracks, objectives=[Other()]).replays(on_gpu)
     system = make_system(tracks)
     assert system.replays(on_gpu)
+    system._trainer = SimpleNamespace(world_size=2)
+    assert not system.replays(on_gpu)
+    system._trainer = None
     monkeypatch.setattr(cuda_graphs, "_Recording", lambda function, *_: function)
     monkeypatch.setattr(DAESystem, "replays", lambda *_: True)
     batch = torch.randn(3, 4, 1, 500)
@@ -167,6 +193,9 @@ def test_what_a_recording_of_steps_depends_on(tmp_path, monkeypatch):
         assert loss == system.sum_and_losses(*batch)[0]
         seen.append(system._graphs)
     assert len(set(seen)) == 3 and seen[0] is seen[1]
+    monkeypatch.undo()
+    fit(system, tmp_path, max_epochs=1)
+    assert system._graphs is None  # what was recorded before has given back its memory
 
 
 @needs_cuda
