@@ -127,21 +127,47 @@ def spread(
     """
     number, signals, frames = weights.shape
     window = kernels.shape[1]
+    if _divides(divisions, signals, frames, window, stride):
+        return _spread_divided(weights, kernels, stride, divisions)
+    if window % stride:  # F.pad by nothing would still copy
+        kernels = F.pad(kernels, [0, -window % stride])
+    # The first factor is copied: a product is faster if it is not transposed.
+    pieces = weights.reshape(number, -1).t().contiguous().mm(kernels)
+    return shift_and_add(pieces.reshape(signals, frames, -1), stride)
+
+
+def _spread_divided(
+    weights: torch.Tensor, kernels: torch.Tensor, stride: int, divisions: int
+) -> torch.Tensor:
+    _, signals, frames = weights.shape
+    window = kernels.shape[1]
     if not _divides(divisions, signals, frames, window, stride):
-        if window % stride:  # F.pad by nothing would still copy
-            kernels = F.pad(kernels, [0, -window % stride])
-        # The first factor is copied: a product is faster if it is not transposed.
-        pieces = weights.reshape(number, -1).t().contiguous().mm(kernels)
-        return shift_and_add(pieces.reshape(signals, frames, -1), stride)
+        return _spread_hops(weights, kernels, stride)
     even_frames, odd_frames = _alternate(_fill_up(weights, frames, divisions), 2)
     of_even, of_odd = _hops(kernels, stride)
-    both = spread(even_frames + odd_frames, of_even + of_odd, stride, divisions - 1)
-    first = spread(even_frames, of_even, stride, divisions - 1)
-    second = spread(odd_frames, of_odd, stride, divisions - 1)
+    both = _spread_divided(even_frames + odd_frames, of_even + of_odd, stride, divisions - 1)
+    first = _spread_divided(even_frames, of_even, stride, divisions - 1)
+    second = _spread_divided(odd_frames, of_odd, stride, divisions - 1)
     even = F.pad(first, [0, 0, 0, 1]) + F.pad(second, [0, 0, 1, 0])
     odd = F.pad(both - first - second, [0, 0, 0, 1])
     hops = torch.stack([even, odd], 2).reshape(signals, -1, stride)
     return hops.narrow(1, 0, frames - 1 + window // stride)
+
+
+def _spread_hops(weights: torch.Tensor, kernels: torch.Tensor, stride: int) -> torch.Tensor:
+    """Add a product for each hop of the kernels where it belongs, which copies no pieces.
+
+    This saves time where kernels have few hops, as they do after divisions.
+    """
+    _, signals, frames = weights.shape
+    taps = kernels.shape[1] // stride
+    # Frames of zeros after each signal, so that the next one is not reached.
+    rows = F.pad(weights.permute(1, 2, 0), [0, 0, 0, taps - 1])  # (signals, hops, kernels)
+    rows = rows.reshape(signals * (frames + taps - 1), -1)
+    hops = rows.mm(kernels[:, :stride])  # (signals * hops, stride)
+    for tap in range(1, taps):
+        hops[tap:].addmm_(rows[:-tap], kernels[:, tap * stride : (tap + 1) * stride])
+    return hops.reshape(signals, -1, stride)
 
 
 def _cut(samples: torch.Tensor, window: int, stride: int, signals_last: bool) -> torch.Tensor:
