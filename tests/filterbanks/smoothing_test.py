@@ -87,7 +87,7 @@ def test_smoothing_on_cuda(taps, dtype, tolerance):
     assert_close([each.cpu().double() for each in found], expected, tolerance)
 
 
-def test_matrices_are_kept_as_plain_tensors(monkeypatch):
+def test_matrices_are_kept_as_plain_tensors():
     kept = []
 
     def keep(x):
