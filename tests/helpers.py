@@ -39,34 +39,40 @@ def call(script, *arguments, **options):
 def forked(function, *arguments, errors=os.devnull):
     """Call a function in a copy of this process, which need not import everything once more.
 
-    What the function returns is the exit status; what is said on stderr goes to the file `errors`.
+    Copies cannot use a GPU that this process has looked for: where there is one, it is a fresh
+    process, which takes functions of modules only. What the function returns is the exit status;
+    what is said on stderr goes to the file `errors`.
     """
-
-    def run():
-        torch.set_num_threads(1)  # threads do not survive a fork
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-            signal.signal(number, default)
-        with open(errors, "w") as file:
-            os.dup2(file.fileno(), 2)
-            sys.stderr = file
-            sys.exit(function(*arguments))
-
-    process = multiprocessing.get_context("fork").Process(target=run, daemon=True)
+    context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+    process = context.Process(
+        target=_run, args=(function, arguments, os.getcwd(), errors), daemon=True
+    )
     process.start()
     return process
 
 
+def _run(function, arguments, folder, errors):
+    torch.set_num_threads(1)  # threads do not survive a fork
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, default)
+    os.chdir(folder)  # where a fresh process is not
+    with open(errors, "w") as file:
+        os.dup2(file.fileno(), 2)
+        sys.stderr = file
+        sys.exit(function(*arguments))
+
+
 def kill_while_writing(path):
     """What becomes of a process that is killed while it writes a file."""
-
-    def write():
-        with atomic_path(path):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    process = forked(write)
+    process = forked(_die_while_writing, path)
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
+
+
+def _die_while_writing(path):
+    with atomic_path(path):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def is_running(pid):

@@ -64,11 +64,13 @@ def data_dir(tmp_path_factory, musdb18):
 
 
 def start_training(exp_dir, **options):
+    """In a process of its own that sees no GPU: a machine with one cannot train on two."""
     argv = [sys.executable, str(RECIPE / "train.py"), "--exp_dir", str(exp_dir)]
     for name, value in options.items():
         argv += [f"--{name}", str(value)]
+    variables = environment(CUDA_VISIBLE_DEVICES="")
     return subprocess.Popen(
-        argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        argv, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
 
@@ -199,9 +201,11 @@ def losses_of(exp_dir):
 def test_two_processes_train_as_one_with_the_same_global_batch(tmp_path, data_dir, conf):
     # 28 segments: every batch of 4 is full, also the last of an epoch.
     options = dict(data_dir=data_dir, conf=conf, max_steps=40, epochs=1000, checkpoint_minutes=1e-3)
-    pair = start_training(tmp_path / "two", devices=2, **options)
-    call("train.py", exp_dir=tmp_path / "one", **options)
-    assert pair.wait() == 0
+    trainings = [
+        start_training(tmp_path / name, devices=devices, **options)
+        for name, devices in (("one", 1), ("two", 2))
+    ]
+    assert [training.wait() for training in trainings] == [0, 0]
     one, two = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
     assert list(one.index) == list(two.index) and one["loss"].count() >= 3
     learned = one["neg_snr_epoch"].dropna()

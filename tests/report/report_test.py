@@ -305,6 +305,11 @@ class TestPage:
         assert "stft_window" in details and "hamming" in details
 
 
+def build_and_die(page, output):
+    shutil.copyfile = lambda *paths: os.kill(os.getpid(), SIGKILL)
+    report.build_page(page, output)
+
+
 class TestFolder:
     small = report.Page("first", "i")
 
@@ -351,14 +356,9 @@ class TestFolder:
         with pytest.raises(OSError, match=f"cannot write {tmp_path}/file/report: "):
             report.build_page(self.small, tmp_path / "file" / "report")
 
-    def test_what_a_killed_build_left_is_removed(self, tmp_path, monkeypatch):
+    def test_what_a_killed_build_left_is_removed(self, tmp_path):
         """By the next one, which leaves alone what another one is building."""
-
-        def build_and_die():
-            monkeypatch.setattr(shutil, "copyfile", lambda *paths: os.kill(os.getpid(), SIGKILL))
-            report.build_page(self.small, tmp_path / "report")
-
-        process = forked(build_and_die)
+        process = forked(build_and_die, self.small, tmp_path / "report")
         process.join(60)
         assert process.exitcode == -SIGKILL
         (leftover,) = tmp_path.iterdir()
