@@ -274,12 +274,14 @@ class _Block(NamedTuple):
 
 
 def _blocks(
-    signals: int, frames: int, device: torch.device, signals_last: bool = False, size: int = BLOCK
+    signals: int, frames: int, device: torch.device, signals_last: bool = False, divisions: int = 0
 ) -> Iterator[_Block]:
-    """Divide the frames of all signals into blocks; into one where there is no cache to stay in."""
+    """Cut the frames of all signals into blocks; into one where there is no cache to stay in.
+
+    Each of the `divisions` leaves half of a block's frames to a product, so blocks are larger.
+    """
     outer, inner = (frames, signals) if signals_last else (signals, frames)
-    if device.type != "cpu":
-        size = max(1, outer * inner)
+    size = BLOCK * 2**divisions if device.type == "cpu" else max(1, outer * inner)
     n_outer, n_inner = max(1, size // max(inner, 1)), max(1, min(inner, size))
     for first, begin in itertools.product(range(0, outer, n_outer), range(0, inner, n_inner)):
         rows = first, min(n_outer, outer - first)
@@ -510,9 +512,8 @@ class _Synthesis(torch.autograd.Function):
         inverse = None if order is None else order.argsort()
         taps = math.ceil(kernel_size / stride)
         hops = spec.new_zeros(batch, frames + taps - 1, stride)
-        # A division leaves half of a block's frames to each product. (An analysis does not gain.)
-        size = BLOCK * 2 ** _divisions(spec, groups)
-        for block in _blocks(batch, frames, spec.device, size=size):
+        divisions = _divisions(spec, groups)  # from which an analysis does not gain
+        for block in _blocks(batch, frames, spec.device, divisions=divisions):
             rows = block.rows(spec)
             rows = rows if inverse is None else rows.index_select(0, inverse)
             first, number = block.frames

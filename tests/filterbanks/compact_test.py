@@ -9,7 +9,7 @@ from torch.func import functional_call, grad, jacfwd, jacrev
 from torch.nn.utils import prune
 
 from asteroid_sinudae import ConvSmoothFB, ModCosFB, SinuDAE
-from asteroid_sinudae.filterbanks import fast_fir
+from asteroid_sinudae.filterbanks import fast_fir, framing
 from asteroid_sinudae.filterbanks.compact import check_supports
 from asteroid_sinudae.filterbanks.enc_dec import Decoder, Encoder
 from asteroid_sinudae.training.sorting import sort_channels
@@ -48,9 +48,13 @@ def close(found, expected):
 
 @pytest.mark.parametrize("pays", [False, True])
 @pytest.mark.parametrize("smooth_groups", [1, 192])
+@pytest.mark.parametrize("block", [framing.BLOCK, 40])  # frames; with 40, there are many
 @pytest.mark.parametrize("shape", [(2, 1, 1001), (1, 1, 20000), (3, 2, 700), (60, 1, 40)])
-def test_outputs_and_gradients_are_those_of_whole_kernels(shape, smooth_groups, pays, monkeypatch):
+def test_outputs_and_gradients_are_those_of_whole_kernels(
+    shape, block, smooth_groups, pays, monkeypatch
+):
     monkeypatch.setattr(fast_fir, "pays", lambda *sizes: pays)
+    monkeypatch.setattr(framing, "BLOCK", block)
     pairs = shuffled_pair(smooth_groups=smooth_groups)
     order = pairs[0].decoder.filterbank.channel_order
     assert not torch.equal(order, torch.arange(192))
