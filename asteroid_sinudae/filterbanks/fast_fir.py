@@ -23,6 +23,7 @@ import torch
 from torch.nn import functional as F
 
 DIVISIONS = 2  # the third one saves no time
+COLUMNS = 128  # of a product, the least that a thread gets for itself
 
 
 def pays(signals: int, frames: int, window: int) -> bool:
@@ -64,15 +65,44 @@ def correlate(
     signals, frames = len(samples), (samples.shape[1] - window) // stride + 1
     if not _divides(divisions, signals, frames, window, stride):
         return kernels.mm(_cut(samples, window, stride, signals_last).t())
+    parts = _correlate_divided(samples, kernels, stride, divisions)
+    rows = parts.transpose(0, 1).reshape(number, signals, -1)
+    return rows.narrow(2, 0, frames).reshape(number, -1)
+
+
+def _correlate_divided(
+    samples: torch.Tensor, kernels: torch.Tensor, stride: int, divisions: int
+) -> torch.Tensor:
+    """Compute `(parts, kernels, columns / parts)`, with a part of the columns for each thread.
+
+    What a thread multiplies, it has written, so that processors without a common cache need not
+    wait for each other's.
+    """
+    window = kernels.shape[1]
+    signals, frames = len(samples), (samples.shape[1] - window) // stride + 1
+    if not _divides(divisions, signals, frames, window, stride):
+        pieces = _cut(samples, window, stride, signals_last=False)  # (columns, window)
+        parts = _parts(len(kernels), len(pieces))
+        if parts == 1:
+            return kernels.mm(pieces.t()).unsqueeze(0)
+        pieces = pieces.reshape(parts, -1, window)
+        return kernels.expand(parts, -1, -1).bmm(pieces.transpose(1, 2))
     first, second, odd = _differences(samples, frames, stride, divisions)
     of_even, of_odd = _hops(kernels, stride)
-    both = correlate(odd, of_even + of_odd, stride, divisions - 1)
-    even_frames = correlate(first, of_even, stride, divisions - 1) + both
-    odd_frames = correlate(second, of_odd, stride, divisions - 1) + both
+    both = _correlate_divided(odd, of_even + of_odd, stride, divisions - 1)
+    even_frames = _correlate_divided(first, of_even, stride, divisions - 1) + both
+    odd_frames = _correlate_divided(second, of_odd, stride, divisions - 1) + both
     # Beside each other as the two parts of complex numbers: in this layout, stacking them takes
     # eight times as long.
     spec = torch.view_as_real(torch.complex(even_frames, odd_frames))
-    return spec.reshape(number, signals, -1).narrow(2, 0, frames).reshape(number, -1)
+    return spec.reshape(len(spec), len(kernels), -1)
+
+
+def _parts(rows: int, columns: int) -> int:
+    """Count the equal parts that columns are divided into; one if there are fewer than rows."""
+    threads = torch.get_num_threads()
+    is_wide = columns >= max(rows, COLUMNS * threads)
+    return threads if is_wide and columns % threads == 0 else 1
 
 
 def weigh(

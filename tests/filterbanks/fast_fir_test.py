@@ -29,8 +29,12 @@ def definition(samples, kernels):
 
 @pytest.mark.parametrize("divisions", [0, 1, 2, 3])
 @pytest.mark.parametrize("taps", [1, 2, 3, 4, 6, 8, 12])
-@pytest.mark.parametrize("frames", [1, 2, 3, 5, 7, 8, 21])
-def test_results_are_the_definitions(frames, taps, divisions):
+@pytest.mark.parametrize(
+    "frames, threads", [(1, 1), (2, 2), (3, 4), (5, 3), (7, 2), (8, 1), (21, 4)]
+)
+def test_results_are_the_definitions(frames, threads, taps, divisions, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(fast_fir, "COLUMNS", 1)
     samples, kernels = arguments(frames, taps)
     samples.requires_grad_()
     kernels.requires_grad_()
@@ -48,13 +52,16 @@ def test_results_are_the_definitions(frames, taps, divisions):
 def test_the_number_of_products(monkeypatch):
     """Each division leaves three quarters, as long as there are hops to divide."""
     products = []
-    mm = torch.Tensor.mm
 
-    def counted(first, second):
-        products.append(len(first) * second.shape[0] * second.shape[1])
-        return mm(first, second)
+    def counted(multiply):
+        def method(first, second):
+            products.append(first.numel() * second.shape[-1])
+            return multiply(first, second)
 
-    monkeypatch.setattr(torch.Tensor, "mm", counted)
+        return method
+
+    for name in ("mm", "bmm"):
+        monkeypatch.setattr(torch.Tensor, name, counted(getattr(torch.Tensor, name)))
     samples, kernels = arguments(frames=16, taps=8)
     numbers = []
     for divisions in range(5):
